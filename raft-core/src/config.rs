@@ -1,0 +1,165 @@
+//! The configuration of one replica, validated once. Every queue, batch and window has its limit here.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::types::{GroupId, NodeId};
+
+/// The settings of one replica. Build it with [`Config::new`], change fields, and hand it to
+/// [`Raft::new`](crate::raft::Raft::new), which validates it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The group that the replica belongs to.
+    pub group: GroupId,
+    /// This replica.
+    pub id: NodeId,
+    /// A follower that hears nothing from a leader for between one and two times this long starts an election.
+    /// Also the time within which a leader must hear from a quorum (R36). Default: 1 s.
+    pub election_timeout: Duration,
+    /// How often a leader contacts its followers. At most a third of `election_timeout`. Default: 100 ms.
+    pub heartbeat_interval: Duration,
+    /// The seed of the randomised election timeouts; replicas of one group should differ. Default: from `id`.
+    pub random_seed: u64,
+    /// The largest command, in bytes. Default: 1 MiB.
+    pub entry_bytes_max: usize,
+    /// How many payload bytes one AppendEntries carries; the first entry always fits. Default: 1 MiB.
+    pub append_bytes_max: usize,
+    /// How many AppendEntries with entries may be unacknowledged per peer. Default: 256.
+    pub inflight_messages_max: usize,
+    /// How many payload bytes may be unacknowledged per peer; one message always passes (R18). Default: 16 MiB.
+    pub inflight_bytes_max: usize,
+    /// How many payload bytes a leader keeps uncommitted before it answers `Busy`; one proposal always passes when
+    /// nothing is uncommitted (R19). Default: 64 MiB.
+    pub uncommitted_bytes_max: usize,
+    /// How many proposals may be unresolved on this replica before it answers `Busy`. Default: 65,536.
+    pub proposals_max: usize,
+    /// How many reads may be unresolved on this replica before it answers `Busy`. Default: 65,536.
+    pub reads_max: usize,
+    /// How many payload bytes may be handed to the state machine and not yet applied; one entry always passes.
+    /// Default: 64 MiB.
+    pub apply_bytes_max: usize,
+    /// How many payload bytes of durable and applied entries are kept in memory for slow followers.
+    /// Default: 32 MiB.
+    pub tail_bytes_max: usize,
+    /// A snapshot is taken when this many entries were applied since the last one. Default: 100,000.
+    pub snapshot_entries: u64,
+    /// How many entries below a snapshot are kept, so that a follower that is a little behind needs no snapshot.
+    /// Default: 10,000.
+    pub retained_entries: u64,
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Node id 0.
+    #[error("0 is not a node id; ids start at 1")]
+    ZeroId,
+    /// A duration is zero.
+    #[error("{0} is zero; give a positive duration")]
+    ZeroDuration(&'static str),
+    /// A limit is zero.
+    #[error("{0} is zero; give a positive limit")]
+    ZeroLimit(&'static str),
+    /// Heartbeats are too rare (mission row S15).
+    #[error(
+        "heartbeat_interval {heartbeat_interval:?} is more than a third of election_timeout {election_timeout:?}; \
+         one lost heartbeat would start an election"
+    )]
+    HeartbeatTooSlow {
+        /// The refused interval.
+        heartbeat_interval: Duration,
+        /// The election timeout it was compared with.
+        election_timeout: Duration,
+    },
+}
+
+impl Config {
+    /// The defaults for replica `id` of `group`.
+    #[must_use]
+    pub fn new(group: GroupId, id: NodeId) -> Config {
+        Config {
+            group,
+            id,
+            election_timeout: Duration::from_secs(1),
+            heartbeat_interval: Duration::from_millis(100),
+            random_seed: id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ group.0,
+            entry_bytes_max: 1 << 20,
+            append_bytes_max: 1 << 20,
+            inflight_messages_max: 256,
+            inflight_bytes_max: 16 << 20,
+            uncommitted_bytes_max: 64 << 20,
+            proposals_max: 65_536,
+            reads_max: 65_536,
+            apply_bytes_max: 64 << 20,
+            tail_bytes_max: 32 << 20,
+            snapshot_entries: 100_000,
+            retained_entries: 10_000,
+        }
+    }
+
+    /// Checks every field against its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.id == NodeId(0) {
+            return Err(ConfigError::ZeroId);
+        }
+        for (name, duration) in [
+            ("election_timeout", self.election_timeout),
+            ("heartbeat_interval", self.heartbeat_interval),
+        ] {
+            if duration.is_zero() {
+                return Err(ConfigError::ZeroDuration(name));
+            }
+        }
+        if self.heartbeat_interval * 3 > self.election_timeout {
+            return Err(ConfigError::HeartbeatTooSlow {
+                heartbeat_interval: self.heartbeat_interval,
+                election_timeout: self.election_timeout,
+            });
+        }
+        let limits = [
+            ("entry_bytes_max", self.entry_bytes_max),
+            ("append_bytes_max", self.append_bytes_max),
+            ("inflight_messages_max", self.inflight_messages_max),
+            ("inflight_bytes_max", self.inflight_bytes_max),
+            ("uncommitted_bytes_max", self.uncommitted_bytes_max),
+            ("proposals_max", self.proposals_max),
+            ("reads_max", self.reads_max),
+            ("apply_bytes_max", self.apply_bytes_max),
+            ("tail_bytes_max", self.tail_bytes_max),
+            (
+                "snapshot_entries",
+                usize::try_from(self.snapshot_entries).unwrap_or(usize::MAX),
+            ),
+        ];
+        match limits.iter().find(|(_, limit)| *limit == 0) {
+            Some((name, _)) => Err(ConfigError::ZeroLimit(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mission row S15: the heartbeat interval is much smaller than the election timeout.
+    #[test]
+    fn a_slow_heartbeat_is_refused() {
+        let mut config = Config::new(GroupId(1), NodeId(1));
+        assert_eq!(config.validate(), Ok(()));
+        config.heartbeat_interval = config.election_timeout / 2;
+        assert!(matches!(
+            config.validate(),
+            Err(ConfigError::HeartbeatTooSlow { .. })
+        ));
+    }
+
+    #[test]
+    fn a_zero_limit_names_itself() {
+        let mut config = Config::new(GroupId(1), NodeId(1));
+        config.reads_max = 0;
+        assert_eq!(config.validate(), Err(ConfigError::ZeroLimit("reads_max")));
+    }
+}

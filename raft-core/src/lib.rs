@@ -1,0 +1,13 @@
+//! The Raft consensus protocol as a pure state machine, the traits of its backends, and the runtime that joins them.
+//!
+//! The names are those of the Raft paper (Ongaro and Ousterhout, 2014) and of Ongaro's thesis.
+
+pub mod config;
+pub mod effect;
+pub mod entry;
+pub mod input;
+pub mod membership;
+pub mod message;
+pub mod traits;
+pub mod types;
+pub mod wire;

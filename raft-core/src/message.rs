@@ -1,0 +1,189 @@
+//! What replicas say to each other, under the paper's names (paper Figures 2 and 13).
+
+use bytes::Bytes;
+
+use crate::entry::Entry;
+use crate::input::RefusalReason;
+use crate::membership::Membership;
+use crate::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
+
+/// One message between two replicas of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The group of both replicas.
+    pub group: GroupId,
+    /// The sender; the transport verifies that it is who the connection says.
+    pub from: NodeId,
+    /// The receiver.
+    pub to: NodeId,
+    /// The sender's current term, durable on the sender when the message leaves (I3). Forwarded requests and their
+    /// responses carry it too, but it means nothing there.
+    pub term: Term,
+    /// What is said.
+    pub body: Body,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// A candidate asks for a vote in the message's term (paper §5.2).
+    RequestVote(RequestVote),
+    /// The answer to RequestVote.
+    RequestVoteResponse(RequestVoteResponse),
+    /// Asks whether RequestVote would succeed, without raising any term (thesis §9.6).
+    RequestPreVote(RequestPreVote),
+    /// The answer to RequestPreVote.
+    RequestPreVoteResponse(RequestPreVoteResponse),
+    /// A leader replicates entries; without entries it is the heartbeat (paper §5.3).
+    AppendEntries(AppendEntries),
+    /// The answer to AppendEntries, and to a snapshot.
+    AppendEntriesResponse(AppendEntriesResponse),
+    /// A replica passes a client's request to the leader. Handled by the driver; the state machine of the protocol
+    /// never sees it.
+    ForwardRequest(ForwardRequest),
+    /// The leader's answer to a forwarded request.
+    ForwardResponse(ForwardResponse),
+}
+
+/// Arguments of RequestVote (paper Figure 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestVote {
+    /// The candidate's last entry: a voter refuses a candidate whose log is behind its own (paper §5.4.1).
+    pub last_log: EntryId,
+}
+
+/// Result of RequestVote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestVoteResponse {
+    /// Whether the sender votes for the candidate in the message's term.
+    pub granted: bool,
+}
+
+/// Arguments of RequestPreVote (thesis §9.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestPreVote {
+    /// The term that the sender would campaign in: one above its own.
+    pub candidate_term: Term,
+    /// The sender's last entry.
+    pub last_log: EntryId,
+}
+
+/// Result of RequestPreVote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestPreVoteResponse {
+    /// The term of the request that this answers (R21).
+    pub candidate_term: Term,
+    /// Whether the sender would vote for the candidate in that term.
+    pub granted: bool,
+}
+
+/// Arguments of AppendEntries (paper Figure 2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendEntries {
+    /// The entry right before `entries` (prevLogIndex and prevLogTerm of the paper).
+    pub prev: EntryId,
+    /// The entries to store; none in a heartbeat.
+    pub entries: Vec<Entry>,
+    /// The leader's commit index. The receiver commits no further than what this message verified to match (R3, R4).
+    pub leader_commit: Index,
+    /// The newest round of the leader when it sent this; the response repeats it.
+    pub round: Round,
+}
+
+/// Result of AppendEntries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendEntriesResponse {
+    /// The round of the request.
+    pub round: Round,
+    /// Whether the logs match, and up to where.
+    pub result: AppendResult,
+}
+
+/// Whether the follower's log matches the leader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendResult {
+    /// The follower's log matches the leader's up to this index, and is durable up to there (R55).
+    Accepted {
+        /// The last index that matches.
+        match_index: Index,
+    },
+    /// The follower has no entry like `prev`. Nothing was stored.
+    Rejected {
+        /// `prev.index` of the refused request: identifies the request that this answers (R10).
+        prev_index: Index,
+        /// The follower's last entry that could match: both sides skip whole terms from here (R8).
+        hint: EntryId,
+    },
+}
+
+/// A client's request, passed on by the replica that received it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardRequest {
+    /// Chosen by the sender; the response repeats it.
+    pub ticket: Ticket,
+    /// What is asked.
+    pub request: ForwardedRequest,
+}
+
+/// What a forwarded request asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForwardedRequest {
+    /// Append this command.
+    Propose(Bytes),
+    /// Confirm leadership and name the index that a linearizable read must wait for.
+    ReadIndex,
+}
+
+/// The leader's answer to a forwarded request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardResponse {
+    /// The ticket of the request.
+    pub ticket: Ticket,
+    /// How it ended.
+    pub result: ForwardResult,
+}
+
+/// How a forwarded request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForwardResult {
+    /// The command was applied at `index`.
+    Applied {
+        /// Where in the log.
+        index: Index,
+        /// The state machine's response.
+        response: Bytes,
+    },
+    /// A read may be served once the state machine has applied `index`.
+    ReadIndex {
+        /// The index to wait for.
+        index: Index,
+    },
+    /// Not applied, and never will be.
+    Refused(RefusalReason),
+    /// It may or may not be applied: leadership was lost with the command in flight.
+    Unknown,
+}
+
+/// What identifies a snapshot: the state after applying everything up to `last`, and the configuration there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    /// The last entry that the snapshot covers. [`EntryId::ZERO`] stands for the empty state that a group starts from.
+    pub last: EntryId,
+    /// The configuration in effect at `last`.
+    pub membership: Membership,
+}
+
+/// What precedes the bytes of a snapshot on the wire (InstallSnapshot, paper Figure 13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstallSnapshot {
+    /// The group of both replicas.
+    pub group: GroupId,
+    /// The leader.
+    pub from: NodeId,
+    /// The receiver.
+    pub to: NodeId,
+    /// The leader's term.
+    pub term: Term,
+    /// What the snapshot covers.
+    pub meta: SnapshotMeta,
+}

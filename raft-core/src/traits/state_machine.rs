@@ -1,0 +1,57 @@
+//! The replicated service.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::Cause;
+use crate::entry::Entry;
+use crate::message::SnapshotMeta;
+use crate::types::EntryId;
+
+/// The service that is replicated: a deterministic function of the committed log (mission row S2).
+///
+/// All methods are called from one thread of its own, one at a time; they may block. An error stops the replica.
+///
+/// Invariants that every implementation keeps:
+/// - the applied position and the applied data are stored together: after a crash both are there, or neither (R72);
+/// - `apply` depends on nothing but the state and the entries: no clock, no randomness, no iteration order of a hash map.
+pub trait StateMachine: Send + 'static {
+    /// The last entry whose effect is part of the state; [`EntryId::ZERO`] for the empty state. After a restart: of
+    /// the state that was recovered.
+    fn last_applied(&self) -> EntryId;
+
+    /// Applies committed entries in order and returns one response for each. Entries without a command change nothing
+    /// but [`last_applied`](StateMachine::last_applied); their response is ignored.
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateMachineError>;
+
+    /// Answers a question about the state without changing it.
+    fn query(&self, question: &[u8]) -> Result<Bytes, StateMachineError>;
+
+    /// A stream of the whole state as it is now. Called between two batches; should return fast (a checkpoint, a
+    /// reference-counted copy): the stream itself is read on another thread, while entries are applied.
+    fn snapshot(&mut self) -> Result<Box<dyn Read + Send>, StateMachineError>;
+
+    /// Replaces the state by what `content` holds; afterwards `last_applied` is `meta.last`. A crash in between leaves
+    /// either state, or a state whose `last_applied` is below `meta.last`.
+    fn restore(&mut self, meta: &SnapshotMeta, content: &mut dyn Read) -> Result<(), StateMachineError>;
+}
+
+/// Why a state machine cannot go on.
+#[derive(Debug, Error)]
+#[error("the state machine failed: {0}")]
+pub struct StateMachineError(#[source] pub Cause);
+
+impl StateMachineError {
+    /// Wraps the cause.
+    pub fn new(cause: impl Into<Cause>) -> StateMachineError {
+        StateMachineError(cause.into())
+    }
+}
+
+impl From<std::io::Error> for StateMachineError {
+    fn from(error: std::io::Error) -> StateMachineError {
+        StateMachineError::new(error)
+    }
+}

@@ -1,0 +1,295 @@
+//! Bytes to values. The bytes may be anybody's: nothing here panics, and nothing is allocated on the word of a length.
+
+use bytes::{Buf, Bytes};
+
+use super::WireError;
+use crate::entry::{Entry, LogSlice, Payload};
+use crate::input::RefusalReason;
+use crate::membership::{Membership, MembershipError};
+use crate::message::{
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, ForwardRequest, ForwardResponse, ForwardResult,
+    ForwardedRequest, InstallSnapshot, Message, RequestPreVote, RequestPreVoteResponse, RequestVote,
+    RequestVoteResponse, SnapshotMeta,
+};
+use crate::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
+
+/// The payload of `kind` whose bytes are all of `bytes`.
+pub fn decode_payload(kind: u8, bytes: Bytes) -> Result<Payload, WireError> {
+    match kind {
+        0 if bytes.is_empty() => Ok(Payload::Noop),
+        0 => Err(WireError::Trailing(bytes.len())),
+        1 => Ok(Payload::Command(bytes)),
+        2 => {
+            let mut reader = Reader(bytes);
+            let membership = reader.membership()?;
+            reader.finish()?;
+            Ok(Payload::Membership(membership))
+        }
+        tag => Err(WireError::Tag {
+            what: "a payload",
+            tag,
+        }),
+    }
+}
+
+/// The configuration that is all of `bytes`.
+pub fn decode_membership(bytes: Bytes) -> Result<Membership, WireError> {
+    let mut reader = Reader(bytes);
+    let membership = reader.membership()?;
+    reader.finish()?;
+    Ok(membership)
+}
+
+/// The header of a snapshot stream that is all of `bytes`.
+pub fn decode_install_snapshot(bytes: Bytes) -> Result<InstallSnapshot, WireError> {
+    let mut reader = Reader(bytes);
+    let header = InstallSnapshot {
+        group: GroupId(reader.u64()?),
+        from: NodeId(reader.u64()?),
+        to: NodeId(reader.u64()?),
+        term: Term(reader.u64()?),
+        meta: SnapshotMeta {
+            last: reader.id()?,
+            membership: reader.membership()?,
+        },
+    };
+    reader.finish()?;
+    Ok(header)
+}
+
+/// The batch of messages that is all of `bytes`.
+pub fn decode_messages(bytes: Bytes) -> Result<Vec<Message>, WireError> {
+    const MESSAGE_BYTES_MIN: usize = 34;
+    let mut reader = Reader(bytes);
+    let count = reader.length()?;
+    let mut messages = Vec::with_capacity(count.min(reader.0.len() / MESSAGE_BYTES_MIN));
+    for _ in 0..count {
+        messages.push(reader.message()?);
+    }
+    reader.finish()?;
+    Ok(messages)
+}
+
+/// Takes values off the front of a buffer.
+struct Reader(Bytes);
+
+impl Reader {
+    fn finish(self) -> Result<(), WireError> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(WireError::Trailing(self.0.len()))
+        }
+    }
+
+    fn u8(&mut self) -> Result<u8, WireError> {
+        self.0.try_get_u8().map_err(|_| WireError::Truncated("a byte"))
+    }
+
+    fn bool(&mut self) -> Result<bool, WireError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            tag => Err(WireError::Tag { what: "a flag", tag }),
+        }
+    }
+
+    fn u64(&mut self) -> Result<u64, WireError> {
+        self.0
+            .try_get_u64_le()
+            .map_err(|_| WireError::Truncated("an integer"))
+    }
+
+    fn length(&mut self) -> Result<usize, WireError> {
+        let length = self
+            .0
+            .try_get_u32_le()
+            .map_err(|_| WireError::Truncated("a length"))?;
+        usize::try_from(length).map_err(|_| WireError::Truncated("a length"))
+    }
+
+    fn bytes(&mut self) -> Result<Bytes, WireError> {
+        let length = self.length()?;
+        if length > self.0.len() {
+            return Err(WireError::Truncated("a byte string"));
+        }
+        Ok(self.0.split_to(length))
+    }
+
+    fn id(&mut self) -> Result<EntryId, WireError> {
+        Ok(EntryId {
+            term: Term(self.u64()?),
+            index: Index(self.u64()?),
+        })
+    }
+
+    fn nodes(&mut self) -> Result<Vec<NodeId>, WireError> {
+        let count = self.length()?;
+        if count > self.0.len() / 8 {
+            return Err(WireError::Truncated("a list of nodes"));
+        }
+        (0..count).map(|_| Ok(NodeId(self.u64()?))).collect()
+    }
+
+    /// Three empty lists are the configuration of a replica that belongs to no group yet.
+    fn membership(&mut self) -> Result<Membership, WireError> {
+        let (voters, outgoing, learners) = (self.nodes()?, self.nodes()?, self.nodes()?);
+        match Membership::new(voters, outgoing.clone(), learners.clone()) {
+            Err(MembershipError::NoVoters) if outgoing.is_empty() && learners.is_empty() => {
+                Ok(Membership::empty())
+            }
+            checked => Ok(checked?),
+        }
+    }
+
+    fn message(&mut self) -> Result<Message, WireError> {
+        Ok(Message {
+            group: GroupId(self.u64()?),
+            from: NodeId(self.u64()?),
+            to: NodeId(self.u64()?),
+            term: Term(self.u64()?),
+            body: self.body()?,
+        })
+    }
+
+    fn body(&mut self) -> Result<Body, WireError> {
+        Ok(match self.u8()? {
+            1 => Body::RequestVote(RequestVote { last_log: self.id()? }),
+            2 => Body::RequestVoteResponse(RequestVoteResponse {
+                granted: self.bool()?,
+            }),
+            3 => Body::RequestPreVote(RequestPreVote {
+                candidate_term: Term(self.u64()?),
+                last_log: self.id()?,
+            }),
+            4 => Body::RequestPreVoteResponse(RequestPreVoteResponse {
+                candidate_term: Term(self.u64()?),
+                granted: self.bool()?,
+            }),
+            5 => Body::AppendEntries(self.append_entries()?),
+            6 => Body::AppendEntriesResponse(self.append_entries_response()?),
+            7 => Body::ForwardRequest(self.forward_request()?),
+            8 => Body::ForwardResponse(self.forward_response()?),
+            tag => {
+                return Err(WireError::Tag {
+                    what: "a message",
+                    tag,
+                });
+            }
+        })
+    }
+
+    fn append_entries(&mut self) -> Result<AppendEntries, WireError> {
+        const ENTRY_BYTES_MIN: usize = 13;
+        let (prev, leader_commit, round) = (self.id()?, Index(self.u64()?), Round(self.u64()?));
+        let count = self.length()?;
+        let mut entries = Vec::with_capacity(count.min(self.0.len() / ENTRY_BYTES_MIN));
+        let mut index = prev.index;
+        for _ in 0..count {
+            index = Index(
+                index
+                    .0
+                    .checked_add(1)
+                    .ok_or(WireError::Truncated("the range of indexes"))?,
+            );
+            let term = Term(self.u64()?);
+            let kind = self.u8()?;
+            let payload = decode_payload(kind, self.bytes()?)?;
+            entries.push(Entry {
+                id: EntryId { term, index },
+                payload,
+            });
+        }
+        let entries = LogSlice::new(prev, entries)?.into_entries();
+        Ok(AppendEntries {
+            prev,
+            entries,
+            leader_commit,
+            round,
+        })
+    }
+
+    fn append_entries_response(&mut self) -> Result<AppendEntriesResponse, WireError> {
+        let round = Round(self.u64()?);
+        let result = match self.u8()? {
+            1 => AppendResult::Accepted {
+                match_index: Index(self.u64()?),
+            },
+            2 => AppendResult::Rejected {
+                prev_index: Index(self.u64()?),
+                hint: self.id()?,
+            },
+            tag => {
+                return Err(WireError::Tag {
+                    what: "an append result",
+                    tag,
+                });
+            }
+        };
+        Ok(AppendEntriesResponse { round, result })
+    }
+
+    fn forward_request(&mut self) -> Result<ForwardRequest, WireError> {
+        let ticket = Ticket(self.u64()?);
+        let request = match self.u8()? {
+            1 => ForwardedRequest::Propose(self.bytes()?),
+            2 => ForwardedRequest::ReadIndex,
+            tag => {
+                return Err(WireError::Tag {
+                    what: "a forwarded request",
+                    tag,
+                });
+            }
+        };
+        Ok(ForwardRequest { ticket, request })
+    }
+
+    fn forward_response(&mut self) -> Result<ForwardResponse, WireError> {
+        let ticket = Ticket(self.u64()?);
+        let result = match self.u8()? {
+            1 => ForwardResult::Applied {
+                index: Index(self.u64()?),
+                response: self.bytes()?,
+            },
+            2 => ForwardResult::ReadIndex {
+                index: Index(self.u64()?),
+            },
+            3 => ForwardResult::Refused(self.refusal()?),
+            4 => ForwardResult::Unknown,
+            tag => {
+                return Err(WireError::Tag {
+                    what: "a forwarded result",
+                    tag,
+                });
+            }
+        };
+        Ok(ForwardResponse { ticket, result })
+    }
+
+    fn refusal(&mut self) -> Result<RefusalReason, WireError> {
+        Ok(match self.u8()? {
+            1 => {
+                let leader = NodeId(self.u64()?);
+                RefusalReason::NotLeader {
+                    leader: (leader != NodeId(0)).then_some(leader),
+                }
+            }
+            2 => RefusalReason::Busy,
+            3 => RefusalReason::TooLarge {
+                bytes: self.size()?,
+                bytes_max: self.size()?,
+            },
+            4 => RefusalReason::Stopped,
+            tag => {
+                return Err(WireError::Tag {
+                    what: "a refusal",
+                    tag,
+                });
+            }
+        })
+    }
+
+    fn size(&mut self) -> Result<usize, WireError> {
+        usize::try_from(self.u64()?).map_err(|_| WireError::Truncated("a size"))
+    }
+}

@@ -1,0 +1,203 @@
+//! Values to bytes.
+
+use crate::entry::{Entry, Payload};
+use crate::input::RefusalReason;
+use crate::membership::Membership;
+use crate::message::{
+    AppendEntriesResponse, AppendResult, Body, ForwardRequest, ForwardResponse, ForwardResult,
+    ForwardedRequest, InstallSnapshot, Message,
+};
+use crate::types::{EntryId, NodeId};
+
+/// The tag of a payload's kind, stored beside its bytes.
+#[must_use]
+pub fn payload_kind(payload: &Payload) -> u8 {
+    match payload {
+        Payload::Noop => 0,
+        Payload::Command(_) => 1,
+        Payload::Membership(_) => 2,
+    }
+}
+
+/// Appends the bytes of a payload; its kind and length are the caller's to keep.
+pub fn encode_payload(payload: &Payload, out: &mut Vec<u8>) {
+    match payload {
+        Payload::Noop => {}
+        Payload::Command(command) => out.extend_from_slice(command),
+        Payload::Membership(membership) => encode_membership(membership, out),
+    }
+}
+
+/// Appends a configuration.
+pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
+    for nodes in [membership.voters(), membership.outgoing(), membership.learners()] {
+        put_length(nodes.len(), out);
+        for node in nodes {
+            put_u64(node.0, out);
+        }
+    }
+}
+
+/// Appends the header of a snapshot stream.
+pub fn encode_install_snapshot(header: &InstallSnapshot, out: &mut Vec<u8>) {
+    put_u64(header.group.0, out);
+    put_u64(header.from.0, out);
+    put_u64(header.to.0, out);
+    put_u64(header.term.0, out);
+    put_id(header.meta.last, out);
+    encode_membership(&header.meta.membership, out);
+}
+
+/// Appends a batch of messages.
+pub fn encode_messages(messages: &[Message], out: &mut Vec<u8>) {
+    put_length(messages.len(), out);
+    for message in messages {
+        encode_message(message, out);
+    }
+}
+
+fn encode_message(message: &Message, out: &mut Vec<u8>) {
+    put_u64(message.group.0, out);
+    put_u64(message.from.0, out);
+    put_u64(message.to.0, out);
+    put_u64(message.term.0, out);
+    match &message.body {
+        Body::RequestVote(request) => {
+            out.push(1);
+            put_id(request.last_log, out);
+        }
+        Body::RequestVoteResponse(response) => {
+            out.push(2);
+            out.push(u8::from(response.granted));
+        }
+        Body::RequestPreVote(request) => {
+            out.push(3);
+            put_u64(request.candidate_term.0, out);
+            put_id(request.last_log, out);
+        }
+        Body::RequestPreVoteResponse(response) => {
+            out.push(4);
+            put_u64(response.candidate_term.0, out);
+            out.push(u8::from(response.granted));
+        }
+        Body::AppendEntries(request) => {
+            out.push(5);
+            put_id(request.prev, out);
+            put_u64(request.leader_commit.0, out);
+            put_u64(request.round.0, out);
+            put_length(request.entries.len(), out);
+            for entry in &request.entries {
+                encode_entry(entry, out);
+            }
+        }
+        Body::AppendEntriesResponse(response) => {
+            out.push(6);
+            encode_append_response(response, out);
+        }
+        Body::ForwardRequest(request) => {
+            out.push(7);
+            encode_forward_request(request, out);
+        }
+        Body::ForwardResponse(response) => {
+            out.push(8);
+            encode_forward_response(response, out);
+        }
+    }
+}
+
+/// Term, kind, length, bytes. The index follows from the message's `prev` and the entry's place.
+fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
+    put_u64(entry.term().0, out);
+    out.push(payload_kind(&entry.payload));
+    let length_at = out.len();
+    put_length(0, out);
+    encode_payload(&entry.payload, out);
+    let length = out.len() - length_at - 4;
+    out[length_at..length_at + 4].copy_from_slice(&length_bytes(length));
+}
+
+fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
+    put_u64(response.round.0, out);
+    match response.result {
+        AppendResult::Accepted { match_index } => {
+            out.push(1);
+            put_u64(match_index.0, out);
+        }
+        AppendResult::Rejected { prev_index, hint } => {
+            out.push(2);
+            put_u64(prev_index.0, out);
+            put_id(hint, out);
+        }
+    }
+}
+
+fn encode_forward_request(request: &ForwardRequest, out: &mut Vec<u8>) {
+    put_u64(request.ticket.0, out);
+    match &request.request {
+        ForwardedRequest::Propose(command) => {
+            out.push(1);
+            put_bytes(command, out);
+        }
+        ForwardedRequest::ReadIndex => out.push(2),
+    }
+}
+
+fn encode_forward_response(response: &ForwardResponse, out: &mut Vec<u8>) {
+    put_u64(response.ticket.0, out);
+    match &response.result {
+        ForwardResult::Applied { index, response } => {
+            out.push(1);
+            put_u64(index.0, out);
+            put_bytes(response, out);
+        }
+        ForwardResult::ReadIndex { index } => {
+            out.push(2);
+            put_u64(index.0, out);
+        }
+        ForwardResult::Refused(reason) => {
+            out.push(3);
+            encode_refusal(*reason, out);
+        }
+        ForwardResult::Unknown => out.push(4),
+    }
+}
+
+fn encode_refusal(reason: RefusalReason, out: &mut Vec<u8>) {
+    match reason {
+        RefusalReason::NotLeader { leader } => {
+            out.push(1);
+            put_u64(leader.unwrap_or(NodeId(0)).0, out);
+        }
+        RefusalReason::Busy => out.push(2),
+        RefusalReason::TooLarge { bytes, bytes_max } => {
+            out.push(3);
+            put_u64(bytes as u64, out);
+            put_u64(bytes_max as u64, out);
+        }
+        RefusalReason::Stopped => out.push(4),
+    }
+}
+
+fn put_u64(value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_id(id: EntryId, out: &mut Vec<u8>) {
+    put_u64(id.term.0, out);
+    put_u64(id.index.0, out);
+}
+
+fn put_length(length: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&length_bytes(length));
+}
+
+fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    put_length(bytes.len(), out);
+    out.extend_from_slice(bytes);
+}
+
+fn length_bytes(length: usize) -> [u8; 4] {
+    u32::try_from(length)
+        .expect("limits keep every length below 4 GiB")
+        .to_le_bytes()
+}

@@ -1,0 +1,73 @@
+//! The one versioned, checksummed codec for entries and messages.
+//!
+//! All integers are little-endian and of fixed size. Decoding never panics, never allocates more than it was given
+//! bytes for, and shares payloads with the buffer instead of copying them.
+//!
+//! A frame is what crosses a network:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 1 | version, [`VERSION`] |
+//! | 1 | what the body is: [`FrameKind`] |
+//! | 2 | zero |
+//! | 4 | length of the body |
+//! | 4 | CRC-32C of the body |
+//! | n | the body |
+
+mod decode;
+mod encode;
+mod frame;
+
+pub use decode::{decode_install_snapshot, decode_membership, decode_messages, decode_payload};
+pub use encode::{encode_install_snapshot, encode_membership, encode_messages, encode_payload, payload_kind};
+pub use frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, VERSION, decode_frame_body, encode_frame};
+
+use thiserror::Error;
+
+use crate::entry::LogSliceError;
+use crate::membership::MembershipError;
+
+/// Why bytes are not what they should be. What was decoded so far is dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// The bytes end too early.
+    #[error("the bytes end in the middle of {0}")]
+    Truncated(&'static str),
+    /// Bytes are left over.
+    #[error("{0} bytes are left over")]
+    Trailing(usize),
+    /// A version this code does not know.
+    #[error("version {0} is unknown; this side speaks version {VERSION}")]
+    Version(u8),
+    /// A tag this code does not know.
+    #[error("{what} has the unknown tag {tag}")]
+    Tag {
+        /// What was decoded.
+        what: &'static str,
+        /// The tag.
+        tag: u8,
+    },
+    /// A frame is larger than allowed.
+    #[error("a frame of {bytes} bytes exceeds the limit of {bytes_max}")]
+    TooLarge {
+        /// The size that the frame claims.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The checksum does not match.
+    #[error("the checksum is {found:#010x} and should be {expected:#010x}: the bytes were damaged")]
+    Checksum {
+        /// The checksum that was sent.
+        expected: u32,
+        /// The checksum of what arrived.
+        found: u32,
+    },
+    /// Entries that are not a slice of a log.
+    #[error(transparent)]
+    LogSlice(#[from] LogSliceError),
+    /// Nodes that are not a configuration.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+}
