@@ -1,0 +1,16 @@
+//! The messages and services of the etcd v3 client API, generated from `proto/`, for servers and clients.
+//!
+//! Nothing is written by hand here; the definitions and their meaning are in the `.proto` files.
+
+// The generated code is judged by its generator's standards, not by ours.
+#![allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+
+/// Keys, values and events.
+pub mod mvccpb {
+    tonic::include_proto!("mvccpb");
+}
+
+/// The services and their messages.
+pub mod etcdserverpb {
+    tonic::include_proto!("etcdserverpb");
+}
