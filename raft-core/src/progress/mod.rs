@@ -1,0 +1,7 @@
+//! What a leader knows about each follower (nextIndex and matchIndex of the paper's Figure 2, and flow control).
+
+mod inflights;
+mod tracker;
+
+pub use inflights::Inflights;
+pub use tracker::{ColdRead, Progress, ProgressState};

@@ -1,0 +1,270 @@
+//! How far one follower is, and what may be sent to it.
+
+use super::inflights::Inflights;
+use crate::config::Config;
+use crate::types::{Index, Round, Time};
+
+/// How a leader replicates to one follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressState {
+    /// Where the logs part is unknown: one message at a time, until one is accepted.
+    Probe {
+        /// Whether a probe is outstanding; the next heartbeat sends another one (R14).
+        sent: bool,
+    },
+    /// The logs match up to `next`: messages are pipelined within the window.
+    Replicate,
+    /// The follower needs entries that were compacted; a snapshot up to this index is on its way.
+    Snapshot {
+        /// The last index of the snapshot.
+        index: Index,
+    },
+}
+
+/// Whether entries for someone are being read from the log store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColdRead {
+    /// No.
+    #[default]
+    Idle,
+    /// Yes; nothing else is read for the same reader.
+    Outstanding,
+    /// The last read failed; it is tried again later, not at once.
+    Failed,
+}
+
+/// What a leader knows about one follower.
+///
+/// Invariant: `match_index < next_index`, always (R9).
+#[derive(Clone, Debug)]
+pub struct Progress {
+    match_index: Index,
+    next_index: Index,
+    state: ProgressState,
+    inflights: Inflights,
+    /// When a message of this term last arrived from it. A new follower counts as heard from (R31).
+    pub last_contact: Time,
+    /// The newest round it answered (R41).
+    pub round: Round,
+    /// Whether entries for it are being read from the log store.
+    pub cold_read: ColdRead,
+}
+
+impl Progress {
+    /// A follower about which nothing is known: its log is probed right before `next_index`.
+    #[must_use]
+    pub fn new(config: &Config, next_index: Index, now: Time) -> Progress {
+        Progress {
+            match_index: Index::ZERO,
+            next_index: next_index.max(Index(1)),
+            state: ProgressState::Probe { sent: false },
+            inflights: Inflights::new(config.inflight_messages_max, config.inflight_bytes_max),
+            last_contact: now,
+            round: Round::default(),
+            cold_read: ColdRead::Idle,
+        }
+    }
+
+    /// The last index known to match, and to be durable there (matchIndex of the paper).
+    #[must_use]
+    pub fn match_index(&self) -> Index {
+        self.match_index
+    }
+
+    /// The next index to send (nextIndex of the paper).
+    #[must_use]
+    pub fn next_index(&self) -> Index {
+        self.next_index
+    }
+
+    /// How the follower is replicated to.
+    #[must_use]
+    pub fn state(&self) -> ProgressState {
+        self.state
+    }
+
+    /// The window.
+    #[must_use]
+    pub fn inflights(&self) -> &Inflights {
+        &self.inflights
+    }
+
+    /// Whether nothing may be sent now but heartbeats.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        match self.state {
+            ProgressState::Probe { sent } => sent,
+            ProgressState::Replicate => self.inflights.is_full(),
+            ProgressState::Snapshot { .. } => true,
+        }
+    }
+
+    /// Entries up to `last` were sent, or nothing if `last` is right before `next_index`.
+    pub fn sent(&mut self, last: Index, bytes: usize) {
+        match self.state {
+            ProgressState::Probe { .. } => self.state = ProgressState::Probe { sent: true },
+            ProgressState::Replicate if last >= self.next_index => {
+                self.inflights.add(last, bytes);
+                self.next_index = last.next();
+            }
+            ProgressState::Replicate | ProgressState::Snapshot { .. } => {}
+        }
+    }
+
+    /// The follower matches up to `match_index`. Returns whether that moved its match.
+    ///
+    /// A probe is answered by any acknowledgement that reaches the entry it asked about; an acknowledgement at the old
+    /// match is enough for a follower that has everything (R16). A follower waiting for a snapshot goes on as soon as
+    /// the log here reaches it, by whatever way it got there (R48).
+    pub fn accepted(&mut self, match_index: Index, first_index: Index) -> bool {
+        let moved = match_index > self.match_index;
+        self.match_index = self.match_index.max(match_index);
+        self.inflights.free_to(match_index);
+        match self.state {
+            ProgressState::Probe { .. } if match_index.next() >= self.next_index => self.become_replicate(),
+            ProgressState::Snapshot { .. } if self.match_index.next() >= first_index => {
+                self.become_replicate()
+            }
+            _ => {}
+        }
+        self.next_index = self.next_index.max(self.match_index.next());
+        moved
+    }
+
+    /// The follower has no entry at `prev_index` like the leader's, and may have one at `hint`, which the leader has
+    /// already looked up in its own log. Returns false for a rejection that says nothing new (R10).
+    pub fn rejected(&mut self, prev_index: Index, hint: Index) -> bool {
+        match self.state {
+            ProgressState::Replicate if prev_index <= self.match_index => return false,
+            ProgressState::Replicate => {
+                self.next_index = self.match_index.next();
+                self.become_probe(self.next_index);
+                return true;
+            }
+            ProgressState::Probe { .. } if prev_index.next() != self.next_index => return false,
+            ProgressState::Probe { .. } => {}
+            ProgressState::Snapshot { .. } => return false,
+        }
+        let next = prev_index.min(hint.next()).max(self.match_index.next());
+        self.become_probe(next);
+        true
+    }
+
+    /// Lets one more probe through, if the follower is probed (R14).
+    pub fn resume_probe(&mut self) {
+        if let ProgressState::Probe { sent } = &mut self.state {
+            *sent = false;
+        }
+        if self.cold_read == ColdRead::Failed {
+            self.cold_read = ColdRead::Idle;
+        }
+    }
+
+    /// A snapshot up to `index` is on its way.
+    pub fn become_snapshot(&mut self, index: Index) {
+        self.inflights.clear();
+        self.state = ProgressState::Snapshot { index };
+    }
+
+    /// The transfer of the snapshot ended. The pending snapshot is cleared before anything is probed (R49); the probe
+    /// waits for the follower's own acknowledgement or for the next heartbeat.
+    pub fn snapshot_ended(&mut self, delivered: bool) {
+        let ProgressState::Snapshot { index } = self.state else {
+            return;
+        };
+        let next = if delivered {
+            index.next().max(self.match_index.next())
+        } else {
+            self.match_index.next()
+        };
+        self.become_probe(next);
+        self.state = ProgressState::Probe { sent: true };
+    }
+
+    fn become_probe(&mut self, next: Index) {
+        self.inflights.clear();
+        self.next_index = next;
+        self.state = ProgressState::Probe { sent: false };
+    }
+
+    fn become_replicate(&mut self) {
+        self.inflights.clear();
+        self.next_index = self.match_index.next();
+        self.state = ProgressState::Replicate;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{GroupId, NodeId};
+
+    fn probing(next: u64) -> Progress {
+        Progress::new(&Config::new(GroupId(1), NodeId(1)), Index(next), Time::ZERO)
+    }
+
+    fn replicating(matched: u64) -> Progress {
+        let mut progress = probing(matched + 1);
+        progress.accepted(Index(matched), Index(1));
+        assert_eq!(progress.state(), ProgressState::Replicate);
+        progress
+    }
+
+    /// R9: a reordered rejection never drives next to match or below.
+    #[test]
+    fn a_rejection_keeps_next_above_match() {
+        let mut progress = probing(10);
+        progress.accepted(Index(5), Index(1));
+        assert!(progress.rejected(Index(9), Index(2)));
+        assert_eq!(progress.next_index(), Index(6));
+    }
+
+    /// R10: a duplicated or late rejection does not reset a healthy stream.
+    #[test]
+    fn a_late_rejection_is_ignored() {
+        let mut progress = replicating(5);
+        progress.sent(Index(8), 10);
+        assert!(!progress.rejected(Index(5), Index(1)));
+        assert_eq!(progress.state(), ProgressState::Replicate);
+        let mut progress = probing(10);
+        assert!(
+            !progress.rejected(Index(4), Index(1)),
+            "it answers no outstanding probe"
+        );
+        assert_eq!(progress.next_index(), Index(10));
+    }
+
+    /// R16: an acknowledgement at match moves a caught-up follower from Probe to Replicate.
+    #[test]
+    fn an_acknowledgement_at_match_ends_the_probe() {
+        let mut progress = replicating(5);
+        assert!(progress.rejected(Index(9), Index(9)));
+        assert!(matches!(progress.state(), ProgressState::Probe { .. }));
+        assert!(!progress.accepted(Index(5), Index(1)), "match did not move");
+        assert_eq!(progress.state(), ProgressState::Replicate);
+    }
+
+    /// R48: any acknowledgement that reaches the log here ends the wait for a snapshot.
+    #[test]
+    fn a_follower_leaves_snapshot_by_whatever_way_it_caught_up() {
+        let mut progress = probing(3);
+        progress.become_snapshot(Index(100));
+        progress.accepted(Index(2), Index(50));
+        assert!(matches!(progress.state(), ProgressState::Snapshot { .. }));
+        progress.accepted(Index(49), Index(50));
+        assert_eq!(progress.state(), ProgressState::Replicate);
+        assert_eq!(progress.next_index(), Index(50));
+    }
+
+    /// R49: a failed snapshot leaves no pending snapshot behind; the next heartbeat probes from match.
+    #[test]
+    fn a_failed_snapshot_is_cleared_before_probing() {
+        let mut progress = probing(3);
+        progress.become_snapshot(Index(100));
+        progress.snapshot_ended(false);
+        assert_eq!(progress.state(), ProgressState::Probe { sent: true });
+        assert_eq!(progress.next_index(), Index(1));
+        progress.resume_probe();
+        assert!(!progress.is_paused());
+    }
+}

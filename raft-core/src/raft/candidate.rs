@@ -1,0 +1,131 @@
+//! Elections: PreVote (thesis §9.6), RequestVote (paper §5.2) and the election restriction (paper §5.4.1).
+
+use std::collections::BTreeMap;
+
+use super::common::Common;
+use crate::membership::VoteResult;
+use crate::message::{Body, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse};
+use crate::types::{EntryId, NodeId, Term, Time};
+
+/// Which question a candidate asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// "Would you vote for me?" No term is raised by it.
+    PreVote,
+    /// "Vote for me."
+    Vote,
+}
+
+/// What only a candidate has. It begins empty: neither an old leader nor old answers survive (R23).
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) phase: Phase,
+    pub(super) election_deadline: Time,
+    /// One answer per voter; the first counts (R30).
+    answers: BTreeMap<NodeId, bool>,
+}
+
+impl Candidate {
+    pub(super) fn new(phase: Phase, election_deadline: Time) -> Candidate {
+        Candidate {
+            phase,
+            election_deadline,
+            answers: BTreeMap::new(),
+        }
+    }
+
+    /// Counts an answer; those of nodes that do not vote are ignored (R30).
+    pub(super) fn record(&mut self, common: &Common, from: NodeId, granted: bool) -> VoteResult {
+        if common.membership().is_voter(from) {
+            self.answers.entry(from).or_insert(granted);
+        }
+        common
+            .membership()
+            .vote_result(|voter| self.answers.get(&voter).copied())
+    }
+}
+
+impl Common {
+    /// Asks every other voter the question of `phase`.
+    pub(super) fn request_votes(&mut self, phase: Phase) {
+        let last_log = self.log.last();
+        let own_id = self.id();
+        for voter in self.membership().members() {
+            if voter == own_id || !self.membership().is_voter(voter) {
+                continue;
+            }
+            match phase {
+                Phase::PreVote => {
+                    let request = RequestPreVote {
+                        candidate_term: self.term.next(),
+                        last_log,
+                    };
+                    self.send_now_or_when_durable(voter, Body::RequestPreVote(request));
+                }
+                // A vote request waits for the candidate's own term and vote to be durable, so that no restart can
+                // lead the same term twice (R39, I3).
+                Phase::Vote => self.send_when_durable(voter, Body::RequestVote(RequestVote { last_log })),
+            }
+        }
+        if phase == Phase::Vote {
+            let own_vote = RequestVoteResponse { granted: true };
+            self.send_when_durable(own_id, Body::RequestVoteResponse(own_vote));
+        }
+    }
+
+    /// Sends at once if the term is durable, and after the pending write if not.
+    pub(super) fn send_now_or_when_durable(&mut self, to: NodeId, body: Body) {
+        if self.term_is_durable() {
+            self.send_now(to, body);
+        } else {
+            self.send_when_durable(to, body);
+        }
+    }
+
+    /// The election restriction: a candidate's log must be at least as up to date as the voter's (R37).
+    fn is_up_to_date(&self, last_log: EntryId) -> bool {
+        last_log >= self.log.last()
+    }
+
+    /// Answers RequestPreVote. Changes nothing (R22); refuses explicitly, so that no mixed cluster deadlocks (R25).
+    /// Whoever is asked answers by the log rule: it may not know yet that it is a voter (R26).
+    pub(super) fn answer_pre_vote(&mut self, from: NodeId, request: RequestPreVote, has_leader: bool) {
+        let granted =
+            request.candidate_term > self.term && !has_leader && self.is_up_to_date(request.last_log);
+        let response = RequestPreVoteResponse {
+            candidate_term: request.candidate_term,
+            granted,
+        };
+        self.send_when_durable(from, Body::RequestPreVoteResponse(response));
+    }
+
+    /// Answers RequestVote of the current term. Returns whether the vote was granted.
+    pub(super) fn answer_vote(&mut self, from: NodeId, request: RequestVote) -> bool {
+        let free = self.vote.is_none() || self.vote == Some(from);
+        let granted = free && self.is_up_to_date(request.last_log);
+        if granted {
+            self.vote = Some(from);
+        }
+        self.send_when_durable(from, Body::RequestVoteResponse(RequestVoteResponse { granted }));
+        granted
+    }
+
+    /// A time between one and two election timeouts from now: split votes resolve themselves (paper §5.2).
+    pub(super) fn random_election_deadline(&mut self) -> Time {
+        let timeout = self.config.election_timeout;
+        self.now + timeout + self.random.duration_below(timeout)
+    }
+
+    /// Raises the term and votes for itself: one record, written before any request leaves (R32).
+    pub(super) fn begin_own_term(&mut self) {
+        self.term = self.term.next();
+        self.vote = Some(self.config.id);
+    }
+
+    /// Adopts a higher term, in which nothing was voted yet.
+    pub(super) fn adopt_term(&mut self, term: Term) {
+        debug_assert!(term > self.term);
+        self.term = term;
+        self.vote = None;
+    }
+}

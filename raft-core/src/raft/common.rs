@@ -1,0 +1,449 @@
+//! What a replica has in every role, and the order of durability.
+//!
+//! Two rules live here. Messages that promise something durable wait for every earlier write (R55); everything else
+//! leaves at once. And only entries that are both committed and durable here reach the state machine, so that a restart
+//! never finds a state machine ahead of its log.
+
+use std::collections::VecDeque;
+
+use crate::config::Config;
+use crate::effect::{Effect, FatalReason, Write};
+use crate::entry::{Entry, Payload};
+use crate::input::{LogRead, LogReadResult, LogReader};
+use crate::log::{RaftLog, TermAt};
+use crate::membership::Membership;
+use crate::message::{Body, Message, SnapshotMeta};
+use crate::progress::ColdRead;
+use crate::random::Random;
+use crate::traits::Recovered;
+use crate::types::{EntryId, HardState, Index, NodeId, Term, Time, WriteSeq};
+
+/// The part of a replica that does not depend on its role.
+///
+/// Invariants:
+/// - `applied ≤ handed_out ≤ min(commit, durable)`, but for a snapshot that is being restored (I9, I12);
+/// - `commit` never falls (I8);
+/// - a message leaves only when its term is durable (I3).
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    pub(super) config: Config,
+    pub(super) log: RaftLog,
+    pub(super) term: Term,
+    pub(super) vote: Option<NodeId>,
+    pub(super) commit: Index,
+    pub(super) random: Random,
+    /// The time of the current step.
+    pub(super) now: Time,
+    /// Set by a violated invariant: no further input has any effect.
+    pub(super) stopped: bool,
+    pub(super) effects: Vec<Effect>,
+    /// Configurations in log order; the first is that of the snapshot in force. Never empty.
+    memberships: VecDeque<(Index, Membership)>,
+    stored_hard_state: HardState,
+    durable_term: Term,
+    last_seq: WriteSeq,
+    /// Writes that have not completed, with the term that each makes durable.
+    writes_in_flight: VecDeque<(WriteSeq, Term)>,
+    /// Messages that wait for all earlier writes.
+    promises: Vec<Message>,
+    apply: ApplyState,
+}
+
+/// How far the state machine is, and what is on its way there.
+#[derive(Clone, Debug)]
+struct ApplyState {
+    applied: Index,
+    handed_out: Index,
+    /// (last index, payload bytes) of each batch handed out and not applied.
+    batches: VecDeque<(Index, usize)>,
+    bytes: usize,
+    cold_read: ColdRead,
+    /// Entries read from the log store for the state machine.
+    cold_entries: Vec<Entry>,
+    /// A snapshot that replaces the state; nothing is handed out until it is restored (R50).
+    restoring: Option<RestoreState>,
+    creating_snapshot: bool,
+    /// The commit index known before the start (R75).
+    ready_at: Index,
+}
+
+#[derive(Clone, Debug)]
+struct RestoreState {
+    meta: SnapshotMeta,
+    asked: bool,
+}
+
+impl Common {
+    pub(super) fn new(config: Config, recovered: &Recovered, applied: EntryId, now: Time) -> Common {
+        let log = RaftLog::new(recovered);
+        let commit = recovered
+            .hard_state
+            .commit
+            .max(recovered.snapshot.last.index)
+            .max(applied.index);
+        let mut memberships = VecDeque::from([(
+            recovered.snapshot.last.index,
+            recovered.snapshot.membership.clone(),
+        )]);
+        memberships.extend(recovered.memberships.iter().cloned());
+        Common {
+            random: Random::new(config.random_seed ^ recovered.hard_state.term.0.rotate_left(32)),
+            log,
+            term: recovered.hard_state.term,
+            vote: recovered.hard_state.vote,
+            commit,
+            now,
+            stopped: false,
+            effects: Vec::new(),
+            memberships,
+            stored_hard_state: recovered.hard_state,
+            durable_term: recovered.hard_state.term,
+            last_seq: WriteSeq(0),
+            writes_in_flight: VecDeque::new(),
+            promises: Vec::new(),
+            apply: ApplyState {
+                applied: applied.index,
+                handed_out: applied.index,
+                batches: VecDeque::new(),
+                bytes: 0,
+                cold_read: ColdRead::Idle,
+                cold_entries: Vec::new(),
+                restoring: None,
+                creating_snapshot: false,
+                ready_at: commit,
+            },
+            config,
+        }
+    }
+
+    pub(super) fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    /// The latest configuration in the log: it counts from the moment it is appended (thesis §4.1).
+    pub(super) fn membership(&self) -> &Membership {
+        &self
+            .memberships
+            .back()
+            .expect("the snapshot's configuration is always there")
+            .1
+    }
+
+    pub(super) fn applied(&self) -> Index {
+        self.apply.applied
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.apply.applied >= self.apply.ready_at
+    }
+
+    /// Whether a received snapshot is not yet the state of the state machine.
+    pub(super) fn is_restoring(&self) -> bool {
+        self.apply.restoring.is_some()
+    }
+
+    pub(super) fn fail(&mut self, reason: FatalReason) {
+        self.stopped = true;
+        self.effects.push(Effect::Fatal(reason));
+    }
+
+    // ---- messages ----
+
+    fn message(&self, to: NodeId, body: Body) -> Message {
+        Message {
+            group: self.config.group,
+            from: self.config.id,
+            to,
+            term: self.term,
+            body,
+        }
+    }
+
+    /// Sends a message that promises nothing durable. The term of a leader or pre-candidate is durable already.
+    pub(super) fn send_now(&mut self, to: NodeId, body: Body) {
+        debug_assert_eq!(
+            self.durable_term, self.term,
+            "no message carries a term that is not durable (I3)"
+        );
+        let message = self.message(to, body);
+        self.effects.push(Effect::Send(message));
+    }
+
+    /// Sends a message after everything that is not durable yet (R55). To itself, too: a replica's own vote counts no
+    /// earlier than anybody else's (R29).
+    pub(super) fn send_when_durable(&mut self, to: NodeId, body: Body) {
+        let message = self.message(to, body);
+        self.promises.push(message);
+    }
+
+    /// Whether the current term is durable, so that a message which promises nothing else may leave at once.
+    pub(super) fn term_is_durable(&self) -> bool {
+        self.durable_term == self.term
+    }
+
+    // ---- the log and the configurations in it ----
+
+    pub(super) fn append(&mut self, entry: Entry) {
+        if let Payload::Membership(membership) = &entry.payload {
+            self.memberships.push_back((entry.index(), membership.clone()));
+        }
+        self.log.append(entry);
+    }
+
+    pub(super) fn truncate_from(&mut self, index: Index) {
+        self.log.truncate_from(index);
+        while self.memberships.len() > 1 && self.memberships.back().is_some_and(|m| m.0 >= index) {
+            self.memberships.pop_back();
+        }
+    }
+
+    pub(super) fn commit_to(&mut self, index: Index) {
+        assert!(
+            index <= self.log.last().index,
+            "only an entry of the log can be committed"
+        );
+        self.commit = self.commit.max(index);
+    }
+
+    /// Replaces log and state by a received snapshot (R46).
+    pub(super) fn install_snapshot(&mut self, meta: SnapshotMeta) {
+        self.memberships = VecDeque::from([(meta.last.index, meta.membership.clone())]);
+        self.commit = meta.last.index;
+        self.log.reset(meta.clone());
+        self.apply.restoring = Some(RestoreState { meta, asked: false });
+        self.apply.cold_entries.clear();
+    }
+
+    /// A snapshot of the own state is durable: it is in force from now on.
+    pub(super) fn snapshot_created(&mut self, meta: Option<SnapshotMeta>) {
+        self.apply.creating_snapshot = false;
+        let Some(meta) = meta else { return };
+        if meta.last.index <= self.log.snapshot().last.index {
+            return;
+        }
+        while self
+            .memberships
+            .get(1)
+            .is_some_and(|second| second.0 <= meta.last.index)
+        {
+            self.memberships.pop_front();
+        }
+        self.memberships[0].0 = meta.last.index;
+        self.log.set_snapshot(meta);
+    }
+
+    fn membership_at(&self, index: Index) -> Membership {
+        let position = self.memberships.partition_point(|m| m.0 <= index);
+        self.memberships[position.saturating_sub(1)].1.clone()
+    }
+
+    // ---- durability ----
+
+    /// A write and all before it completed.
+    pub(super) fn persisted(&mut self, seq: WriteSeq) {
+        while self.writes_in_flight.front().is_some_and(|write| write.0 <= seq) {
+            let (_, term) = self.writes_in_flight.pop_front().expect("the loop saw it");
+            self.durable_term = term;
+        }
+        self.log.persisted(seq);
+    }
+
+    /// Emits what this step left to persist, and the messages that wait for it.
+    fn flush_writes(&mut self) {
+        let hard_state = HardState {
+            term: self.term,
+            vote: self.vote,
+            commit: self.commit,
+        };
+        let stored = self.stored_hard_state;
+        let must_store = (stored.term, stored.vote) != (hard_state.term, hard_state.vote);
+        if !must_store && !self.log.has_unwritten() {
+            self.release_promises();
+            return;
+        }
+        self.last_seq = self.last_seq.next();
+        let unwritten = self.log.take_unwritten(self.last_seq);
+        // The commit index rides along with what needs a write anyway (R59); it is at most the last index, which this
+        // write or one before it makes durable.
+        let changed = stored != hard_state;
+        self.stored_hard_state = hard_state;
+        self.writes_in_flight.push_back((self.last_seq, self.term));
+        self.effects.push(Effect::Persist(Write {
+            seq: self.last_seq,
+            hard_state: changed.then_some(hard_state),
+            snapshot: unwritten.snapshot,
+            log: unwritten.log,
+            then: std::mem::take(&mut self.promises),
+        }));
+    }
+
+    /// Lets messages go that have no write of their own: at once if everything is durable, after the last write if not.
+    fn release_promises(&mut self) {
+        if self.promises.is_empty() {
+            return;
+        }
+        let own_id = self.config.id;
+        if self.writes_in_flight.is_empty() && self.promises.iter().all(|message| message.to != own_id) {
+            self.effects.extend(self.promises.drain(..).map(Effect::Send));
+            return;
+        }
+        self.last_seq = self.last_seq.next();
+        let empty = self.log.take_unwritten(self.last_seq);
+        self.writes_in_flight.push_back((self.last_seq, self.term));
+        self.effects.push(Effect::Persist(Write {
+            seq: self.last_seq,
+            hard_state: None,
+            snapshot: None,
+            log: empty.log,
+            then: std::mem::take(&mut self.promises),
+        }));
+    }
+
+    // ---- applying ----
+
+    /// The state machine has applied everything up to `index`.
+    pub(super) fn applied_to(&mut self, index: Index) {
+        self.apply.applied = self.apply.applied.max(index);
+        while self.apply.batches.front().is_some_and(|batch| batch.0 <= index) {
+            let (_, bytes) = self.apply.batches.pop_front().expect("the loop saw it");
+            self.apply.bytes -= bytes;
+        }
+    }
+
+    /// The state machine's state is now the snapshot that ends at `last`.
+    pub(super) fn snapshot_restored(&mut self, last: EntryId) {
+        if self
+            .apply
+            .restoring
+            .as_ref()
+            .is_some_and(|restoring| restoring.meta.last == last)
+        {
+            self.apply.restoring = None;
+            self.apply.applied = last.index;
+            self.apply.handed_out = last.index;
+            self.apply.batches.clear();
+            self.apply.bytes = 0;
+        }
+    }
+
+    /// Entries for the state machine arrived from the log store.
+    pub(super) fn log_read_for_apply(&mut self, result: LogReadResult) {
+        self.apply.cold_read = if result.entries.is_empty() {
+            ColdRead::Failed
+        } else {
+            ColdRead::Idle
+        };
+        let expected = self.apply.handed_out.next();
+        let fits = result
+            .entries
+            .first()
+            .is_some_and(|first| first.index() == expected)
+            && result.entries.iter().all(|entry| self.log.matches(entry.id));
+        if fits && self.apply.restoring.is_none() {
+            self.apply.cold_entries = result.entries;
+        }
+    }
+
+    /// Time passed: a failed read may be tried again.
+    pub(super) fn retry_cold_read(&mut self) {
+        if self.apply.cold_read == ColdRead::Failed {
+            self.apply.cold_read = ColdRead::Idle;
+        }
+    }
+
+    /// Hands committed, durable entries to the state machine, within the bytes it may have outstanding.
+    fn flush_applies(&mut self) {
+        if let Some(restoring) = &mut self.apply.restoring {
+            if !restoring.asked && self.log.snapshot_durable() == restoring.meta.last {
+                restoring.asked = true;
+                self.effects.push(Effect::RestoreSnapshot(restoring.meta.clone()));
+            }
+            return;
+        }
+        let through = self.commit.min(self.log.durable());
+        while self.apply.handed_out < through {
+            let budget = self.config.apply_bytes_max.saturating_sub(self.apply.bytes);
+            if budget == 0 && !self.apply.batches.is_empty() {
+                return;
+            }
+            let first = self.apply.handed_out.next();
+            let entries = if !self.apply.cold_entries.is_empty() {
+                std::mem::take(&mut self.apply.cold_entries)
+            } else if self.log.in_memory(first) {
+                self.log.slice(first, through, budget)
+            } else {
+                self.read_for_apply(first, through, budget);
+                return;
+            };
+            self.hand_out(entries);
+        }
+    }
+
+    fn read_for_apply(&mut self, first: Index, last: Index, bytes_max: usize) {
+        if self.apply.cold_read == ColdRead::Idle {
+            self.apply.cold_read = ColdRead::Outstanding;
+            self.effects.push(Effect::ReadLog(LogRead {
+                reader: LogReader::Apply,
+                first,
+                last,
+                bytes_max,
+            }));
+        }
+    }
+
+    fn hand_out(&mut self, entries: Vec<Entry>) {
+        let bytes = entries.iter().map(Entry::payload_bytes).sum();
+        let last = entries.last().expect("a batch holds an entry").index();
+        self.apply.batches.push_back((last, bytes));
+        self.apply.bytes += bytes;
+        self.apply.handed_out = last;
+        self.effects.push(Effect::Apply(entries));
+    }
+
+    /// Asks for a snapshot when enough entries were applied since the last one.
+    fn flush_snapshots(&mut self) {
+        let handed_out = self.apply.handed_out;
+        if self.apply.creating_snapshot
+            || self.apply.restoring.is_some()
+            || handed_out.entries_since(self.log.snapshot().last.index) < self.config.snapshot_entries
+        {
+            return;
+        }
+        let TermAt::Known(term) = self.log.term(handed_out) else {
+            return;
+        };
+        self.apply.creating_snapshot = true;
+        let membership = self.membership_at(handed_out);
+        let meta = SnapshotMeta {
+            last: EntryId::new(term, handed_out),
+            membership,
+        };
+        self.effects.push(Effect::CreateSnapshot(meta));
+    }
+
+    /// Lets go of entries that a durable snapshot covers, but for the retained ones and those above `pinned` (R53).
+    fn flush_compaction(&mut self, pinned: Option<Index>) {
+        let covered = self.log.snapshot_durable().index;
+        let keep = self.config.retained_entries;
+        let wanted = Index(covered.0.saturating_sub(keep)).min(self.apply.applied);
+        let through = pinned.map_or(wanted, |pinned| wanted.min(pinned));
+        // Compacting in steps of an eighth of what is retained keeps the store from purging entry by entry.
+        if through.entries_since(self.log.purged().index) <= keep / 8 {
+            return;
+        }
+        if let TermAt::Known(term) = self.log.term(through) {
+            let through = EntryId::new(term, through);
+            self.log.purge(through);
+            self.effects.push(Effect::Compact(through));
+        }
+    }
+
+    /// Ends a step: everything that follows from the new state and is the same in every role.
+    pub(super) fn flush(&mut self, pinned: Option<Index>) {
+        self.flush_writes();
+        self.flush_applies();
+        self.flush_snapshots();
+        self.flush_compaction(pinned);
+        self.log.evict(self.apply.handed_out, self.config.tail_bytes_max);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a follower does with AppendEntries (paper §5.3) and with snapshots (paper §7).
+
+use super::common::Common;
+use crate::effect::FatalReason;
+use crate::entry::{Entry, LogSlice};
+use crate::log::TermAt;
+use crate::message::{AppendEntries, AppendEntriesResponse, AppendResult, Body, InstallSnapshot};
+use crate::types::{EntryId, Index, NodeId, Round, Time};
+
+/// What only a follower has.
+#[derive(Clone, Debug)]
+pub(super) struct Follower {
+    /// The leader of the current term, once it made itself known.
+    pub(super) leader: Option<NodeId>,
+    /// When that leader was last heard from.
+    pub(super) leader_contact: Time,
+    pub(super) election_deadline: Time,
+}
+
+impl Follower {
+    /// Whether a leader was heard from within the minimum election timeout: then nobody's vote is wanted (thesis §4.2.3).
+    pub(super) fn has_live_leader(&self, common: &Common) -> bool {
+        self.leader.is_some() && common.now.since(self.leader_contact) < common.config.election_timeout
+    }
+}
+
+impl Common {
+    /// Stores what a leader of the current term sent, and answers.
+    pub(super) fn append_entries(&mut self, from: NodeId, request: AppendEntries) {
+        let AppendEntries {
+            prev,
+            entries,
+            leader_commit,
+            round,
+        } = request;
+        let Ok(slice) = LogSlice::new(prev, entries) else {
+            return;
+        };
+        if self.conflicts_with_committed(from, prev) || self.conflicts_with_committed(from, slice.last()) {
+            return;
+        }
+        if slice.last().index <= self.commit && prev.index < self.commit {
+            // Everything in it is committed here already; the leader has it, too (R6).
+            self.acknowledge(from, round, self.commit);
+            return;
+        }
+        let Some(slice) = self.above_commit(from, slice) else {
+            return;
+        };
+        if !self.log.matches(slice.prev()) {
+            self.reject(from, round, slice.prev());
+            return;
+        }
+        let last = slice.last();
+        let is_heartbeat = slice.entries().is_empty();
+        if !self.store_above_match(from, slice) {
+            return;
+        }
+        // Never beyond what this very message verified (R3): the own log may be longer and wrong.
+        self.commit_to(leader_commit.min(last.index).max(self.commit));
+        if is_heartbeat {
+            // A heartbeat is answered at once, whatever the disk does; it vouches only for what is durable.
+            self.acknowledge(from, round, last.index.min(self.log.durable()));
+        } else {
+            self.acknowledge(from, round, last.index);
+        }
+    }
+
+    /// Cuts off the entries at or below the commit index, which must be the ones committed here.
+    fn above_commit(&mut self, from: NodeId, slice: LogSlice) -> Option<LogSlice> {
+        if slice.prev().index >= self.commit {
+            return Some(slice);
+        }
+        let count = usize::try_from(self.commit.entries_since(slice.prev().index)).unwrap_or(usize::MAX);
+        let mut entries = slice.into_entries();
+        let above = entries.split_off(count.min(entries.len()));
+        let prev = entries.last().map(|entry| entry.id)?;
+        if self.conflicts_with_committed(from, prev) {
+            return None;
+        }
+        LogSlice::new(prev, above).ok()
+    }
+
+    /// Whether `received` contradicts a committed entry: then a replica lost what it had promised (R5, R11).
+    fn conflicts_with_committed(&mut self, from: NodeId, received: EntryId) -> bool {
+        match self.log.term(received.index) {
+            TermAt::Known(term) if term != received.term && received.index <= self.commit => {
+                let committed = EntryId::new(term, received.index);
+                self.fail(FatalReason::CommittedEntryConflict {
+                    committed,
+                    received,
+                    from,
+                });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Stores the entries that are not in the log yet. Truncates only from the first entry that conflicts: a delayed or
+    /// short message never removes what is fine (R5). Returns false after a fatal conflict.
+    fn store_above_match(&mut self, from: NodeId, slice: LogSlice) -> bool {
+        let entries: Vec<Entry> = slice.into_entries();
+        let Some(new) = entries.iter().position(|entry| !self.log.matches(entry.id)) else {
+            return true;
+        };
+        let first_new = entries[new].id;
+        if self.conflicts_with_committed(from, first_new) {
+            return false;
+        }
+        if self.log.term(first_new.index) != TermAt::Beyond {
+            self.truncate_from(first_new.index);
+        }
+        for entry in entries.into_iter().skip(new) {
+            self.append(entry);
+        }
+        true
+    }
+
+    /// Says that the log matches up to `match_index`, as soon as it is durable up to there.
+    fn acknowledge(&mut self, to: NodeId, round: Round, match_index: Index) {
+        let result = AppendResult::Accepted { match_index };
+        let body = Body::AppendEntriesResponse(AppendEntriesResponse { round, result });
+        if match_index <= self.log.durable() {
+            self.send_now_or_when_durable(to, body);
+        } else {
+            self.send_when_durable(to, body);
+        }
+    }
+
+    /// Says that there is no entry like `prev`, and where the logs could begin to agree (R8).
+    fn reject(&mut self, to: NodeId, round: Round, prev: EntryId) {
+        let hint = self.log.last_at_or_below(prev.index.previous(), prev.term);
+        let result = AppendResult::Rejected {
+            prev_index: prev.index,
+            hint,
+        };
+        self.send_when_durable(
+            to,
+            Body::AppendEntriesResponse(AppendEntriesResponse { round, result }),
+        );
+    }
+
+    /// Answers a leader of an older term, so that it learns the current one (R24).
+    pub(super) fn reject_old_leader(&mut self, to: NodeId, round: Round, prev: EntryId) {
+        self.reject(to, round, prev);
+    }
+
+    /// Takes over a snapshot from the leader of the current term, which is durable in the snapshot store.
+    pub(super) fn receive_snapshot(&mut self, header: InstallSnapshot) {
+        let InstallSnapshot { from, meta, .. } = header;
+        if meta.last.index <= self.commit {
+            // Nothing new in it (R47).
+            self.acknowledge(from, Round::default(), self.commit);
+            return;
+        }
+        if !meta.membership.contains(self.id()) {
+            return;
+        }
+        if self.log.matches(meta.last) {
+            // The log has all of it and more: only the commit index was missing (R46).
+            self.commit_to(meta.last.index);
+        } else {
+            self.install_snapshot(meta.clone());
+        }
+        self.acknowledge(from, Round::default(), meta.last.index);
+    }
+}

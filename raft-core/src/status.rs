@@ -1,0 +1,63 @@
+//! What a replica says about itself: made for people and for tests, never used to decide anything.
+
+use crate::effect::RoleKind;
+use crate::membership::Membership;
+use crate::progress::ProgressState;
+use crate::types::{EntryId, GroupId, Index, NodeId, Term, Time};
+
+/// The state of one replica at one moment.
+///
+/// The four states of an entry (mission row S18) are four marks: appended, durable, committed, applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The group.
+    pub group: GroupId,
+    /// The replica.
+    pub id: NodeId,
+    /// Its role.
+    pub role: RoleKind,
+    /// Its term.
+    pub term: Term,
+    /// The leader of that term, if known.
+    pub leader: Option<NodeId>,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
+    /// The latest configuration in its log.
+    pub membership: Membership,
+    /// The first index that its log still has.
+    pub first_index: Index,
+    /// The last index in its log.
+    pub appended_index: Index,
+    /// The last index that is durable on its own disk.
+    pub durable_index: Index,
+    /// The last index that it knows to be committed.
+    pub commit_index: Index,
+    /// The last index that its state machine applied.
+    pub applied_index: Index,
+    /// The last entry that its newest snapshot covers.
+    pub snapshot: EntryId,
+    /// Whether it has applied again what it knew to be committed before it was last started: before that, even a read
+    /// that may be stale would go backwards (R75).
+    pub ready: bool,
+    /// What it knows about the other members, if it leads; sorted by id.
+    pub peers: Vec<PeerProgress>,
+}
+
+/// What a leader knows about one follower.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerProgress {
+    /// The follower.
+    pub id: NodeId,
+    /// The last index known to be durable there and to match.
+    pub match_index: Index,
+    /// The next index to send.
+    pub next_index: Index,
+    /// How it is replicated to.
+    pub state: ProgressState,
+    /// Unacknowledged messages.
+    pub inflight_messages: usize,
+    /// Unacknowledged payload bytes.
+    pub inflight_bytes: usize,
+    /// When it was last heard from.
+    pub last_contact: Time,
+}
