@@ -3,11 +3,15 @@
 //! The names are those of the Raft paper (Ongaro and Ousterhout, 2014) and of Ongaro's thesis.
 
 pub mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod effect;
 pub mod entry;
 pub mod input;
 pub mod log;
 pub mod membership;
+#[cfg(feature = "runtime")]
+pub mod memory;
 pub mod message;
 pub mod progress;
 pub mod raft;

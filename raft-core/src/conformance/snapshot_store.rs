@@ -1,0 +1,204 @@
+//! What every [`SnapshotStore`] must do.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::membership::Membership;
+use crate::message::SnapshotMeta;
+use crate::traits::{SnapshotStore, SnapshotStoreError, SnapshotWriter};
+use crate::types::{EntryId, GroupId, Index, NodeId, Term};
+
+/// Checks every invariant of [`SnapshotStore`] that can be checked without pulling the plug.
+///
+/// `open` opens the same, initially empty place each time. The suite uses groups 1 to 5 and leaves data behind.
+///
+/// # Panics
+/// Names the invariant that does not hold.
+pub async fn snapshot_store<Open>(open: Open)
+where
+    Open: AsyncFn() -> Arc<dyn SnapshotStore>,
+{
+    a_snapshot_survives(&open, GroupId(1)).await;
+    an_unfinished_snapshot_is_invisible_and_resumable(&open, GroupId(2)).await;
+    an_aborted_snapshot_is_gone(&open, GroupId(3)).await;
+    removal_keeps_the_two_newest(&open, GroupId(4)).await;
+    an_empty_snapshot_is_a_snapshot(&open, GroupId(5)).await;
+}
+
+async fn a_snapshot_survives(open: &impl AsyncFn() -> Arc<dyn SnapshotStore>, group: GroupId) {
+    let store = open().await;
+    assert!(
+        list(&*store, group).await.is_empty(),
+        "a new group has no snapshot"
+    );
+    save(&*store, group, &meta(10), &content(300_000)).await;
+    drop(store);
+    let store = open().await;
+    assert_eq!(
+        list(&*store, group).await,
+        [meta(10)],
+        "the list after reopening, membership included"
+    );
+    assert_eq!(read(&*store, group, &meta(10), 0).await, content(300_000));
+    assert_eq!(
+        read(&*store, group, &meta(10), 123_456).await,
+        content(300_000)[123_456..],
+        "a read that resumes in the middle"
+    );
+    assert!(
+        list(&*store, GroupId(u64::MAX)).await.is_empty(),
+        "groups are apart"
+    );
+    let absent = EntryId::new(Term(1), Index(11));
+    let result = store.open(group, absent).await;
+    assert!(
+        matches!(result, Err(SnapshotStoreError::NotFound { last, .. }) if last == absent),
+        "a snapshot that was never made must be NotFound"
+    );
+}
+
+/// R54: what is not finished cannot be opened; what is there already need not be sent again.
+async fn an_unfinished_snapshot_is_invisible_and_resumable(
+    open: &impl AsyncFn() -> Arc<dyn SnapshotStore>,
+    group: GroupId,
+) {
+    let whole = content(200_000);
+    let store = open().await;
+    let mut writer = begin(&*store, group, &meta(5)).await;
+    assert_eq!(writer.offset(), 0, "a new snapshot begins at 0");
+    write(&mut *writer, &whole[..80_000]).await;
+    assert_eq!(writer.offset(), 80_000, "the offset counts what was written");
+    assert!(
+        list(&*store, group).await.is_empty(),
+        "an unfinished snapshot is not listed"
+    );
+    assert!(
+        store.open(group, meta(5).last).await.is_err(),
+        "an unfinished snapshot cannot be opened"
+    );
+    drop(writer);
+    let mut writer = begin(&*store, group, &meta(5)).await;
+    let stored = usize::try_from(writer.offset()).expect("an offset fits");
+    assert!(stored <= 80_000, "more is stored than was written");
+    write(&mut *writer, &whole[stored..]).await;
+    writer.finish().await.expect("finish");
+    drop(store);
+    assert_eq!(
+        read(&*open().await, group, &meta(5), 0).await,
+        whole,
+        "a resumed snapshot is the whole one"
+    );
+}
+
+async fn an_aborted_snapshot_is_gone(open: &impl AsyncFn() -> Arc<dyn SnapshotStore>, group: GroupId) {
+    let store = open().await;
+    let mut writer = begin(&*store, group, &meta(5)).await;
+    write(&mut *writer, &content(1_000)).await;
+    writer.abort().await.expect("abort");
+    assert_eq!(
+        begin(&*store, group, &meta(5)).await.offset(),
+        0,
+        "an aborted snapshot begins at 0 again"
+    );
+    assert!(list(&*store, group).await.is_empty());
+}
+
+async fn removal_keeps_the_two_newest(open: &impl AsyncFn() -> Arc<dyn SnapshotStore>, group: GroupId) {
+    let store = open().await;
+    for index in [10, 20, 30, 40] {
+        save(&*store, group, &meta(index), &content(index as usize)).await;
+    }
+    let mut reader = store
+        .open(group, meta(10).last)
+        .await
+        .expect("open the oldest snapshot");
+    store
+        .remove_older(group, meta(20).last)
+        .await
+        .expect("remove older snapshots");
+    assert_eq!(list(&*store, group).await, [meta(20), meta(30), meta(40)]);
+    let chunk = reader
+        .read_chunk(100)
+        .await
+        .expect("a reader survives the removal");
+    assert_eq!(chunk, content(10), "an open reader reads what it opened");
+    drop(reader);
+    store
+        .remove_older(group, meta(40).last)
+        .await
+        .expect("remove older snapshots");
+    assert_eq!(
+        list(&*store, group).await,
+        [meta(30), meta(40)],
+        "the two newest are kept, and they are listed oldest first"
+    );
+    drop(store);
+    assert_eq!(list(&*open().await, group).await, [meta(30), meta(40)]);
+}
+
+async fn an_empty_snapshot_is_a_snapshot(open: &impl AsyncFn() -> Arc<dyn SnapshotStore>, group: GroupId) {
+    let store = open().await;
+    save(&*store, group, &meta(1), b"").await;
+    let mut reader = store.open(group, meta(1).last).await.expect("open");
+    assert_eq!(reader.size_bytes(), 0);
+    assert_eq!(reader.meta(), &meta(1));
+    assert!(reader.read_chunk(10).await.expect("read").is_empty());
+}
+
+fn meta(index: u64) -> SnapshotMeta {
+    SnapshotMeta {
+        last: EntryId::new(Term(1), Index(index)),
+        membership: Membership::new(vec![NodeId(1), NodeId(2)], vec![NodeId(1)], vec![NodeId(3)])
+            .expect("the suite names a valid configuration"),
+    }
+}
+
+/// Bytes without a short period, so that a chunk at a wrong place shows.
+fn content(bytes: usize) -> Vec<u8> {
+    let byte = |position: usize| (position.wrapping_mul(2_654_435_761) >> 13) as u8;
+    (0..bytes).map(byte).collect()
+}
+
+async fn list(store: &dyn SnapshotStore, group: GroupId) -> Vec<SnapshotMeta> {
+    store.list(group).await.expect("list")
+}
+
+async fn begin(store: &dyn SnapshotStore, group: GroupId, meta: &SnapshotMeta) -> Box<dyn SnapshotWriter> {
+    store.begin(group, meta).await.expect("begin")
+}
+
+async fn write(writer: &mut dyn SnapshotWriter, bytes: &[u8]) {
+    for chunk in bytes.chunks(30_000) {
+        writer
+            .write_chunk(Bytes::copy_from_slice(chunk))
+            .await
+            .expect("write a chunk");
+    }
+}
+
+async fn save(store: &dyn SnapshotStore, group: GroupId, meta: &SnapshotMeta, bytes: &[u8]) {
+    let mut writer = begin(store, group, meta).await;
+    write(&mut *writer, bytes).await;
+    writer.finish().await.expect("finish");
+}
+
+async fn read(store: &dyn SnapshotStore, group: GroupId, meta: &SnapshotMeta, offset: usize) -> Vec<u8> {
+    const CHUNK_BYTES: usize = 64_000;
+    let mut reader = store.open(group, meta.last).await.expect("open");
+    assert_eq!(reader.meta(), meta);
+    if offset > 0 {
+        reader.seek(offset as u64).await.expect("seek");
+    }
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = reader.read_chunk(CHUNK_BYTES).await.expect("read a chunk");
+        assert!(chunk.len() <= CHUNK_BYTES, "a chunk exceeds its limit");
+        if chunk.is_empty() {
+            break;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    assert_eq!(reader.size_bytes(), (bytes.len() + offset) as u64);
+    bytes
+}
