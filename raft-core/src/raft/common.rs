@@ -1,19 +1,17 @@
 //! What a replica has in every role, and the order of durability.
 //!
-//! Two rules live here. Messages that promise something durable wait for every earlier write (R55); everything else
-//! leaves at once. And only entries that are both committed and durable here reach the state machine, so that a restart
-//! never finds a state machine ahead of its log.
+//! One rule lives here: messages that promise something durable wait for every earlier write (R55); everything else
+//! leaves at once.
 
 use std::collections::VecDeque;
 
+use super::apply::{ApplyState, RestoreState};
 use crate::config::Config;
 use crate::effect::{Effect, FatalReason, Write};
 use crate::entry::{Entry, Payload};
-use crate::input::{LogRead, LogReadResult, LogReader};
 use crate::log::{RaftLog, TermAt};
 use crate::membership::Membership;
 use crate::message::{Body, Message, SnapshotMeta};
-use crate::progress::ColdRead;
 use crate::random::Random;
 use crate::traits::Recovered;
 use crate::types::{EntryId, HardState, Index, NodeId, Term, Time, WriteSeq};
@@ -46,31 +44,7 @@ pub(super) struct Common {
     writes_in_flight: VecDeque<(WriteSeq, Term)>,
     /// Messages that wait for all earlier writes.
     promises: Vec<Message>,
-    apply: ApplyState,
-}
-
-/// How far the state machine is, and what is on its way there.
-#[derive(Clone, Debug)]
-struct ApplyState {
-    applied: Index,
-    handed_out: Index,
-    /// (last index, payload bytes) of each batch handed out and not applied.
-    batches: VecDeque<(Index, usize)>,
-    bytes: usize,
-    cold_read: ColdRead,
-    /// Entries read from the log store for the state machine.
-    cold_entries: Vec<Entry>,
-    /// A snapshot that replaces the state; nothing is handed out until it is restored (R50).
-    restoring: Option<RestoreState>,
-    creating_snapshot: bool,
-    /// The commit index known before the start (R75).
-    ready_at: Index,
-}
-
-#[derive(Clone, Debug)]
-struct RestoreState {
-    meta: SnapshotMeta,
-    asked: bool,
+    pub(super) apply: ApplyState,
 }
 
 impl Common {
@@ -101,17 +75,7 @@ impl Common {
             last_seq: WriteSeq(0),
             writes_in_flight: VecDeque::new(),
             promises: Vec::new(),
-            apply: ApplyState {
-                applied: applied.index,
-                handed_out: applied.index,
-                batches: VecDeque::new(),
-                bytes: 0,
-                cold_read: ColdRead::Idle,
-                cold_entries: Vec::new(),
-                restoring: None,
-                creating_snapshot: false,
-                ready_at: commit,
-            },
+            apply: ApplyState::new(applied.index, commit),
             config,
         }
     }
@@ -299,106 +263,7 @@ impl Common {
         }));
     }
 
-    // ---- applying ----
-
-    /// The state machine has applied everything up to `index`.
-    pub(super) fn applied_to(&mut self, index: Index) {
-        self.apply.applied = self.apply.applied.max(index);
-        while self.apply.batches.front().is_some_and(|batch| batch.0 <= index) {
-            let (_, bytes) = self.apply.batches.pop_front().expect("the loop saw it");
-            self.apply.bytes -= bytes;
-        }
-    }
-
-    /// The state machine's state is now the snapshot that ends at `last`.
-    pub(super) fn snapshot_restored(&mut self, last: EntryId) {
-        if self
-            .apply
-            .restoring
-            .as_ref()
-            .is_some_and(|restoring| restoring.meta.last == last)
-        {
-            self.apply.restoring = None;
-            self.apply.applied = last.index;
-            self.apply.handed_out = last.index;
-            self.apply.batches.clear();
-            self.apply.bytes = 0;
-        }
-    }
-
-    /// Entries for the state machine arrived from the log store.
-    pub(super) fn log_read_for_apply(&mut self, result: LogReadResult) {
-        self.apply.cold_read = if result.entries.is_empty() {
-            ColdRead::Failed
-        } else {
-            ColdRead::Idle
-        };
-        let expected = self.apply.handed_out.next();
-        let fits = result
-            .entries
-            .first()
-            .is_some_and(|first| first.index() == expected)
-            && result.entries.iter().all(|entry| self.log.matches(entry.id));
-        if fits && self.apply.restoring.is_none() {
-            self.apply.cold_entries = result.entries;
-        }
-    }
-
-    /// Time passed: a failed read may be tried again.
-    pub(super) fn retry_cold_read(&mut self) {
-        if self.apply.cold_read == ColdRead::Failed {
-            self.apply.cold_read = ColdRead::Idle;
-        }
-    }
-
-    /// Hands committed, durable entries to the state machine, within the bytes it may have outstanding.
-    fn flush_applies(&mut self) {
-        if let Some(restoring) = &mut self.apply.restoring {
-            if !restoring.asked && self.log.snapshot_durable() == restoring.meta.last {
-                restoring.asked = true;
-                self.effects.push(Effect::RestoreSnapshot(restoring.meta.clone()));
-            }
-            return;
-        }
-        let through = self.commit.min(self.log.durable());
-        while self.apply.handed_out < through {
-            let budget = self.config.apply_bytes_max.saturating_sub(self.apply.bytes);
-            if budget == 0 && !self.apply.batches.is_empty() {
-                return;
-            }
-            let first = self.apply.handed_out.next();
-            let entries = if !self.apply.cold_entries.is_empty() {
-                std::mem::take(&mut self.apply.cold_entries)
-            } else if self.log.in_memory(first) {
-                self.log.slice(first, through, budget)
-            } else {
-                self.read_for_apply(first, through, budget);
-                return;
-            };
-            self.hand_out(entries);
-        }
-    }
-
-    fn read_for_apply(&mut self, first: Index, last: Index, bytes_max: usize) {
-        if self.apply.cold_read == ColdRead::Idle {
-            self.apply.cold_read = ColdRead::Outstanding;
-            self.effects.push(Effect::ReadLog(LogRead {
-                reader: LogReader::Apply,
-                first,
-                last,
-                bytes_max,
-            }));
-        }
-    }
-
-    fn hand_out(&mut self, entries: Vec<Entry>) {
-        let bytes = entries.iter().map(Entry::payload_bytes).sum();
-        let last = entries.last().expect("a batch holds an entry").index();
-        self.apply.batches.push_back((last, bytes));
-        self.apply.bytes += bytes;
-        self.apply.handed_out = last;
-        self.effects.push(Effect::Apply(entries));
-    }
+    // ---- snapshots and compaction ----
 
     /// Asks for a snapshot when enough entries were applied since the last one.
     fn flush_snapshots(&mut self) {

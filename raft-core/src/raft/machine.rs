@@ -1,19 +1,15 @@
-//! The one door, the rules about terms, and the only place where a role changes.
+//! The one door: inputs in, effects out.
 
 use thiserror::Error;
 
-use super::candidate::{Candidate, Phase};
 use super::common::Common;
 use super::follower::Follower;
-use super::leader::Leader;
+use super::role::Role;
 use crate::config::{Config, ConfigError};
-use crate::effect::{Effect, FatalReason, RoleChange, RoleChangeReason, RoleKind};
+use crate::effect::{Effect, FatalReason, RoleChangeReason, RoleKind};
 use crate::input::{Input, LogReader, RefusalReason};
-use crate::membership::VoteResult;
-use crate::message::{Body, InstallSnapshot, Message};
-use crate::status::{PeerProgress, Status};
 use crate::traits::Recovered;
-use crate::types::{EntryId, GroupId, Index, NodeId, Term, Time};
+use crate::types::{EntryId, GroupId, Index, NodeId, Term, Ticket, Time};
 
 /// One replica of one group: the protocol, and nothing else.
 ///
@@ -21,32 +17,8 @@ use crate::types::{EntryId, GroupId, Index, NodeId, Term, Time};
 /// inputs with their times, and replays exactly.
 #[derive(Clone, Debug)]
 pub struct Raft {
-    common: Common,
-    role: Role,
-}
-
-/// A role with the data that only it has.
-#[derive(Clone, Debug)]
-enum Role {
-    Follower(Follower),
-    Candidate(Candidate),
-    Leader(Box<Leader>),
-}
-
-impl Role {
-    fn kind(&self) -> RoleKind {
-        match self {
-            Role::Follower(_) => RoleKind::Follower,
-            Role::Candidate(Candidate {
-                phase: Phase::PreVote,
-                ..
-            }) => RoleKind::PreCandidate,
-            Role::Candidate(Candidate {
-                phase: Phase::Vote, ..
-            }) => RoleKind::Candidate,
-            Role::Leader(_) => RoleKind::Leader,
-        }
-    }
+    pub(super) common: Common,
+    pub(super) role: Role,
 }
 
 /// Why a replica cannot start.
@@ -192,7 +164,7 @@ impl Raft {
         }
     }
 
-    fn refuse_not_leader(&mut self, ticket: crate::types::Ticket) {
+    fn refuse_not_leader(&mut self, ticket: Ticket) {
         let reason = RefusalReason::NotLeader {
             leader: self.leader(),
         };
@@ -209,318 +181,6 @@ impl Raft {
         };
         self.common.flush(pinned);
     }
-
-    // ---- terms ----
-
-    /// Compares terms first (paper §5.1): a lower one is answered or ignored, a higher one adopted, an equal one handled
-    /// by the role.
-    fn receive(&mut self, message: Message) {
-        if message.to != self.id() || message.group != self.group() {
-            return;
-        }
-        if let Body::RequestPreVote(request) = message.body {
-            let has_leader = self.has_live_leader();
-            self.common.answer_pre_vote(message.from, request, has_leader);
-            return;
-        }
-        if message.term > self.term() && !self.adopt_term_of(&message) {
-            return;
-        }
-        if message.term < self.term() {
-            self.receive_from_lower_term(message);
-        } else {
-            self.receive_from_same_term(message);
-        }
-    }
-
-    /// Moves to a higher term, unless a vote request is not wanted: while a leader is alive nobody is helped by an
-    /// election, and the request changes neither term nor timer (R22).
-    fn adopt_term_of(&mut self, message: &Message) -> bool {
-        if matches!(message.body, Body::RequestVote(_)) && self.has_live_leader() {
-            return false;
-        }
-        self.become_follower(
-            Some(message.term),
-            None,
-            RoleChangeReason::HigherTerm { from: message.from },
-        );
-        true
-    }
-
-    /// Whether this replica leads, or follows a leader that was heard from lately.
-    fn has_live_leader(&self) -> bool {
-        match &self.role {
-            Role::Follower(follower) => follower.has_live_leader(&self.common),
-            Role::Candidate(_) => false,
-            Role::Leader(_) => true,
-        }
-    }
-
-    /// Requests are answered at the own term, so that their sender learns it (R24, R25). A pre-vote may be granted by a
-    /// voter of a lower term; every other old answer is worth nothing.
-    fn receive_from_lower_term(&mut self, message: Message) {
-        match message.body {
-            Body::AppendEntries(request) => {
-                self.common
-                    .reject_old_leader(message.from, request.round, request.prev);
-            }
-            Body::RequestVote(_) => {
-                let response = crate::message::RequestVoteResponse { granted: false };
-                self.common
-                    .send_when_durable(message.from, Body::RequestVoteResponse(response));
-            }
-            Body::RequestPreVoteResponse(response) => {
-                self.pre_vote_response(message.from, response.candidate_term, response.granted);
-            }
-            _ => {}
-        }
-    }
-
-    fn receive_from_same_term(&mut self, message: Message) {
-        let from = message.from;
-        match message.body {
-            Body::AppendEntries(request) => {
-                if self.follow(from) {
-                    self.common.append_entries(from, request);
-                }
-            }
-            Body::AppendEntriesResponse(response) => {
-                if let Role::Leader(leader) = &mut self.role {
-                    leader.append_entries_response(&mut self.common, from, response);
-                }
-            }
-            Body::RequestVote(request) => {
-                if self.common.answer_vote(from, request) {
-                    self.restart_election_timer();
-                }
-            }
-            Body::RequestVoteResponse(response) => self.vote_response(from, response.granted),
-            Body::RequestPreVoteResponse(response) => {
-                self.pre_vote_response(from, response.candidate_term, response.granted);
-            }
-            // The driver handles these; PreVote requests are answered before terms are compared.
-            Body::RequestPreVote(_) | Body::ForwardRequest(_) | Body::ForwardResponse(_) => {}
-        }
-    }
-
-    /// Recognises `leader` as the leader of the current term. Returns false if that cannot be.
-    fn follow(&mut self, leader: NodeId) -> bool {
-        let term = self.term();
-        match &mut self.role {
-            Role::Follower(Follower {
-                leader: Some(known), ..
-            }) if *known != leader => {
-                let reason = FatalReason::TwoLeaders {
-                    term,
-                    known: *known,
-                    other: leader,
-                };
-                self.common.fail(reason);
-                return false;
-            }
-            Role::Follower(Follower { leader: Some(_), .. }) => {}
-            Role::Leader(_) => {
-                let known = self.common.id();
-                self.common.fail(FatalReason::TwoLeaders {
-                    term,
-                    known,
-                    other: leader,
-                });
-                return false;
-            }
-            Role::Follower(_) | Role::Candidate(_) => {
-                self.become_follower(None, Some(leader), RoleChangeReason::LeaderFound);
-            }
-        }
-        self.restart_election_timer();
-        if let Role::Follower(follower) = &mut self.role {
-            follower.leader_contact = self.common.now;
-        }
-        true
-    }
-
-    fn snapshot_received(&mut self, header: InstallSnapshot) {
-        if header.to != self.id() || header.group != self.group() || header.term < self.term() {
-            return;
-        }
-        if header.term > self.term() {
-            let reason = RoleChangeReason::HigherTerm { from: header.from };
-            self.become_follower(Some(header.term), None, reason);
-        }
-        if self.follow(header.from) {
-            self.common.receive_snapshot(header);
-        }
-    }
-
-    // ---- elections ----
-
-    fn check_timers(&mut self) {
-        let now = self.common.now;
-        match &mut self.role {
-            Role::Follower(Follower {
-                election_deadline, ..
-            })
-            | Role::Candidate(Candidate {
-                election_deadline, ..
-            }) => {
-                if now >= *election_deadline {
-                    self.campaign(RoleChangeReason::ElectionTimeout);
-                }
-            }
-            Role::Leader(leader) => {
-                if !leader.tick(&mut self.common) {
-                    self.become_follower(None, None, RoleChangeReason::QuorumLost);
-                }
-            }
-        }
-    }
-
-    /// Begins an election with a round of PreVote. Only voters campaign (R26), and nobody whose state is being replaced
-    /// by a snapshot (R28).
-    fn campaign(&mut self, reason: RoleChangeReason) {
-        if matches!(self.role, Role::Leader(_)) {
-            return;
-        }
-        if !self.common.membership().is_voter(self.id()) || self.common.is_restoring() {
-            self.restart_election_timer();
-            return;
-        }
-        let deadline = self.common.random_election_deadline();
-        self.transition(
-            Role::Candidate(Candidate::new(Phase::PreVote, deadline)),
-            None,
-            reason,
-        );
-        self.common.request_votes(Phase::PreVote);
-        let (own_id, candidate_term) = (self.id(), self.term().next());
-        self.pre_vote_response(own_id, candidate_term, true);
-    }
-
-    fn pre_vote_response(&mut self, from: NodeId, candidate_term: Term, granted: bool) {
-        let Role::Candidate(candidate) = &mut self.role else {
-            return;
-        };
-        if candidate.phase != Phase::PreVote || candidate_term != self.common.term.next() {
-            return;
-        }
-        match candidate.record(&self.common, from, granted) {
-            VoteResult::Won => {
-                let deadline = self.common.random_election_deadline();
-                self.common.begin_own_term();
-                let role = Role::Candidate(Candidate::new(Phase::Vote, deadline));
-                self.transition(role, None, RoleChangeReason::PreVoteWon);
-                self.common.request_votes(Phase::Vote);
-            }
-            VoteResult::Lost => self.become_follower(None, None, RoleChangeReason::VoteLost),
-            VoteResult::Pending => {}
-        }
-    }
-
-    fn vote_response(&mut self, from: NodeId, granted: bool) {
-        let Role::Candidate(candidate) = &mut self.role else {
-            return;
-        };
-        if candidate.phase != Phase::Vote {
-            return;
-        }
-        match candidate.record(&self.common, from, granted) {
-            VoteResult::Won => {
-                let leader = Leader::new(&mut self.common);
-                let id = self.id();
-                self.transition(
-                    Role::Leader(Box::new(leader)),
-                    Some(id),
-                    RoleChangeReason::ElectionWon,
-                );
-            }
-            VoteResult::Lost => self.become_follower(None, None, RoleChangeReason::VoteLost),
-            VoteResult::Pending => {}
-        }
-    }
-
-    fn restart_election_timer(&mut self) {
-        let deadline = self.common.random_election_deadline();
-        match &mut self.role {
-            Role::Follower(Follower {
-                election_deadline, ..
-            })
-            | Role::Candidate(Candidate {
-                election_deadline, ..
-            }) => *election_deadline = deadline,
-            Role::Leader(_) => {}
-        }
-    }
-
-    // ---- roles ----
-
-    /// Steps back, in a higher term if one is given. The election timer goes on as it was: only a leader's message or a
-    /// granted vote restarts it (R22).
-    fn become_follower(&mut self, term: Option<Term>, leader: Option<NodeId>, reason: RoleChangeReason) {
-        if let Some(term) = term {
-            self.common.adopt_term(term);
-        }
-        let election_deadline = match &self.role {
-            Role::Follower(Follower {
-                election_deadline, ..
-            })
-            | Role::Candidate(Candidate {
-                election_deadline, ..
-            }) => *election_deadline,
-            Role::Leader(_) => self.common.random_election_deadline(),
-        };
-        let follower = Follower {
-            leader,
-            leader_contact: self.common.now,
-            election_deadline,
-        };
-        self.transition(Role::Follower(follower), leader, reason);
-    }
-
-    /// The only place where a role changes. Asserts the legal edges (mission row S13):
-    ///
-    /// ```text
-    /// follower ──election timeout──▶ pre-candidate ──quorum would vote──▶ candidate ──quorum voted──▶ leader
-    ///    ▲  ▲                            │   │ ▲ └─election timeout─┐         │  │                       │
-    ///    │  └──higher term, leader found─┘   │ └────────────────────┴─────────┘  │                       │
-    ///    │      or a quorum refused ◀────────┴───────────────────────────────────┘                       │
-    ///    └──────────────────────────higher term, or no quorum heard from─────────────────────────────────┘
-    /// ```
-    fn transition(&mut self, to: Role, leader: Option<NodeId>, reason: RoleChangeReason) {
-        use RoleChangeReason as Why;
-        use RoleKind as Kind;
-        let (from, into) = (self.role.kind(), to.kind());
-        let legal = match (from, into) {
-            (Kind::Follower, Kind::Follower) => matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound),
-            (Kind::PreCandidate | Kind::Candidate, Kind::Follower) => {
-                matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound | Why::VoteLost)
-            }
-            (Kind::Leader, Kind::Follower) => matches!(reason, Why::HigherTerm { .. } | Why::QuorumLost),
-            (Kind::Follower | Kind::PreCandidate | Kind::Candidate, Kind::PreCandidate) => {
-                matches!(reason, Why::ElectionTimeout | Why::CampaignRequested)
-            }
-            (Kind::PreCandidate, Kind::Candidate) => reason == Why::PreVoteWon,
-            (Kind::Candidate, Kind::Leader) => reason == Why::ElectionWon,
-            _ => false,
-        };
-        assert!(legal, "no edge leads from {from} to {into} because {reason}");
-        let old = std::mem::replace(&mut self.role, to);
-        if let Role::Leader(old) = old {
-            for ticket in old.reads.into_unresolved() {
-                let reason = RefusalReason::NotLeader { leader };
-                self.common.effects.push(Effect::Refused { ticket, reason });
-            }
-        }
-        let term = self.term();
-        self.common.effects.push(Effect::RoleChanged(RoleChange {
-            from,
-            to: into,
-            term,
-            leader,
-            reason,
-        }));
-    }
-
-    // ---- what others may see ----
 
     /// This replica.
     #[must_use]
@@ -572,44 +232,5 @@ impl Raft {
     #[must_use]
     pub fn applied_index(&self) -> Index {
         self.common.applied()
-    }
-
-    /// Everything there is to see.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let common = &self.common;
-        let peers = match &self.role {
-            Role::Leader(leader) => leader
-                .progress
-                .iter()
-                .map(|(&id, progress)| PeerProgress {
-                    id,
-                    match_index: progress.match_index(),
-                    next_index: progress.next_index(),
-                    state: progress.state(),
-                    inflight_messages: progress.inflights().messages(),
-                    inflight_bytes: progress.inflights().bytes(),
-                    last_contact: progress.last_contact,
-                })
-                .collect(),
-            Role::Follower(_) | Role::Candidate(_) => Vec::new(),
-        };
-        Status {
-            group: self.group(),
-            id: self.id(),
-            role: self.role(),
-            term: common.term,
-            leader: self.leader(),
-            vote: common.vote,
-            membership: common.membership().clone(),
-            first_index: common.log.first_index(),
-            appended_index: common.log.last().index,
-            durable_index: common.log.durable(),
-            commit_index: common.commit,
-            applied_index: common.applied(),
-            snapshot: common.log.snapshot().last,
-            ready: common.is_ready(),
-            peers,
-        }
     }
 }

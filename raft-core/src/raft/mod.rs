@@ -4,18 +4,28 @@
 //!
 //! | file | what | source |
 //! |---|---|---|
-//! | `machine` | [`Raft`]: the one door [`Raft::step`], terms, and the only place where roles change | paper §5.1, Figure 4 |
-//! | `common` | what every role has: log, hard state, commit and apply marks; what becomes durable before what leaves | paper Figure 2 |
+//! | `machine` | [`Raft`]: the one door [`Raft::step`] | |
+//! | `role` | the roles, and `transition`, the only place where one replaces another | paper Figure 4 |
+//! | `terms` | who is heard, who is answered, and whose term is adopted | paper §5.1 |
+//! | `election` | timers, PreVote, votes counted | paper §5.2; thesis §9.6 |
+//! | `candidate` | votes asked for and granted | paper §5.2, §5.4.1 |
 //! | `follower` | AppendEntries and snapshots, received | paper §5.3, §7 |
-//! | `candidate` | PreVote and elections, and how votes are granted | paper §5.2, §5.4.1; thesis §9.6 |
 //! | `leader` | replication, the commit rule, loss of quorum contact | paper §5.3, §5.4.2; thesis §6.2 |
 //! | `reads` | linearizable reads without log entries | paper §8; thesis §6.4 |
+//! | `common` | what every role has, and the order of durability | paper Figure 2 |
+//! | `apply` | what reaches the state machine, and when | paper §5.3 |
+//! | `report` | what a replica shows of itself | |
 
+mod apply;
 mod candidate;
 mod common;
+mod election;
 mod follower;
 mod leader;
 mod machine;
 mod reads;
+mod report;
+mod role;
+mod terms;
 
 pub use machine::{Raft, RaftError};

@@ -1,0 +1,109 @@
+//! How an election goes: timers, PreVote (thesis §9.6), votes (paper §5.2).
+
+use super::candidate::{Candidate, Phase};
+use super::follower::Follower;
+use super::leader::Leader;
+use super::machine::Raft;
+use super::role::Role;
+use crate::effect::RoleChangeReason;
+use crate::membership::VoteResult;
+use crate::types::{NodeId, Term};
+
+impl Raft {
+    pub(super) fn check_timers(&mut self) {
+        let now = self.common.now;
+        match &mut self.role {
+            Role::Follower(Follower {
+                election_deadline, ..
+            })
+            | Role::Candidate(Candidate {
+                election_deadline, ..
+            }) => {
+                if now >= *election_deadline {
+                    self.campaign(RoleChangeReason::ElectionTimeout);
+                }
+            }
+            Role::Leader(leader) => {
+                if !leader.tick(&mut self.common) {
+                    self.become_follower(None, None, RoleChangeReason::QuorumLost);
+                }
+            }
+        }
+    }
+
+    /// Begins an election with a round of PreVote. Only voters campaign (R26), and nobody whose state is being replaced
+    /// by a snapshot (R28).
+    pub(super) fn campaign(&mut self, reason: RoleChangeReason) {
+        if matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        if !self.common.membership().is_voter(self.id()) || self.common.is_restoring() {
+            self.restart_election_timer();
+            return;
+        }
+        let deadline = self.common.random_election_deadline();
+        self.transition(
+            Role::Candidate(Candidate::new(Phase::PreVote, deadline)),
+            None,
+            reason,
+        );
+        self.common.request_votes(Phase::PreVote);
+        let (own_id, candidate_term) = (self.id(), self.term().next());
+        self.pre_vote_response(own_id, candidate_term, true);
+    }
+
+    pub(super) fn pre_vote_response(&mut self, from: NodeId, candidate_term: Term, granted: bool) {
+        let Role::Candidate(candidate) = &mut self.role else {
+            return;
+        };
+        if candidate.phase != Phase::PreVote || candidate_term != self.common.term.next() {
+            return;
+        }
+        match candidate.record(&self.common, from, granted) {
+            VoteResult::Won => {
+                let deadline = self.common.random_election_deadline();
+                self.common.begin_own_term();
+                let role = Role::Candidate(Candidate::new(Phase::Vote, deadline));
+                self.transition(role, None, RoleChangeReason::PreVoteWon);
+                self.common.request_votes(Phase::Vote);
+            }
+            VoteResult::Lost => self.become_follower(None, None, RoleChangeReason::VoteLost),
+            VoteResult::Pending => {}
+        }
+    }
+
+    pub(super) fn vote_response(&mut self, from: NodeId, granted: bool) {
+        let Role::Candidate(candidate) = &mut self.role else {
+            return;
+        };
+        if candidate.phase != Phase::Vote {
+            return;
+        }
+        match candidate.record(&self.common, from, granted) {
+            VoteResult::Won => {
+                let leader = Leader::new(&mut self.common);
+                let id = self.id();
+                self.transition(
+                    Role::Leader(Box::new(leader)),
+                    Some(id),
+                    RoleChangeReason::ElectionWon,
+                );
+            }
+            VoteResult::Lost => self.become_follower(None, None, RoleChangeReason::VoteLost),
+            VoteResult::Pending => {}
+        }
+    }
+
+    pub(super) fn restart_election_timer(&mut self) {
+        let deadline = self.common.random_election_deadline();
+        match &mut self.role {
+            Role::Follower(Follower {
+                election_deadline, ..
+            })
+            | Role::Candidate(Candidate {
+                election_deadline, ..
+            }) => *election_deadline = deadline,
+            Role::Leader(_) => {}
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a replica shows of itself.
+
+use super::machine::Raft;
+use super::role::Role;
+use crate::status::{PeerProgress, Status};
+
+impl Raft {
+    /// Everything there is to see.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let common = &self.common;
+        let peers = match &self.role {
+            Role::Leader(leader) => leader
+                .progress
+                .iter()
+                .map(|(&id, progress)| PeerProgress {
+                    id,
+                    match_index: progress.match_index(),
+                    next_index: progress.next_index(),
+                    state: progress.state(),
+                    inflight_messages: progress.inflights().messages(),
+                    inflight_bytes: progress.inflights().bytes(),
+                    last_contact: progress.last_contact,
+                })
+                .collect(),
+            Role::Follower(_) | Role::Candidate(_) => Vec::new(),
+        };
+        Status {
+            group: self.group(),
+            id: self.id(),
+            role: self.role(),
+            term: common.term,
+            leader: self.leader(),
+            vote: common.vote,
+            membership: common.membership().clone(),
+            first_index: common.log.first_index(),
+            appended_index: common.log.last().index,
+            durable_index: common.log.durable(),
+            commit_index: common.commit,
+            applied_index: common.applied(),
+            snapshot: common.log.snapshot().last,
+            ready: common.is_ready(),
+            peers,
+        }
+    }
+}

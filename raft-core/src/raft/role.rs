@@ -1,0 +1,106 @@
+//! The roles (paper Figure 4), and the only place where one replaces another.
+
+use super::candidate::{Candidate, Phase};
+use super::follower::Follower;
+use super::leader::Leader;
+use super::machine::Raft;
+use crate::effect::{Effect, RoleChange, RoleChangeReason, RoleKind};
+use crate::input::RefusalReason;
+use crate::types::{NodeId, Term};
+
+/// A role with the data that only it has.
+#[derive(Clone, Debug)]
+pub(super) enum Role {
+    Follower(Follower),
+    Candidate(Candidate),
+    Leader(Box<Leader>),
+}
+
+impl Role {
+    pub(super) fn kind(&self) -> RoleKind {
+        match self {
+            Role::Follower(_) => RoleKind::Follower,
+            Role::Candidate(Candidate {
+                phase: Phase::PreVote,
+                ..
+            }) => RoleKind::PreCandidate,
+            Role::Candidate(Candidate {
+                phase: Phase::Vote, ..
+            }) => RoleKind::Candidate,
+            Role::Leader(_) => RoleKind::Leader,
+        }
+    }
+}
+impl Raft {
+    /// Steps back, in a higher term if one is given. The election timer goes on as it was: only a leader's message or a
+    /// granted vote restarts it (R22).
+    pub(super) fn become_follower(
+        &mut self,
+        term: Option<Term>,
+        leader: Option<NodeId>,
+        reason: RoleChangeReason,
+    ) {
+        if let Some(term) = term {
+            self.common.adopt_term(term);
+        }
+        let election_deadline = match &self.role {
+            Role::Follower(Follower {
+                election_deadline, ..
+            })
+            | Role::Candidate(Candidate {
+                election_deadline, ..
+            }) => *election_deadline,
+            Role::Leader(_) => self.common.random_election_deadline(),
+        };
+        let follower = Follower {
+            leader,
+            leader_contact: self.common.now,
+            election_deadline,
+        };
+        self.transition(Role::Follower(follower), leader, reason);
+    }
+
+    /// The only place where a role changes. Asserts the legal edges (mission row S13):
+    ///
+    /// ```text
+    /// follower ──election timeout──▶ pre-candidate ──quorum would vote──▶ candidate ──quorum voted──▶ leader
+    ///    ▲  ▲                            │   │ ▲ └─election timeout─┐         │  │                       │
+    ///    │  └──higher term, leader found─┘   │ └────────────────────┴─────────┘  │                       │
+    ///    │      or a quorum refused ◀────────┴───────────────────────────────────┘                       │
+    ///    └──────────────────────────higher term, or no quorum heard from─────────────────────────────────┘
+    /// ```
+    pub(super) fn transition(&mut self, to: Role, leader: Option<NodeId>, reason: RoleChangeReason) {
+        use RoleChangeReason as Why;
+        use RoleKind as Kind;
+        let (from, into) = (self.role.kind(), to.kind());
+        let legal = match (from, into) {
+            (Kind::Follower, Kind::Follower) => matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound),
+            (Kind::PreCandidate | Kind::Candidate, Kind::Follower) => {
+                matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound | Why::VoteLost)
+            }
+            (Kind::Leader, Kind::Follower) => matches!(reason, Why::HigherTerm { .. } | Why::QuorumLost),
+            (Kind::Follower | Kind::PreCandidate | Kind::Candidate, Kind::PreCandidate) => {
+                matches!(reason, Why::ElectionTimeout | Why::CampaignRequested)
+            }
+            (Kind::PreCandidate, Kind::Candidate) => reason == Why::PreVoteWon,
+            (Kind::Candidate, Kind::Leader) => reason == Why::ElectionWon,
+            _ => false,
+        };
+        assert!(legal, "no edge leads from {from} to {into} because {reason}");
+        let old = std::mem::replace(&mut self.role, to);
+        if let Role::Leader(old) = old {
+            for ticket in old.reads.into_unresolved() {
+                let reason = RefusalReason::NotLeader { leader };
+                self.common.effects.push(Effect::Refused { ticket, reason });
+            }
+        }
+        let term = self.term();
+        self.common.effects.push(Effect::RoleChanged(RoleChange {
+            from,
+            to: into,
+            term,
+            leader,
+            reason,
+        }));
+    }
+}

@@ -1,0 +1,150 @@
+//! The rules about terms (paper §5.1): who is heard, who is answered, and whose term is adopted.
+
+use super::follower::Follower;
+use super::machine::Raft;
+use super::role::Role;
+use crate::effect::{FatalReason, RoleChangeReason};
+use crate::message::{Body, InstallSnapshot, Message, RequestVoteResponse};
+use crate::types::NodeId;
+
+impl Raft {
+    /// Compares terms first (paper §5.1): a lower one is answered or ignored, a higher one adopted, an equal one handled
+    /// by the role.
+    pub(super) fn receive(&mut self, message: Message) {
+        if message.to != self.id() || message.group != self.group() {
+            return;
+        }
+        if let Body::RequestPreVote(request) = message.body {
+            let has_leader = self.has_live_leader();
+            self.common.answer_pre_vote(message.from, request, has_leader);
+            return;
+        }
+        if message.term > self.term() && !self.adopt_term_of(&message) {
+            return;
+        }
+        if message.term < self.term() {
+            self.receive_from_lower_term(message);
+        } else {
+            self.receive_from_same_term(message);
+        }
+    }
+
+    /// Moves to a higher term, unless a vote request is not wanted: while a leader is alive nobody is helped by an
+    /// election, and the request changes neither term nor timer (R22).
+    pub(super) fn adopt_term_of(&mut self, message: &Message) -> bool {
+        if matches!(message.body, Body::RequestVote(_)) && self.has_live_leader() {
+            return false;
+        }
+        self.become_follower(
+            Some(message.term),
+            None,
+            RoleChangeReason::HigherTerm { from: message.from },
+        );
+        true
+    }
+
+    /// Whether this replica leads, or follows a leader that was heard from lately.
+    pub(super) fn has_live_leader(&self) -> bool {
+        match &self.role {
+            Role::Follower(follower) => follower.has_live_leader(&self.common),
+            Role::Candidate(_) => false,
+            Role::Leader(_) => true,
+        }
+    }
+
+    /// Requests are answered at the own term, so that their sender learns it (R24, R25). A pre-vote may be granted by a
+    /// voter of a lower term; every other old answer is worth nothing.
+    pub(super) fn receive_from_lower_term(&mut self, message: Message) {
+        match message.body {
+            Body::AppendEntries(request) => {
+                self.common
+                    .reject_old_leader(message.from, request.round, request.prev);
+            }
+            Body::RequestVote(_) => {
+                let response = RequestVoteResponse { granted: false };
+                self.common
+                    .send_when_durable(message.from, Body::RequestVoteResponse(response));
+            }
+            Body::RequestPreVoteResponse(response) => {
+                self.pre_vote_response(message.from, response.candidate_term, response.granted);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn receive_from_same_term(&mut self, message: Message) {
+        let from = message.from;
+        match message.body {
+            Body::AppendEntries(request) => {
+                if self.follow(from) {
+                    self.common.append_entries(from, request);
+                }
+            }
+            Body::AppendEntriesResponse(response) => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.append_entries_response(&mut self.common, from, response);
+                }
+            }
+            Body::RequestVote(request) => {
+                if self.common.answer_vote(from, request) {
+                    self.restart_election_timer();
+                }
+            }
+            Body::RequestVoteResponse(response) => self.vote_response(from, response.granted),
+            Body::RequestPreVoteResponse(response) => {
+                self.pre_vote_response(from, response.candidate_term, response.granted);
+            }
+            // The driver handles these; PreVote requests are answered before terms are compared.
+            Body::RequestPreVote(_) | Body::ForwardRequest(_) | Body::ForwardResponse(_) => {}
+        }
+    }
+
+    /// Recognises `leader` as the leader of the current term. Returns false if that cannot be.
+    pub(super) fn follow(&mut self, leader: NodeId) -> bool {
+        let term = self.term();
+        match &mut self.role {
+            Role::Follower(Follower {
+                leader: Some(known), ..
+            }) if *known != leader => {
+                let reason = FatalReason::TwoLeaders {
+                    term,
+                    known: *known,
+                    other: leader,
+                };
+                self.common.fail(reason);
+                return false;
+            }
+            Role::Follower(Follower { leader: Some(_), .. }) => {}
+            Role::Leader(_) => {
+                let known = self.common.id();
+                self.common.fail(FatalReason::TwoLeaders {
+                    term,
+                    known,
+                    other: leader,
+                });
+                return false;
+            }
+            Role::Follower(_) | Role::Candidate(_) => {
+                self.become_follower(None, Some(leader), RoleChangeReason::LeaderFound);
+            }
+        }
+        self.restart_election_timer();
+        if let Role::Follower(follower) = &mut self.role {
+            follower.leader_contact = self.common.now;
+        }
+        true
+    }
+
+    pub(super) fn snapshot_received(&mut self, header: InstallSnapshot) {
+        if header.to != self.id() || header.group != self.group() || header.term < self.term() {
+            return;
+        }
+        if header.term > self.term() {
+            let reason = RoleChangeReason::HigherTerm { from: header.from };
+            self.become_follower(Some(header.term), None, reason);
+        }
+        if self.follow(header.from) {
+            self.common.receive_snapshot(header);
+        }
+    }
+}
