@@ -1,0 +1,268 @@
+//! `cargo xtask test`: everything that continuous integration checks, in one command, each step timed.
+//!
+//! All steps but the first few build with the same profile and the same features (`--workspace --all-features`),
+//! so that what one step compiled serves the next.
+
+use crate::arguments::Arguments;
+use crate::cargo::{self, cargo};
+use crate::failure::{Failure, Outcome};
+use crate::{check, layers, prepare, project, up};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// An example that runs longer than this hangs.
+const EXAMPLE_WITHIN: Duration = Duration::from_secs(120);
+
+/// One step: its name, whether `--quick` runs it, what a person types to repeat it, and what it does.
+struct Step {
+    name: &'static str,
+    quick: bool,
+    again: &'static str,
+    run: fn() -> Outcome,
+}
+
+/// The steps in order: what is cheap and fails often comes first.
+const STEPS: &[Step] = &[
+    Step {
+        name: "prepare",
+        quick: true,
+        again: "cargo xtask prepare",
+        run: prepare::run,
+    },
+    Step {
+        name: "format",
+        quick: true,
+        again: "cargo fmt --all --check",
+        run: format,
+    },
+    Step {
+        name: "layers",
+        quick: true,
+        again: "cargo xtask layers",
+        run: layers::run,
+    },
+    Step {
+        name: "clippy",
+        quick: true,
+        again: "cargo clippy --workspace --all-features --all-targets -- -D warnings",
+        run: clippy,
+    },
+    Step {
+        name: "core alone",
+        quick: false,
+        again: "cargo build -p raft-core --no-default-features",
+        run: core_alone,
+    },
+    Step {
+        name: "docs",
+        quick: false,
+        again: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --all-features --no-deps",
+        run: docs,
+    },
+    Step {
+        name: "tests",
+        quick: true,
+        again: "cargo nextest run --workspace --all-features",
+        run: tests,
+    },
+    Step {
+        name: "doctests",
+        quick: false,
+        again: "cargo test --doc --workspace --all-features",
+        run: doctests,
+    },
+    Step {
+        name: "examples",
+        quick: false,
+        again: "cargo run --package CRATE --example NAME, with the example named above",
+        run: examples,
+    },
+    Step {
+        name: "benches",
+        quick: false,
+        again: "cargo test --workspace --all-features --bench '*'",
+        run: benches,
+    },
+    Step {
+        name: "up --check",
+        quick: false,
+        again: "cargo xtask up --check --profile dev",
+        run: up_check,
+    },
+];
+
+/// Runs the command.
+pub(crate) fn run(words: &[String]) -> Outcome {
+    let mut arguments = Arguments::new("test", words);
+    let quick = arguments.switch("--quick");
+    arguments.finish()?;
+    let mut times = Vec::new();
+    let mut outcome = Ok(());
+    for step in STEPS.iter().filter(|step| step.quick || !quick) {
+        println!("\n=== {} ===", step.name);
+        let started = Instant::now();
+        let result = (step.run)();
+        times.push((step.name, started.elapsed(), result.is_ok()));
+        if let Err(failure) = result {
+            outcome = Err(Failure::work(format!(
+                "{}: {failure}\nrepeat it with: {}",
+                step.name, step.again
+            )));
+            break;
+        }
+    }
+    print_summary(&times);
+    outcome
+}
+
+fn print_summary(times: &[(&str, Duration, bool)]) {
+    println!("\n{:>9}  step", "seconds");
+    for (name, duration, held) in times {
+        println!(
+            "{:>9.1}  {name}{}",
+            duration.as_secs_f64(),
+            if *held { "" } else { "  FAILED" }
+        );
+    }
+    let all: Duration = times.iter().map(|(_, duration, _)| *duration).sum();
+    println!("{:>9.1}  all", all.as_secs_f64());
+}
+
+fn format() -> Outcome {
+    need_component("fmt", "rustfmt")?;
+    cargo::run(&mut cargo(["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> Outcome {
+    need_component("clippy", "clippy")?;
+    println!("the first build compiles RocksDB: about a minute with a warm ccache, about 15 without");
+    let words = [
+        "clippy",
+        "--workspace",
+        "--all-features",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    cargo::build(&mut cargo(words), "dev")
+}
+
+/// The protocol core without tokio, threads, clocks, files and sockets.
+fn core_alone() -> Outcome {
+    cargo::run(&mut cargo(["build", "-p", "raft-core", "--no-default-features"]))
+}
+
+fn docs() -> Outcome {
+    let mut command = cargo(["doc", "--workspace", "--all-features", "--no-deps"]);
+    cargo::run(command.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn tests() -> Outcome {
+    if cargo::has_subcommand("nextest") {
+        // The closing line of nextest, with the number of tests, is what CI reads.
+        let words = [
+            "nextest",
+            "run",
+            "--workspace",
+            "--all-features",
+            "--profile",
+            "ci",
+        ];
+        return cargo::build(&mut cargo(words), "dev");
+    }
+    println!("cargo-nextest is not installed; falling back to cargo test, which is slower and says less.");
+    println!("install it: cargo install --locked cargo-nextest (or a binary from https://nexte.st)");
+    cargo::build(
+        &mut cargo([
+            "test",
+            "--workspace",
+            "--all-features",
+            "--lib",
+            "--bins",
+            "--tests",
+        ]),
+        "dev",
+    )
+}
+
+fn doctests() -> Outcome {
+    cargo::run(&mut cargo(["test", "--doc", "--workspace", "--all-features"]))
+}
+
+/// Builds every example and the binaries (the step `up --check` uses them), and runs every example to its end.
+fn examples() -> Outcome {
+    build_programs()?;
+    let root = project::root();
+    for member in project::members(&root)? {
+        for name in project::programs(&root.join(&member).join("examples")) {
+            println!("--- example {name} of {member}");
+            run_example(&member, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The examples bring the features of the tests' dependencies with them, so that this build is the one the tests made.
+fn build_programs() -> Outcome {
+    cargo::build(
+        &mut cargo(["build", "--workspace", "--all-features", "--bins", "--examples"]),
+        "dev",
+    )
+}
+
+fn run_example(member: &str, name: &str) -> Outcome {
+    let program: PathBuf = project::target().join("debug/examples").join(name);
+    let mut command = Command::new(&program);
+    command.current_dir(project::root()).stdin(Stdio::null());
+    let failed = |what: String| Failure::work(format!("example {name} of {member} {what}"));
+    let mut child = command
+        .spawn()
+        .map(Running)
+        .map_err(|error| failed(format!("does not start: {error}")))?;
+    let deadline = Instant::now() + EXAMPLE_WITHIN;
+    loop {
+        match child.0.try_wait() {
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => return Err(failed(format!("failed ({status})"))),
+            Ok(None) if Instant::now() > deadline => {
+                return Err(failed(format!("still ran after {} s", EXAMPLE_WITHIN.as_secs())));
+            }
+            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+            Err(error) => return Err(failed(format!("cannot be waited for: {error}"))),
+        }
+    }
+}
+
+/// A process that does not outlive this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has usually ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Every benchmark once, unmeasured: they must not rot.
+fn benches() -> Outcome {
+    cargo::build(
+        &mut cargo(["test", "--workspace", "--all-features", "--bench", "*"]),
+        "dev",
+    )
+}
+
+fn up_check() -> Outcome {
+    check::run(&up::program("dev"))
+}
+
+fn need_component(subcommand: &str, component: &str) -> Outcome {
+    if cargo::has_subcommand(subcommand) {
+        return Ok(());
+    }
+    Err(Failure::work(format!(
+        "{component} is not installed; run: rustup component add {component}"
+    )))
+}
