@@ -1,8 +1,8 @@
 //! Runs cargo: in the project's root, with the environment a person's own `cargo` would have.
 //!
-//! The environment matters: several build scripts (RocksDB's, ring's) run again when a variable they look at changes.
-//! `cargo run` hands us variables that a plain `cargo build` does not have; passing them on would make the two
-//! commands undo each other's work, at a minute of RocksDB each time.
+//! The environment matters: some build scripts (that of ring, under everything that speaks TLS) run again when a
+//! variable they look at changes. `cargo run` hands us variables about our own package; passing them on would make
+//! `cargo xtask test` and a plain `cargo build` undo each other's work.
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::project;
@@ -19,26 +19,23 @@ const ROCKSDB_OBJECTS: usize = 350;
 
 /// A `cargo` command in the project's root.
 pub(crate) fn cargo<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let root = project::root();
     let mut command = Command::new("cargo");
     for argument in arguments {
         command.arg(argument.as_ref());
     }
-    clean(&mut command, &root);
-    command.current_dir(root);
+    clean(&mut command);
+    command.current_dir(project::root());
     command
 }
 
-/// Takes away what `cargo run` added to our environment.
-fn clean(command: &mut Command, root: &Path) {
-    for (name, value) in std::env::vars_os() {
+/// Takes away what `cargo run` added to our environment about our own package.
+fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
         let Some(name) = name.to_str() else { continue };
         let of_our_package = name.starts_with("CARGO_PKG_")
             || name.starts_with("CARGO_MANIFEST_")
             || ["CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"].contains(&name);
-        // From `[env]` in .cargo/config.toml; cargo sets it again. A compiler the user chose stays.
-        let of_our_settings = name == "CXX" && Path::new(&value) == root.join("tools/cxx");
-        if of_our_package || of_our_settings {
+        if of_our_package {
             command.env_remove(name);
         }
     }

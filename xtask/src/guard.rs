@@ -19,7 +19,7 @@ pub(crate) const COMMAND: &str = "__guard";
 /// How long a node may take after Ctrl-C, which reaches it from the terminal, before the guard asks it to stop.
 const BEFORE_TERMINATE: Duration = Duration::from_secs(3);
 /// How long a node may take after that, before it is killed.
-const BEFORE_KILL: Duration = Duration::from_secs(7);
+const BEFORE_KILL: Duration = Duration::from_secs(5);
 
 /// The pipe to the guard.
 pub(crate) struct Guard {
