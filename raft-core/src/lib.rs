@@ -5,6 +5,7 @@
 pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod driver;
 pub mod effect;
 pub mod entry;
 pub mod input;

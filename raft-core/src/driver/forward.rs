@@ -1,0 +1,282 @@
+//! Requests of this node's clients that another node, the leader, must serve.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Outcome;
+use crate::config::Config;
+use crate::input::RefusalReason;
+use crate::message::{ForwardRequest, ForwardedRequest};
+use crate::types::{NodeId, Term, Ticket, Time};
+
+/// A leadership: the leader and its term.
+pub(super) type Leadership = (NodeId, Term);
+
+/// Requests that are held until a leader is known, or were sent to it and are not answered yet.
+///
+/// Rules:
+/// - a command is sent to one leadership only, unless that one answered that it did not take it: a second copy could be
+///   applied twice. When another leadership begins, its fate is unknown;
+/// - a read changes nothing, so it is sent again to a new leader, and to a leader that does not answer;
+/// - everything ends by a deadline, and there is a limit to everything.
+#[derive(Clone, Debug)]
+pub(super) struct Forwards {
+    /// By the ticket on the wire, which is also the order of arrival.
+    requests: BTreeMap<u64, Forward>,
+    /// Begins at a random place, so that an answer to an earlier incarnation of this node fits nothing.
+    next_number: u64,
+    proposals: usize,
+    bytes: usize,
+    next_scan: Time,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    proposals_max: usize,
+    reads_max: usize,
+    bytes_max: usize,
+    /// How often deadlines are looked at.
+    scan_interval: Duration,
+    /// How long a request waits for a leader to be known.
+    held_max: Duration,
+    /// How long a request waits for an answer.
+    unanswered_max: Duration,
+    /// After how long a read is sent again.
+    resend_after: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct Forward {
+    ticket: Ticket,
+    /// The command; none for a read.
+    command: Option<Bytes>,
+    since: Time,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Not sent yet.
+    Held,
+    /// Sent, no answer yet.
+    Sent { to: Leadership, at: Time },
+    /// This leadership refused it for not being one. It waits for another.
+    TurnedDown { by: Leadership },
+}
+
+/// What to do about a request when a leader is known.
+pub(super) enum Dispatch {
+    /// Send it to the leader.
+    Send(ForwardRequest),
+    /// This node leads: it serves the request itself.
+    Serve(Ticket, Option<Bytes>),
+    /// Tell the client.
+    Resolve(Ticket, Outcome),
+}
+
+impl Forwards {
+    pub(super) fn new(config: &Config, first_number: u64) -> Forwards {
+        let timeout = config.election_timeout;
+        Forwards {
+            requests: BTreeMap::new(),
+            next_number: first_number,
+            proposals: 0,
+            bytes: 0,
+            next_scan: Time::ZERO,
+            limits: Limits {
+                proposals_max: config.proposals_max,
+                reads_max: config.reads_max,
+                bytes_max: config.uncommitted_bytes_max,
+                scan_interval: config.heartbeat_interval,
+                held_max: timeout * 2,
+                unanswered_max: timeout * 5,
+                resend_after: timeout,
+            },
+        }
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// When [`Forwards::expire`] wants to be called.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        (!self.is_empty()).then_some(self.next_scan)
+    }
+
+    /// Takes a request over, or refuses it because too many are under way.
+    pub(super) fn add(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        command: Option<Bytes>,
+    ) -> Result<(), RefusalReason> {
+        let (count, bytes) = match &command {
+            Some(command) => (self.proposals, command.len()),
+            None => (self.requests.len() - self.proposals, 0),
+        };
+        let count_max = if command.is_some() {
+            self.limits.proposals_max
+        } else {
+            self.limits.reads_max
+        };
+        if count >= count_max || (self.bytes > 0 && self.bytes + bytes > self.limits.bytes_max) {
+            return Err(RefusalReason::Busy);
+        }
+        if self.is_empty() {
+            self.next_scan = now + self.limits.scan_interval;
+        }
+        self.proposals += usize::from(command.is_some());
+        self.bytes += bytes;
+        let forward = Forward {
+            ticket,
+            command,
+            since: now,
+            state: State::Held,
+        };
+        self.requests.insert(self.next_number, forward);
+        self.next_number = self.next_number.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Sends what waits to the leadership that is known now. Only requests from number `from` on are looked at.
+    pub(super) fn dispatch(
+        &mut self,
+        now: Time,
+        own_id: NodeId,
+        leadership: Leadership,
+        mut perform: impl FnMut(Dispatch),
+    ) {
+        let mut ended = Vec::new();
+        for (&number, forward) in &mut self.requests {
+            match forward.state {
+                State::Sent { to, .. } if to == leadership => continue,
+                State::TurnedDown { by } if by == leadership => continue,
+                State::Sent { .. } if forward.command.is_some() => {
+                    perform(Dispatch::Resolve(forward.ticket, Outcome::Unknown));
+                    ended.push(number);
+                }
+                _ if leadership.0 == own_id => {
+                    perform(Dispatch::Serve(forward.ticket, forward.command.clone()));
+                    ended.push(number);
+                }
+                _ => perform(Dispatch::Send(forward.send(number, leadership, now))),
+            }
+        }
+        ended.into_iter().for_each(|number| drop(self.remove(number)));
+    }
+
+    /// Sends the request that was added last, which nobody has seen yet.
+    pub(super) fn dispatch_last(&mut self, now: Time, leadership: Leadership) -> Option<ForwardRequest> {
+        let number = self.next_number.wrapping_sub(1);
+        let forward = self.requests.get_mut(&number)?;
+        Some(forward.send(number, leadership, now))
+    }
+
+    /// The leader answered. Returns whom to tell what; nobody if the answer is late, or the request now waits for
+    /// another leader.
+    pub(super) fn answered(
+        &mut self,
+        from: NodeId,
+        ticket: Ticket,
+        outcome: Outcome,
+    ) -> Option<(Ticket, Outcome)> {
+        let forward = self.requests.get_mut(&ticket.0)?;
+        let by = match forward.state {
+            State::Sent { to, .. } if to.0 == from => to,
+            _ => return None,
+        };
+        let fits = match &outcome {
+            Outcome::Applied { .. } => forward.command.is_some(),
+            Outcome::ReadReady { .. } => forward.command.is_none(),
+            Outcome::Refused(RefusalReason::NotLeader { .. } | RefusalReason::Stopped) => {
+                forward.state = State::TurnedDown { by };
+                return None;
+            }
+            Outcome::Refused(_) | Outcome::Unknown => true,
+        };
+        if !fits {
+            return None;
+        }
+        self.remove(ticket.0).map(|forward| (forward.ticket, outcome))
+    }
+
+    /// Ends what waited too long, and sends reads again whose answer may be lost.
+    pub(super) fn expire(
+        &mut self,
+        now: Time,
+        leadership: Option<Leadership>,
+        mut perform: impl FnMut(Dispatch),
+    ) {
+        if self.is_empty() || now < self.next_scan {
+            return;
+        }
+        self.next_scan = now + self.limits.scan_interval;
+        let limits = self.limits;
+        let mut ended = Vec::new();
+        for (&number, forward) in &mut self.requests {
+            let waited = now.since(forward.since);
+            let outcome = match forward.state {
+                State::Held | State::TurnedDown { .. } if waited >= limits.held_max => {
+                    let leader = leadership.map(|(leader, _)| leader);
+                    Some(Outcome::Refused(RefusalReason::NotLeader { leader }))
+                }
+                State::Sent { .. } if waited >= limits.unanswered_max => Some(Outcome::Unknown),
+                State::Sent { to, at }
+                    if forward.command.is_none() && now.since(at) >= limits.resend_after =>
+                {
+                    if leadership == Some(to) {
+                        perform(Dispatch::Send(forward.send(number, to, now)));
+                    }
+                    None
+                }
+                _ => None,
+            };
+            if let Some(outcome) = outcome {
+                perform(Dispatch::Resolve(forward.ticket, outcome));
+                ended.push(number);
+            }
+        }
+        ended.into_iter().for_each(|number| drop(self.remove(number)));
+    }
+
+    /// Ends everything: this node stops. What was never sent has certainly no effect.
+    pub(super) fn stop(&mut self) -> Vec<(Ticket, Outcome)> {
+        self.proposals = 0;
+        self.bytes = 0;
+        let end = |forward: Forward| match forward.state {
+            State::Sent { .. } if forward.command.is_some() => (forward.ticket, Outcome::Unknown),
+            _ => (forward.ticket, Outcome::Refused(RefusalReason::Stopped)),
+        };
+        std::mem::take(&mut self.requests)
+            .into_values()
+            .map(end)
+            .collect()
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Forward> {
+        let forward = self.requests.remove(&number)?;
+        if let Some(command) = &forward.command {
+            self.proposals -= 1;
+            self.bytes -= command.len();
+        }
+        Some(forward)
+    }
+}
+
+impl Forward {
+    fn send(&mut self, number: u64, to: Leadership, at: Time) -> ForwardRequest {
+        self.state = State::Sent { to, at };
+        ForwardRequest {
+            ticket: Ticket(number),
+            request: match &self.command {
+                Some(command) => ForwardedRequest::Propose(command.clone()),
+                None => ForwardedRequest::ReadIndex,
+            },
+        }
+    }
+}

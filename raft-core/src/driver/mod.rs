@@ -1,0 +1,478 @@
+//! Turns effects into calls and completions into inputs: everything between the protocol and the threads around it.
+//!
+//! A [`Driver`] owns a [`Raft`] and knows who waits for what:
+//! - a client's command, from the moment it is appended until its entry is handed to the state machine;
+//! - a client's read, from its confirmation until the state machine has applied what it must see;
+//! - requests on the way to the leader, and requests of other replicas that this node serves as the leader.
+//!
+//! Every request ends exactly once (R45). It is synchronous: no clock, no thread, no I/O, so that a simulator drives the
+//! same code as the runtime. It must never decide anything about the protocol.
+
+mod batches;
+mod forward;
+mod guests;
+mod ports;
+mod replay;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+pub use ports::{ApplyBatch, Outcome, Ports, Settled};
+
+use crate::effect::{Effect, RoleChange, RoleKind};
+use crate::entry::Entry;
+use crate::input::{Input, Proposal, RefusalReason};
+use crate::message::{Body, ForwardResult, InstallSnapshot, Message};
+use crate::raft::Raft;
+use crate::status::Status;
+use crate::types::{EntryId, Index, Ticket, Time};
+use batches::{Outbox, WriteBacklog};
+use forward::{Dispatch, Forwards, Leadership};
+use guests::Guests;
+use ports::{Claim, Origin, ReplyHeader};
+
+/// One replica with its clients.
+///
+/// Tickets of clients are chosen by the caller, below 2^63 and unique among those that are not resolved.
+#[derive(Debug)]
+pub struct Driver {
+    raft: Raft,
+    effects: Vec<Effect>,
+    /// What the next step of the protocol takes.
+    inputs: Vec<Input>,
+    proposals: Vec<Proposal>,
+    reads: Vec<Ticket>,
+    /// Commands appended by this node as the leader and not yet handed to the state machine, in log order.
+    pending: VecDeque<(EntryId, Ticket)>,
+    /// Confirmed reads that wait for the state machine, by the index they wait for.
+    waiting_reads: BTreeMap<Index, Vec<Ticket>>,
+    forwards: Forwards,
+    guests: Guests,
+    outbox: Outbox,
+    writes: WriteBacklog,
+}
+
+impl Driver {
+    /// A driver for `raft`.
+    ///
+    /// `incarnation` must differ from one start of the node to the next, and between nodes; its lower 24 bits are used.
+    /// It tells answers to this incarnation's requests from answers to earlier ones.
+    #[must_use]
+    pub fn new(raft: Raft, incarnation: u64) -> Driver {
+        const INCARNATION_SHIFT: u32 = 40;
+        Driver {
+            effects: Vec::new(),
+            inputs: Vec::new(),
+            proposals: Vec::new(),
+            reads: Vec::new(),
+            pending: VecDeque::new(),
+            waiting_reads: BTreeMap::new(),
+            forwards: Forwards::new(raft.config(), incarnation << INCARNATION_SHIFT),
+            guests: Guests::default(),
+            outbox: Outbox::default(),
+            writes: WriteBacklog::default(),
+            raft,
+        }
+    }
+
+    /// The state of the replica.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    /// The replica itself, to look at.
+    #[must_use]
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// When [`Input::Tick`] is due if nothing else happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Time {
+        let deadline = self.raft.next_deadline();
+        self.forwards
+            .next_deadline()
+            .map_or(deadline, |own| own.min(deadline))
+    }
+
+    /// Takes everything that happened since the last step, and asks `ports` for everything that follows.
+    ///
+    /// The inputs are one step: what follows from them leaves together, one batch per peer.
+    pub fn step_all<P: Ports + ?Sized>(
+        &mut self,
+        now: Time,
+        inputs: impl IntoIterator<Item = Input>,
+        ports: &mut P,
+    ) {
+        for input in inputs {
+            self.sort(now, input, ports);
+        }
+        self.expire_forwards(now, ports);
+        self.step_raft(now, ports);
+        // A role change may have turned held requests into requests to serve.
+        while !self.proposals.is_empty() || !self.reads.is_empty() {
+            self.step_raft(now, ports);
+        }
+        self.release_reads(ports);
+        self.outbox.flush(ports);
+    }
+
+    /// Resolves every request that this driver knows of: the replica stops. Nothing may be stepped afterwards.
+    ///
+    /// Reads that the leader has not confirmed yet are known to the protocol only; the caller resolves what is left.
+    pub fn stop<P: Ports + ?Sized>(&mut self, ports: &mut P) {
+        self.lose_pending(ports);
+        for (ticket, outcome) in self.forwards.stop() {
+            ports.resolve(ticket, outcome);
+        }
+        for ticket in std::mem::take(&mut self.waiting_reads).into_values().flatten() {
+            ports.resolve(ticket, Outcome::Refused(RefusalReason::Stopped));
+        }
+        let replies = self.replies();
+        for (guest, result) in self.guests.stop() {
+            self.outbox
+                .push(replies.response(guest.from, guest.ticket, result));
+        }
+        self.outbox.flush(ports);
+    }
+
+    // ---- inputs ----
+
+    /// Takes what concerns clients out of the stream of inputs; the rest is for the protocol.
+    fn sort<P: Ports + ?Sized>(&mut self, now: Time, input: Input, ports: &mut P) {
+        match input {
+            Input::Propose(proposals) => {
+                for Proposal { ticket, command } in proposals {
+                    self.client_request(now, ticket, Some(command), ports);
+                }
+            }
+            Input::Read(tickets) => {
+                for ticket in tickets {
+                    self.client_request(now, ticket, None, ports);
+                }
+            }
+            Input::Receive(message) => match message.body {
+                Body::ForwardRequest(_) | Body::ForwardResponse(_)
+                    if (message.to, message.group) != (self.raft.id(), self.raft.group()) => {}
+                Body::ForwardRequest(_) => self.serve_guest(message),
+                Body::ForwardResponse(response) => {
+                    let outcome = Outcome::from(response.result);
+                    if let Some(ended) = self.forwards.answered(message.from, response.ticket, outcome) {
+                        self.end_forward(ended.0, ended.1, ports);
+                    }
+                }
+                _ => self.inputs.push(Input::Receive(message)),
+            },
+            Input::Persisted(seq) => {
+                self.writes.persisted(seq);
+                self.inputs.push(Input::Persisted(seq));
+            }
+            other => self.inputs.push(other),
+        }
+    }
+
+    /// A client of this node wants something.
+    fn client_request<P: Ports + ?Sized>(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        command: Option<Bytes>,
+        ports: &mut P,
+    ) {
+        debug_assert!(!guests::is_guest(ticket), "tickets of clients are below 2^63");
+        let result = match self.leadership() {
+            Some((leader, _)) if leader == self.raft.id() => self.serve(ticket, command),
+            leadership => self.forward(now, ticket, command, leadership),
+        };
+        if let Err(reason) = result {
+            ports.resolve(ticket, Outcome::Refused(reason));
+        }
+    }
+
+    /// Queues a request for this node's own step as the leader.
+    fn serve(&mut self, ticket: Ticket, command: Option<Bytes>) -> Result<(), RefusalReason> {
+        match command {
+            Some(command) => {
+                let config = self.raft.config();
+                if self.pending.len() + self.proposals.len() >= config.proposals_max
+                    || self.writes.bytes > config.uncommitted_bytes_max
+                {
+                    return Err(RefusalReason::Busy);
+                }
+                self.proposals.push(Proposal { ticket, command });
+            }
+            // The protocol limits the reads that wait for their confirmation itself.
+            None => self.reads.push(ticket),
+        }
+        Ok(())
+    }
+
+    /// Sends a request to the leader, or holds it until there is one.
+    fn forward(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        command: Option<Bytes>,
+        leadership: Option<Leadership>,
+    ) -> Result<(), RefusalReason> {
+        let bytes = command.as_ref().map_or(0, Bytes::len);
+        let bytes_max = self.raft.config().entry_bytes_max;
+        if bytes > bytes_max {
+            return Err(RefusalReason::TooLarge { bytes, bytes_max });
+        }
+        self.forwards.add(now, ticket, command)?;
+        if let Some(leadership) = leadership
+            && let Some(request) = self.forwards.dispatch_last(now, leadership)
+        {
+            let body = Body::ForwardRequest(request);
+            self.outbox.push(self.replies().message(leadership.0, body));
+        }
+        Ok(())
+    }
+
+    /// Another replica asks on behalf of its client.
+    fn serve_guest(&mut self, message: Message) {
+        let Body::ForwardRequest(request) = message.body else {
+            return;
+        };
+        // The term makes sure that the request is meant for this very leadership: a late copy of a request that was
+        // served in an earlier one must not be served again.
+        let leads = self.raft.role() == RoleKind::Leader && message.term == self.raft.term();
+        let result = if leads {
+            let command = request.request.into_command();
+            let limits = (self.raft.config().proposals_max, self.raft.config().reads_max);
+            match self
+                .guests
+                .admit(message.from, request.ticket, command.is_some(), limits)
+            {
+                Ok(Some(ticket)) => {
+                    let served = self.serve(ticket, command);
+                    if served.is_err() {
+                        self.guests.remove(ticket);
+                    }
+                    served
+                }
+                // Delivered twice.
+                Ok(None) => Ok(()),
+                Err(reason) => Err(reason),
+            }
+        } else {
+            let leader = self.raft.leader();
+            Err(RefusalReason::NotLeader { leader })
+        };
+        if let Err(reason) = result {
+            let refused = ForwardResult::Refused(reason);
+            self.outbox
+                .push(self.replies().response(message.from, request.ticket, refused));
+        }
+    }
+
+    fn expire_forwards<P: Ports + ?Sized>(&mut self, now: Time, ports: &mut P) {
+        let mut dispatches = Vec::new();
+        let leadership = self.leadership();
+        self.forwards
+            .expire(now, leadership, |dispatch| dispatches.push(dispatch));
+        self.perform_dispatches(dispatches, ports);
+    }
+
+    fn perform_dispatches<P: Ports + ?Sized>(&mut self, dispatches: Vec<Dispatch>, ports: &mut P) {
+        for dispatch in dispatches {
+            match dispatch {
+                Dispatch::Send(request) => {
+                    if let Some((leader, _)) = self.leadership() {
+                        let body = Body::ForwardRequest(request);
+                        self.outbox.push(self.replies().message(leader, body));
+                    }
+                }
+                Dispatch::Serve(ticket, command) => {
+                    if let Err(reason) = self.serve(ticket, command) {
+                        ports.resolve(ticket, Outcome::Refused(reason));
+                    }
+                }
+                Dispatch::Resolve(ticket, outcome) => ports.resolve(ticket, outcome),
+            }
+        }
+    }
+
+    /// The leader ended a forwarded request; a read still waits for this node's state machine.
+    fn end_forward<P: Ports + ?Sized>(&mut self, ticket: Ticket, outcome: Outcome, ports: &mut P) {
+        match outcome {
+            Outcome::ReadReady { index } => self.waiting_reads.entry(index).or_default().push(ticket),
+            outcome => ports.resolve(ticket, outcome),
+        }
+    }
+
+    // ---- effects ----
+
+    fn step_raft<P: Ports + ?Sized>(&mut self, now: Time, ports: &mut P) {
+        let mut inputs = std::mem::take(&mut self.inputs);
+        if !self.proposals.is_empty() {
+            inputs.push(Input::Propose(std::mem::take(&mut self.proposals)));
+        }
+        if !self.reads.is_empty() {
+            inputs.push(Input::Read(std::mem::take(&mut self.reads)));
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        self.raft.step_all(now, inputs.drain(..), &mut effects);
+        self.inputs = inputs;
+        for effect in effects.drain(..) {
+            self.perform(now, effect, ports);
+        }
+        self.effects = effects;
+    }
+
+    fn perform<P: Ports + ?Sized>(&mut self, now: Time, effect: Effect, ports: &mut P) {
+        match effect {
+            Effect::Send(message) => self.outbox.push(message),
+            Effect::Persist(write) => {
+                self.writes.begun(write.seq, write.log.entries());
+                ports.persist(write);
+            }
+            Effect::ReadLog(request) => ports.read_log(request),
+            Effect::Apply(entries) => {
+                let batch = self.claim(entries, ports);
+                ports.apply(batch);
+            }
+            Effect::CreateSnapshot(meta) => ports.create_snapshot(meta),
+            Effect::RestoreSnapshot(meta) => ports.restore_snapshot(meta),
+            Effect::SendSnapshot { to, term, meta } => ports.send_snapshot(InstallSnapshot {
+                group: self.raft.group(),
+                from: self.raft.id(),
+                to,
+                term,
+                meta,
+            }),
+            Effect::Compact(through) => ports.compact(through),
+            Effect::Proposed { ticket, id } => self.pending.push_back((id, ticket)),
+            Effect::Refused { ticket, reason } => self.refuse(ticket, reason, ports),
+            Effect::ReadConfirmed { ticket, index } => self.read_confirmed(ticket, index),
+            Effect::RoleChanged(change) => self.role_changed(now, change, ports),
+            Effect::Fatal(reason) => ports.fatal(reason),
+        }
+    }
+
+    /// Finds out who waits for these entries, which are about to be applied.
+    fn claim<P: Ports + ?Sized>(&mut self, entries: Vec<Entry>, ports: &mut P) -> ApplyBatch {
+        let mut claims = Vec::new();
+        let first = entries.first().map_or(Index::ZERO, Entry::index);
+        let last = entries.last().map_or(Index::ZERO, Entry::index);
+        while let Some(&(id, ticket)) = self.pending.front()
+            && id.index <= last
+        {
+            self.pending.pop_front();
+            let position = usize::try_from(id.index.entries_since(first)).unwrap_or(usize::MAX);
+            if entries.get(position).is_none_or(|entry| entry.id != id) {
+                // Another leader's entry took the place: the command is not in the log, and never will be.
+                let leader = self.raft.leader();
+                self.refuse(ticket, RefusalReason::NotLeader { leader }, ports);
+                continue;
+            }
+            let origin = match self.guests.remove(ticket) {
+                Some(guest) => Origin::Replica {
+                    from: guest.from,
+                    ticket: guest.ticket,
+                },
+                None => Origin::Client(ticket),
+            };
+            claims.push(Claim { position, origin });
+        }
+        ApplyBatch {
+            entries,
+            claims,
+            replies: self.replies(),
+        }
+    }
+
+    fn refuse<P: Ports + ?Sized>(&mut self, ticket: Ticket, reason: RefusalReason, ports: &mut P) {
+        self.end(
+            ticket,
+            ForwardResult::Refused(reason),
+            Outcome::Refused(reason),
+            ports,
+        );
+    }
+
+    /// Ends a request that this node served: `result` for another replica, `outcome` for a client of its own.
+    fn end<P: Ports + ?Sized>(
+        &mut self,
+        ticket: Ticket,
+        result: ForwardResult,
+        outcome: Outcome,
+        ports: &mut P,
+    ) {
+        match self.guests.remove(ticket) {
+            Some(guest) => {
+                let response = self.replies().response(guest.from, guest.ticket, result);
+                self.outbox.push(response);
+            }
+            None => ports.resolve(ticket, outcome),
+        }
+    }
+
+    fn read_confirmed(&mut self, ticket: Ticket, index: Index) {
+        match self.guests.remove(ticket) {
+            // The replica that asked waits for its own state machine.
+            Some(guest) => {
+                let result = ForwardResult::ReadIndex { index };
+                self.outbox
+                    .push(self.replies().response(guest.from, guest.ticket, result));
+            }
+            None => self.waiting_reads.entry(index).or_default().push(ticket),
+        }
+    }
+
+    fn role_changed<P: Ports + ?Sized>(&mut self, now: Time, change: RoleChange, ports: &mut P) {
+        if change.from == RoleKind::Leader {
+            self.lose_pending(ports);
+        }
+        if change.to == RoleKind::Leader {
+            self.guests.begin_leadership();
+        }
+        ports.role_changed(&change);
+        if let Some(leader) = change.leader {
+            let mut dispatches = Vec::new();
+            let leadership = (leader, change.term);
+            self.forwards
+                .dispatch(now, self.raft.id(), leadership, |dispatch| {
+                    dispatches.push(dispatch);
+                });
+            self.perform_dispatches(dispatches, ports);
+        }
+    }
+
+    /// Leadership is lost with commands in flight: the next leader may have them or not (R45).
+    fn lose_pending<P: Ports + ?Sized>(&mut self, ports: &mut P) {
+        for (_, ticket) in std::mem::take(&mut self.pending) {
+            self.end(ticket, ForwardResult::Unknown, Outcome::Unknown, ports);
+        }
+    }
+
+    fn release_reads<P: Ports + ?Sized>(&mut self, ports: &mut P) {
+        let applied = self.raft.applied_index();
+        while let Some(waiting) = self.waiting_reads.first_entry()
+            && *waiting.key() <= applied
+        {
+            let (index, tickets) = waiting.remove_entry();
+            for ticket in tickets {
+                ports.resolve(ticket, Outcome::ReadReady { index });
+            }
+        }
+    }
+
+    fn leadership(&self) -> Option<Leadership> {
+        self.raft.leader().map(|leader| (leader, self.raft.term()))
+    }
+
+    fn replies(&self) -> ReplyHeader {
+        ReplyHeader {
+            group: self.raft.group(),
+            id: self.raft.id(),
+            term: self.raft.term(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
