@@ -1,0 +1,124 @@
+//! The accepting side: strangers are kept few, short and cheap until they have proved who they are.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use quinn::{Connection, ConnectionError, Incoming};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::connection;
+use crate::handshake::{Established, HandshakeError, exchange_hello, hear_hello};
+use crate::identity::peer_of;
+use crate::options::QuicLimits;
+use crate::peer::{Peer, close};
+use crate::protocol::CloseCode;
+use crate::shared::Shared;
+
+/// Accepts connections until the transport stops.
+pub(crate) async fn accept_connections(shared: Arc<Shared>) {
+    let mut handshakes = Handshakes::default();
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => break,
+            Some(_) = handshakes.running.join_next() => {}
+            incoming = shared.endpoint.accept() => match incoming {
+                Some(incoming) => handshakes.admit(&shared, incoming),
+                None => break,
+            },
+        }
+    }
+    handshakes.running.shutdown().await;
+}
+
+/// The connections that have not proved who they are.
+///
+/// Invariant: at most `handshakes_max` of them, and at most `handshakes_per_address_max` of one address. Beyond, the
+/// oldest is given up, not the newcomer: an honest handshake takes milliseconds, so the oldest is the one that stalls.
+#[derive(Default)]
+struct Handshakes {
+    running: JoinSet<()>,
+    oldest_first: VecDeque<(IpAddr, AbortHandle)>,
+}
+
+impl Handshakes {
+    fn admit(&mut self, shared: &Arc<Shared>, incoming: Incoming) {
+        let limits = &shared.limits;
+        self.oldest_first.retain(|(_, handle)| !handle.is_finished());
+        let crowded = self.oldest_first.len() >= limits.retry_handshakes_min;
+        if crowded && !incoming.remote_address_validated() && incoming.may_retry() {
+            // The answer is as large as the question, and nothing is kept until the sender repeats it from where it
+            // claims to be.
+            if let Err(error) = incoming.retry() {
+                tracing::debug!(%error, "a newcomer could not be asked to retry");
+            }
+            return;
+        }
+        let address = incoming.remote_address().ip();
+        self.make_room(address, limits);
+        let shared = shared.clone();
+        let handle = self.running.spawn(admit_one(shared, incoming));
+        self.oldest_first.push_back((address, handle));
+    }
+
+    fn make_room(&mut self, address: IpAddr, limits: &QuicLimits) {
+        let from_address = self.oldest_first.iter().filter(|(from, _)| *from == address);
+        let victim = if from_address.count() >= limits.handshakes_per_address_max {
+            self.oldest_first.iter().position(|(from, _)| *from == address)
+        } else if self.oldest_first.len() >= limits.handshakes_max {
+            Some(0)
+        } else {
+            None
+        };
+        if let Some((_, handle)) = victim.and_then(|at| self.oldest_first.remove(at)) {
+            handle.abort();
+        }
+    }
+}
+
+/// Takes one connection from its first packet to a proven peer, or closes it.
+async fn admit_one(shared: Arc<Shared>, incoming: Incoming) {
+    let address = incoming.remote_address();
+    let timeout = shared.limits.handshake_timeout;
+    let proved = tokio::time::timeout(timeout, prove(&shared, incoming)).await;
+    match proved.unwrap_or(Err(HandshakeError::TooSlow(timeout))) {
+        Ok(Proved::Peer(peer, established)) => {
+            let task = connection::run(shared.clone(), peer, *established);
+            shared.tasks.spawn(task);
+        }
+        Ok(Proved::Knock) => {}
+        // The other end changed its mind; it has the reason.
+        Err(HandshakeError::Connection(ConnectionError::ApplicationClosed(_))) => {}
+        Err(error) => shared.warnings.refused(&address, &error),
+    }
+}
+
+enum Proved {
+    Peer(Arc<Peer>, Box<Established>),
+    Knock,
+}
+
+async fn prove(shared: &Arc<Shared>, incoming: Incoming) -> Result<Proved, HandshakeError> {
+    let connection = incoming.await?;
+    let proved = prove_connection(shared, connection.clone()).await;
+    if let Err(error) = &proved
+        && let Some(code) = error.close_code()
+    {
+        close(&connection, code);
+    }
+    proved
+}
+
+async fn prove_connection(shared: &Arc<Shared>, connection: Connection) -> Result<Proved, HandshakeError> {
+    let id = peer_of(&connection, &shared.cluster)?;
+    let peer = shared.peer(id).ok_or(HandshakeError::NotAPeer(id))?;
+    if id < shared.id {
+        let established = exchange_hello(shared, connection, id).await?;
+        return Ok(Proved::Peer(peer, Box::new(established)));
+    }
+    let (_, incarnation) = hear_hello(shared, &connection, id).await?;
+    peer.hear_knock(incarnation);
+    close(&connection, CloseCode::Knock);
+    Ok(Proved::Knock)
+}

@@ -1,0 +1,236 @@
+//! The dialling side: one task for each peer, as long as it is a peer.
+//!
+//! The lower id of a pair dials and keeps trying. The higher id cannot make the connection, but after a restart it is the
+//! one that knows: it knocks, and the lower id dials at once instead of when its pause is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{Connecting, Connection, ConnectionError};
+use tokio::time::{sleep, timeout};
+
+use crate::connection;
+use crate::handshake::{Established, HandshakeError, exchange_hello, say_hello};
+use crate::identity::{node_name, peer_of};
+use crate::options::QuicLimits;
+use crate::peer::{Peer, close};
+use crate::protocol::CloseCode;
+use crate::shared::{Shared, random_u64};
+
+/// Keeps the pair connected until the peer is removed or the transport stops.
+pub(crate) async fn keep_connected(shared: Arc<Shared>, peer: Arc<Peer>) {
+    let keep = async {
+        if shared.id < peer.id {
+            dial_for_ever(&shared, &peer).await;
+        } else {
+            knock_for_ever(&shared, &peer).await;
+        }
+    };
+    // A connection that stands sees the same token, and closes itself in its own order.
+    tokio::select! {
+        () = peer.stop.cancelled() => {}
+        () = keep => {}
+    }
+}
+
+async fn dial_for_ever(shared: &Arc<Shared>, peer: &Arc<Peer>) {
+    let mut backoff = Backoff::new(&shared.limits);
+    loop {
+        let attempt = tokio::select! {
+            biased;
+            // The attempt under way may have begun before the peer could hear it, and would repeat itself too late.
+            () = peer.redial.notified() => {
+                backoff.reset();
+                continue;
+            }
+            attempt = dial(shared, peer) => attempt,
+        };
+        match attempt {
+            Ok(established) => {
+                backoff.reset();
+                let task = connection::run(shared.clone(), peer.clone(), established);
+                // Not part of this task, which ends at once when the transport stops: closing takes its time.
+                if shared.tasks.spawn(task).await.is_err() {
+                    tracing::error!(peer = %peer.id, "the task of a connection panicked");
+                }
+            }
+            Err(error) => report(shared, peer, &error),
+        }
+        tokio::select! {
+            () = sleep(backoff.next()) => {}
+            () = peer.redial.notified() => backoff.reset(),
+        }
+    }
+}
+
+async fn knock_for_ever(shared: &Arc<Shared>, peer: &Arc<Peer>) {
+    loop {
+        peer.wait_connected(false).await;
+        let mut backoff = Backoff::new(&shared.limits);
+        let knock = async {
+            loop {
+                // First the pause: whoever has the lower id is most likely dialling already.
+                sleep(backoff.next()).await;
+                if let Err(error) = knock(shared, peer).await {
+                    report(shared, peer, &error);
+                }
+            }
+        };
+        tokio::select! {
+            () = peer.wait_connected(true) => {}
+            () = knock => {}
+        }
+    }
+}
+
+/// One attempt to make the connection.
+async fn dial(shared: &Shared, peer: &Peer) -> Result<Established, HandshakeError> {
+    let attempt = async {
+        let connection = connect(shared, peer).await?;
+        let established = exchange_hello(shared, connection.clone(), peer.id).await;
+        close_after(&connection, established)
+    };
+    let limit = shared.limits.handshake_timeout;
+    timeout(limit, attempt)
+        .await
+        .unwrap_or(Err(HandshakeError::TooSlow(limit)))
+}
+
+/// One attempt to be heard.
+async fn knock(shared: &Shared, peer: &Peer) -> Result<(), HandshakeError> {
+    let attempt = async {
+        let connection = connect(shared, peer).await?;
+        let _stream = close_after(&connection, say_hello(shared, &connection).await)?;
+        match connection.closed().await {
+            ConnectionError::ApplicationClosed(closed) if closed.error_code == CloseCode::Knock.code() => {
+                Ok(())
+            }
+            error => Err(error.into()),
+        }
+    };
+    let limit = shared.limits.handshake_timeout;
+    timeout(limit, attempt)
+        .await
+        .unwrap_or(Err(HandshakeError::TooSlow(limit)))
+}
+
+/// A connection to `peer` and to nobody else: TLS verifies the certificate for its name, and the identity rule is
+/// checked on top.
+async fn connect(shared: &Shared, peer: &Peer) -> Result<Connection, HandshakeError> {
+    let connection = start_connecting(shared, peer).await?.await?;
+    let found = close_after(
+        &connection,
+        peer_of(&connection, &shared.cluster).map_err(Into::into),
+    )?;
+    if found == peer.id {
+        return Ok(connection);
+    }
+    let wrong = HandshakeError::WrongNode {
+        wanted: peer.id,
+        found,
+    };
+    close_after(&connection, Err(wrong))
+}
+
+async fn start_connecting(shared: &Shared, peer: &Peer) -> Result<Connecting, HandshakeError> {
+    let address = peer.address();
+    let unusable = |reason: &dyn std::fmt::Display| HandshakeError::Address(format!("{address}: {reason}"));
+    let resolved = tokio::net::lookup_host(&address)
+        .await
+        .map_err(|error| unusable(&error))?;
+    let name = node_name(peer.id, &shared.cluster);
+    let candidates: Vec<_> = resolved.collect();
+    let mut last = unusable(&"the name has no address");
+    // A host may have several addresses; each attempt begins with another one.
+    let start = usize::try_from(random_u64() % 1024).unwrap_or(0);
+    for step in 0..candidates.len() {
+        let candidate = candidates[(start + step) % candidates.len()];
+        match shared
+            .endpoint
+            .connect_with(shared.client_config(), candidate, &name)
+        {
+            Ok(connecting) => return Ok(connecting),
+            Err(error) => last = unusable(&error),
+        }
+    }
+    Err(last)
+}
+
+/// Tells the other end why, if this end is the one that refuses.
+fn close_after<T>(connection: &Connection, result: Result<T, HandshakeError>) -> Result<T, HandshakeError> {
+    if let Err(error) = &result
+        && let Some(code) = error.close_code()
+    {
+        close(connection, code);
+    }
+    result
+}
+
+/// A peer that is down is normal; one that is there and wrong, or that refuses us, is not.
+fn report(shared: &Shared, peer: &Peer, error: &HandshakeError) {
+    let down = matches!(
+        error,
+        HandshakeError::TooSlow(_) | HandshakeError::Connection(ConnectionError::TimedOut)
+    );
+    let changed_its_mind = matches!(
+        error,
+        HandshakeError::Connection(ConnectionError::ApplicationClosed(closed))
+            if [CloseCode::Shutdown.code(), CloseCode::Replaced.code()].contains(&closed.error_code)
+    );
+    if down || changed_its_mind {
+        tracing::debug!(peer = %peer.id, %error, "the peer cannot be reached");
+    } else {
+        let who = format!("node {} at {}", peer.id, peer.address());
+        shared.warnings.refused(&who, error);
+    }
+}
+
+/// The pause before the next attempt: doubles up to a limit, and a random half is taken off.
+struct Backoff {
+    min: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    fn new(limits: &QuicLimits) -> Backoff {
+        Backoff {
+            min: limits.dial_backoff_min,
+            max: limits.dial_backoff_max,
+            next: limits.dial_backoff_min,
+        }
+    }
+
+    fn reset(&mut self) {
+        self.next = self.min;
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.max);
+        let half_us = u64::try_from(pause.as_micros() / 2).unwrap_or(u64::MAX);
+        pause - Duration::from_micros(random_u64() % (half_us + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_its_limit_and_is_jittered() {
+        let limits = QuicLimits::default();
+        let mut backoff = Backoff::new(&limits);
+        let mut expected = limits.dial_backoff_min;
+        for _ in 0..12 {
+            let pause = backoff.next();
+            assert!(
+                pause <= expected && pause >= expected / 2,
+                "{pause:?} of {expected:?}"
+            );
+            expected = (expected * 2).min(limits.dial_backoff_max);
+        }
+        backoff.reset();
+        assert!(backoff.next() <= limits.dial_backoff_min);
+    }
+}

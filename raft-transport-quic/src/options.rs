@@ -1,0 +1,321 @@
+//! What a user chooses, validated once. Every queue, window, time-out and number of tasks has its named limit here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use raft_core::types::NodeId;
+
+use crate::error::QuicError;
+use crate::identity::{check_cluster_name, node_name};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Who this node is, where it listens, whom it talks to, and what proves it.
+#[derive(Clone, Debug)]
+pub struct QuicOptions {
+    /// This node; 1 or more.
+    pub id: NodeId,
+    /// The name of the cluster: 1 to 63 lower-case letters, digits and inner hyphens. It is part of every certificate.
+    pub cluster: String,
+    /// Where to listen for peers (UDP); port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Every node's address as `host:port`, resolved anew at each attempt to connect. The own entry is ignored, so that
+    /// the same map serves every node. Whoever is not in it is refused, whatever certificate it shows.
+    pub peers: BTreeMap<NodeId, String>,
+    /// The file with this node's certificate and its intermediates, if any, in PEM.
+    pub certificate: PathBuf,
+    /// The file with the private key of the certificate, in PEM; on Unix its mode must be 0600 or stricter.
+    pub key: PathBuf,
+    /// The file with the certificates of the authorities that sign this cluster's certificates, in PEM.
+    pub ca: PathBuf,
+    /// The limits.
+    pub limits: QuicLimits,
+}
+
+/// Every limit of the transport. The defaults suit a local network; the table in the crate's documentation says what
+/// happens at each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuicLimits {
+    /// The largest body of a frame that is sent or accepted, checked before memory is allocated for it.
+    /// Default: 4 MiB.
+    pub frame_bytes_max: usize,
+    /// Messages that wait together leave in frames of at most about this size; a larger message has a frame of its own.
+    /// Default: 256 KiB.
+    pub coalesce_bytes_max: usize,
+    /// How many messages wait for one peer. Default: 16,384.
+    pub queue_messages_max: usize,
+    /// How many encoded bytes of messages wait for one peer. Default: 32 MiB.
+    pub queue_bytes_max: usize,
+    /// Messages that waited longer than this for a peer without a connection are dropped. Default: 1 s.
+    pub queue_age_max: Duration,
+    /// The pause after the first failed attempt to connect. It doubles with every failure, and a random half is taken
+    /// off, so that nodes do not dial in step. Default: 50 ms.
+    pub dial_backoff_min: Duration,
+    /// The longest pause between two attempts to connect. A peer that restarts makes itself known at once, so this
+    /// bounds the cost of a dead peer, not the time until a live one is reached. Default: 2 s.
+    pub dial_backoff_max: Duration,
+    /// How long a new connection may take until both sides have proved who they are. Default: 3 s.
+    pub handshake_timeout: Duration,
+    /// How long a frame may take from its first byte to its last. Default: 5 s.
+    pub frame_timeout: Duration,
+    /// How often an idle connection is probed. Below `idle_timeout`. Default: 500 ms.
+    pub keep_alive_interval: Duration,
+    /// A connection on which nothing arrived for this long is dead. Default: 2.5 s.
+    pub idle_timeout: Duration,
+    /// How many incoming connections may be unproven at once; beyond, the oldest is given up. Default: 256.
+    pub handshakes_max: usize,
+    /// The same for the connections from one address. Default: 64.
+    pub handshakes_per_address_max: usize,
+    /// With this many unproven connections, newcomers must first show that they receive at the address they claim (QUIC
+    /// Retry). Default: 32.
+    pub retry_handshakes_min: usize,
+    /// How many bytes of a snapshot travel in one frame. Default: 256 KiB.
+    pub snapshot_chunk_bytes_max: usize,
+    /// A snapshot transfer that makes no progress for this long fails. Default: 10 s.
+    pub snapshot_stall_timeout: Duration,
+    /// How many snapshots may be received at once from all peers; more are refused. Default: 4.
+    pub inbound_snapshots_max: usize,
+    /// The size of the socket's buffers, for sending and for receiving; the system may grant less.
+    /// Default: 4 MiB, with which bulk over loopback loses nothing.
+    pub socket_buffer_bytes: usize,
+    /// How much of one stream may be under way, unread. Default: 2 MiB.
+    pub stream_window_bytes: usize,
+    /// The largest datagram that path discovery may try; connections begin with 1,200. Default: 1,452.
+    pub datagram_bytes_max: u16,
+}
+
+impl Default for QuicLimits {
+    fn default() -> QuicLimits {
+        QuicLimits {
+            frame_bytes_max: 4 * MIB,
+            coalesce_bytes_max: 256 * KIB,
+            queue_messages_max: 16_384,
+            queue_bytes_max: 32 * MIB,
+            queue_age_max: Duration::from_secs(1),
+            dial_backoff_min: Duration::from_millis(50),
+            dial_backoff_max: Duration::from_secs(2),
+            handshake_timeout: Duration::from_secs(3),
+            frame_timeout: Duration::from_secs(5),
+            keep_alive_interval: Duration::from_millis(500),
+            idle_timeout: Duration::from_millis(2_500),
+            handshakes_max: 256,
+            handshakes_per_address_max: 64,
+            retry_handshakes_min: 32,
+            snapshot_chunk_bytes_max: 256 * KIB,
+            snapshot_stall_timeout: Duration::from_secs(10),
+            inbound_snapshots_max: 4,
+            socket_buffer_bytes: 4 * MIB,
+            stream_window_bytes: 2 * MIB,
+            datagram_bytes_max: 1_452,
+        }
+    }
+}
+
+impl QuicOptions {
+    /// Checks every option against its range.
+    pub(crate) fn validate(&self) -> Result<(), QuicError> {
+        if self.id == NodeId(0) {
+            return Err(refuse("id", &self.id.0, "node ids start at 1"));
+        }
+        check_cluster_name(&self.cluster)?;
+        check_peers(&self.peers)?;
+        debug_assert!(node_name(self.id, &self.cluster).len() <= 253);
+        self.limits.validate()
+    }
+}
+
+/// Node id 0 and empty addresses are mistakes worth a word at start.
+pub(crate) fn check_peers(peers: &BTreeMap<NodeId, String>) -> Result<(), QuicError> {
+    for (id, address) in peers {
+        if *id == NodeId(0) {
+            return Err(refuse(
+                "peers",
+                address,
+                "it belongs to node 0, but node ids start at 1",
+            ));
+        }
+        let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        if !matches!(port, Some(Ok(_))) {
+            return Err(refuse("peers", address, "give each peer as host:port"));
+        }
+    }
+    Ok(())
+}
+
+impl QuicLimits {
+    fn validate(&self) -> Result<(), QuicError> {
+        for (name, limit) in self.counts() {
+            if limit == 0 {
+                return Err(refuse(name, &limit, "give at least 1"));
+            }
+        }
+        for (name, duration) in self.durations() {
+            if duration < Duration::from_millis(1) {
+                return Err(refuse(name, &format!("{duration:?}"), "give at least 1 ms"));
+            }
+        }
+        self.validate_relations()
+    }
+
+    fn counts(&self) -> [(&'static str, usize); 12] {
+        [
+            ("frame_bytes_max", self.frame_bytes_max),
+            ("coalesce_bytes_max", self.coalesce_bytes_max),
+            ("queue_messages_max", self.queue_messages_max),
+            ("queue_bytes_max", self.queue_bytes_max),
+            ("handshakes_max", self.handshakes_max),
+            ("handshakes_per_address_max", self.handshakes_per_address_max),
+            ("retry_handshakes_min", self.retry_handshakes_min),
+            ("snapshot_chunk_bytes_max", self.snapshot_chunk_bytes_max),
+            ("inbound_snapshots_max", self.inbound_snapshots_max),
+            ("socket_buffer_bytes", self.socket_buffer_bytes),
+            ("stream_window_bytes", self.stream_window_bytes),
+            ("datagram_bytes_max", usize::from(self.datagram_bytes_max)),
+        ]
+    }
+
+    fn durations(&self) -> [(&'static str, Duration); 8] {
+        [
+            ("queue_age_max", self.queue_age_max),
+            ("dial_backoff_min", self.dial_backoff_min),
+            ("dial_backoff_max", self.dial_backoff_max),
+            ("handshake_timeout", self.handshake_timeout),
+            ("frame_timeout", self.frame_timeout),
+            ("keep_alive_interval", self.keep_alive_interval),
+            ("idle_timeout", self.idle_timeout),
+            ("snapshot_stall_timeout", self.snapshot_stall_timeout),
+        ]
+    }
+
+    fn validate_relations(&self) -> Result<(), QuicError> {
+        const WINDOW_BYTES_MAX: usize = 1 << 30;
+        if self.frame_bytes_max > WINDOW_BYTES_MAX {
+            return Err(refuse(
+                "frame_bytes_max",
+                &self.frame_bytes_max,
+                "give at most 1 GiB",
+            ));
+        }
+        if self.queue_bytes_max < self.frame_bytes_max {
+            return Err(refuse(
+                "queue_bytes_max",
+                &self.queue_bytes_max,
+                "give at least frame_bytes_max, or a large message never fits",
+            ));
+        }
+        if self.snapshot_chunk_bytes_max > self.frame_bytes_max {
+            return Err(refuse(
+                "snapshot_chunk_bytes_max",
+                &self.snapshot_chunk_bytes_max,
+                "give at most frame_bytes_max, or the receiver refuses every chunk",
+            ));
+        }
+        if self.stream_window_bytes > WINDOW_BYTES_MAX {
+            return Err(refuse(
+                "stream_window_bytes",
+                &self.stream_window_bytes,
+                "give at most 1 GiB",
+            ));
+        }
+        if self.inbound_snapshots_max > 1_000 {
+            return Err(refuse(
+                "inbound_snapshots_max",
+                &self.inbound_snapshots_max,
+                "give at most 1,000",
+            ));
+        }
+        if self.datagram_bytes_max < 1_200 {
+            return Err(refuse(
+                "datagram_bytes_max",
+                &self.datagram_bytes_max,
+                "QUIC needs 1,200",
+            ));
+        }
+        if self.keep_alive_interval >= self.idle_timeout {
+            return Err(refuse(
+                "keep_alive_interval",
+                &format!("{:?}", self.keep_alive_interval),
+                "give less than idle_timeout, or idle connections die",
+            ));
+        }
+        if self.dial_backoff_min > self.dial_backoff_max {
+            return Err(refuse(
+                "dial_backoff_min",
+                &format!("{:?}", self.dial_backoff_min),
+                "give at most dial_backoff_max",
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many streams for snapshots a peer may open on one connection. One more than can be served, so that a surplus
+    /// one is told why it is refused.
+    pub(crate) fn snapshot_streams_max(&self) -> usize {
+        self.inbound_snapshots_max + 1
+    }
+
+    /// What all streams of a connection may have under way: enough that stalled snapshots never hold up messages.
+    pub(crate) fn connection_window_bytes(&self) -> u64 {
+        let streams = self.snapshot_streams_max() + 1;
+        (self.stream_window_bytes as u64) * (streams as u64)
+    }
+}
+
+fn refuse(name: &'static str, value: &dyn std::fmt::Display, remedy: &'static str) -> QuicError {
+    QuicError::Option {
+        name,
+        value: value.to_string(),
+        remedy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_range() {
+        QuicLimits::default().validate().unwrap();
+    }
+
+    #[test]
+    fn a_zero_limit_is_named() {
+        let limits = QuicLimits {
+            queue_messages_max: 0,
+            ..QuicLimits::default()
+        };
+        let message = limits.validate().unwrap_err().to_string();
+        assert!(message.contains("queue_messages_max"), "{message}");
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        let slow_keep_alive = QuicLimits {
+            keep_alive_interval: Duration::from_secs(3),
+            ..QuicLimits::default()
+        };
+        let narrow_queue = QuicLimits {
+            queue_bytes_max: MIB,
+            ..QuicLimits::default()
+        };
+        let large_chunks = QuicLimits {
+            snapshot_chunk_bytes_max: 5 * MIB,
+            ..QuicLimits::default()
+        };
+        for limits in [slow_keep_alive, narrow_queue, large_chunks] {
+            limits.validate().unwrap_err();
+        }
+    }
+
+    #[test]
+    fn peers_need_a_port() {
+        for address in ["localhost", "localhost:", "localhost:70000", ""] {
+            let peers = BTreeMap::from([(NodeId(1), address.to_string())]);
+            check_peers(&peers).unwrap_err();
+        }
+        check_peers(&BTreeMap::from([(NodeId(1), "[::1]:2380".to_string())])).unwrap();
+    }
+}

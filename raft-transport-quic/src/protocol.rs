@@ -1,0 +1,212 @@
+//! What the two ends of a connection say besides messages: hello, the replies of a snapshot stream, and why a
+//! connection was closed.
+//!
+//! | frame | body |
+//! |---|---|
+//! | Hello | version of this format (2 bytes), id (8), incarnation (8), name of the cluster (the rest, UTF-8) |
+//! | SnapshotReply | 1, offset to go on from (8) |
+//! | SnapshotReply | 2: the snapshot is stored |
+//! | SnapshotReply | 3, the reason of the refusal (the rest, UTF-8) |
+//!
+//! Integers are little-endian. Decoding never panics.
+
+use bytes::{Buf, Bytes};
+use quinn::VarInt;
+use raft_core::types::NodeId;
+use raft_core::wire::{FrameKind, encode_frame};
+
+/// The version of what this transport says on its streams.
+pub(crate) const FORMAT_VERSION: u16 = 1;
+
+/// No honest hello is longer: a cluster's name has at most 63 bytes.
+pub(crate) const HELLO_BYTES_MAX: usize = 128;
+
+/// A reason is a sentence, not a document.
+pub(crate) const REASON_BYTES_MAX: usize = 1024;
+
+/// No honest reply is longer.
+pub(crate) const REPLY_BYTES_MAX: usize = REASON_BYTES_MAX + 16;
+
+/// Why a connection or a stream was closed; the other end sees the number and the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum CloseCode {
+    /// This node stops.
+    Shutdown = 0,
+    /// A newer connection of the same pair took over.
+    Replaced = 1,
+    /// The certificate is not one of a node of this cluster, or not of the node that was wanted.
+    Identity = 2,
+    /// The certificate's node is not among this node's peers.
+    NotAPeer = 3,
+    /// The hello does not repeat the certificate, or its version is unknown.
+    Hello = 4,
+    /// A message or a snapshot names another sender than the connection, or another receiver.
+    Forged = 5,
+    /// A frame is malformed or too large.
+    Protocol = 6,
+    /// A frame or the handshake took too long.
+    TooSlow = 7,
+    /// The higher id made itself known; the lower id dials now.
+    Knock = 8,
+    /// A snapshot stream was given up.
+    SnapshotAborted = 9,
+}
+
+impl CloseCode {
+    pub(crate) fn code(self) -> VarInt {
+        VarInt::from_u32(self as u32)
+    }
+
+    /// The word that travels with the number, for whoever reads the other side's log.
+    pub(crate) fn reason(self) -> &'static [u8] {
+        match self {
+            CloseCode::Shutdown => b"shutdown",
+            CloseCode::Replaced => b"replaced by a newer connection",
+            CloseCode::Identity => b"wrong certificate",
+            CloseCode::NotAPeer => b"not a peer",
+            CloseCode::Hello => b"wrong hello",
+            CloseCode::Forged => b"forged sender or receiver",
+            CloseCode::Protocol => b"malformed frame",
+            CloseCode::TooSlow => b"too slow",
+            CloseCode::Knock => b"knock heard",
+            CloseCode::SnapshotAborted => b"snapshot aborted",
+        }
+    }
+}
+
+/// The first frame on each stream of messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) version: u16,
+    pub(crate) id: NodeId,
+    /// Random, and new with every start of the transport: tells a restarted peer from the same one.
+    pub(crate) incarnation: u64,
+    pub(crate) cluster: String,
+}
+
+impl Hello {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(HELLO_BYTES_MAX);
+        encode_frame(FrameKind::Hello, &mut out, |out| {
+            out.extend_from_slice(&self.version.to_le_bytes());
+            out.extend_from_slice(&self.id.0.to_le_bytes());
+            out.extend_from_slice(&self.incarnation.to_le_bytes());
+            out.extend_from_slice(self.cluster.as_bytes());
+        });
+        Bytes::from(out)
+    }
+
+    pub(crate) fn decode(mut body: Bytes) -> Option<Hello> {
+        let version = body.try_get_u16_le().ok()?;
+        let id = NodeId(body.try_get_u64_le().ok()?);
+        let incarnation = body.try_get_u64_le().ok()?;
+        let cluster = std::str::from_utf8(&body).ok()?.to_string();
+        Some(Hello {
+            version,
+            id,
+            incarnation,
+            cluster,
+        })
+    }
+}
+
+/// What the receiver of a snapshot says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotReply {
+    /// Go on from this byte.
+    Continue { offset: u64 },
+    /// The snapshot is durable and was offered to the replica.
+    Stored,
+    /// No, and why.
+    Refused { reason: String },
+}
+
+impl SnapshotReply {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Vec::new();
+        encode_frame(FrameKind::SnapshotReply, &mut out, |out| match self {
+            SnapshotReply::Continue { offset } => {
+                out.push(1);
+                out.extend_from_slice(&offset.to_le_bytes());
+            }
+            SnapshotReply::Stored => out.push(2),
+            SnapshotReply::Refused { reason } => {
+                out.push(3);
+                let end = reason.floor_char_boundary(REASON_BYTES_MAX);
+                out.extend_from_slice(&reason.as_bytes()[..end]);
+            }
+        });
+        Bytes::from(out)
+    }
+
+    pub(crate) fn decode(mut body: Bytes) -> Option<SnapshotReply> {
+        match body.try_get_u8().ok()? {
+            1 => {
+                let offset = body.try_get_u64_le().ok()?;
+                body.is_empty().then_some(SnapshotReply::Continue { offset })
+            }
+            2 => body.is_empty().then_some(SnapshotReply::Stored),
+            3 => Some(SnapshotReply::Refused {
+                reason: String::from_utf8_lossy(&body).into_owned(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_core::wire::{FRAME_HEADER_BYTES, FrameHeader, decode_frame_body};
+
+    use super::*;
+
+    fn body_of(frame: &Bytes, limit: usize) -> Bytes {
+        let header: [u8; FRAME_HEADER_BYTES] = frame[..FRAME_HEADER_BYTES].try_into().unwrap();
+        let header = FrameHeader::decode(&header, limit).unwrap();
+        decode_frame_body(&header, frame.slice(FRAME_HEADER_BYTES..)).unwrap()
+    }
+
+    #[test]
+    fn the_longest_hello_is_read_back() {
+        let hello = Hello {
+            version: FORMAT_VERSION,
+            id: NodeId(u64::MAX),
+            incarnation: 7,
+            cluster: "x".repeat(63),
+        };
+        let body = body_of(&hello.encode(), HELLO_BYTES_MAX);
+        assert_eq!(Hello::decode(body), Some(hello));
+    }
+
+    #[test]
+    fn replies_are_read_back_and_long_reasons_cut() {
+        for reply in [
+            SnapshotReply::Continue { offset: 1 << 40 },
+            SnapshotReply::Stored,
+            SnapshotReply::Refused {
+                reason: "no room".to_string(),
+            },
+        ] {
+            let body = body_of(&reply.encode(), REPLY_BYTES_MAX);
+            assert_eq!(SnapshotReply::decode(body), Some(reply));
+        }
+        let long = SnapshotReply::Refused {
+            reason: "ä".repeat(REASON_BYTES_MAX),
+        };
+        let body = body_of(&long.encode(), REPLY_BYTES_MAX);
+        assert!(matches!(
+            SnapshotReply::decode(body),
+            Some(SnapshotReply::Refused { reason }) if reason.len() == REASON_BYTES_MAX
+        ));
+    }
+
+    #[test]
+    fn truncated_bodies_are_nothing() {
+        let hello = Bytes::from_static(&[1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9]);
+        assert_eq!(Hello::decode(hello), None);
+        for body in [&b""[..], b"\x01\x00", b"\x02\x00", b"\x04"] {
+            assert_eq!(SnapshotReply::decode(Bytes::copy_from_slice(body)), None);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! How large a message is once encoded, without encoding it: what the queue counts and the frames are cut by.
+
+use raft_core::entry::Payload;
+use raft_core::membership::Membership;
+use raft_core::message::{Body, ForwardResult, ForwardedRequest, Message};
+
+/// Group, sender, receiver, term and the kind of the body.
+const HEAD_BYTES: usize = 4 * 8 + 1;
+/// An upper bound for every body without a variable part.
+const SMALL_BODY_BYTES: usize = 48;
+/// Term, kind and length of an entry.
+const ENTRY_HEAD_BYTES: usize = 8 + 1 + 4;
+
+/// An upper bound of the bytes that `message` takes in a frame, exact but for a few bytes.
+pub(crate) fn message_bytes(message: &Message) -> usize {
+    let variable = match &message.body {
+        Body::AppendEntries(request) => request
+            .entries
+            .iter()
+            .map(|entry| ENTRY_HEAD_BYTES + payload_bytes(&entry.payload))
+            .sum(),
+        Body::ForwardRequest(request) => match &request.request {
+            ForwardedRequest::Propose(command) => command.len(),
+            ForwardedRequest::ReadIndex => 0,
+        },
+        Body::ForwardResponse(response) => match &response.result {
+            ForwardResult::Applied { response, .. } => response.len(),
+            _ => 0,
+        },
+        _ => 0,
+    };
+    HEAD_BYTES + SMALL_BODY_BYTES + variable
+}
+
+fn payload_bytes(payload: &Payload) -> usize {
+    match payload {
+        Payload::Noop => 0,
+        Payload::Command(command) => command.len(),
+        Payload::Membership(membership) => membership_bytes(membership),
+    }
+}
+
+fn membership_bytes(membership: &Membership) -> usize {
+    [membership.voters(), membership.outgoing(), membership.learners()]
+        .iter()
+        .map(|nodes| 4 + 8 * nodes.len())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use raft_core::entry::Entry;
+    use raft_core::input::RefusalReason;
+    use raft_core::message::{
+        AppendEntries, AppendEntriesResponse, AppendResult, ForwardRequest, ForwardResponse, RequestPreVote,
+        RequestVote,
+    };
+    use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
+    use raft_core::wire::encode_messages;
+
+    use super::*;
+
+    fn bodies() -> Vec<Body> {
+        let membership = Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]).unwrap();
+        let entries = vec![
+            Entry::noop(Term(1), Index(1)),
+            Entry::command(Term(1), Index(2), Bytes::from_static(b"command")),
+            Entry {
+                id: EntryId::new(Term(1), Index(3)),
+                payload: Payload::Membership(membership),
+            },
+        ];
+        let respond = |result| {
+            Body::ForwardResponse(ForwardResponse {
+                ticket: Ticket(1),
+                result,
+            })
+        };
+        vec![
+            Body::RequestVote(RequestVote {
+                last_log: EntryId::ZERO,
+            }),
+            Body::RequestPreVote(RequestPreVote {
+                candidate_term: Term(1),
+                last_log: EntryId::ZERO,
+            }),
+            Body::AppendEntries(AppendEntries {
+                prev: EntryId::ZERO,
+                entries,
+                leader_commit: Index(0),
+                round: Round(0),
+            }),
+            Body::AppendEntriesResponse(AppendEntriesResponse {
+                round: Round(1),
+                result: AppendResult::Rejected {
+                    prev_index: Index(1),
+                    hint: EntryId::ZERO,
+                },
+            }),
+            Body::ForwardRequest(ForwardRequest {
+                ticket: Ticket(1),
+                request: ForwardedRequest::Propose(Bytes::from(vec![0; 300])),
+            }),
+            respond(ForwardResult::Applied {
+                index: Index(1),
+                response: Bytes::from(vec![0; 300]),
+            }),
+            respond(ForwardResult::Refused(RefusalReason::TooLarge {
+                bytes: 1,
+                bytes_max: 1,
+            })),
+        ]
+    }
+
+    #[test]
+    fn the_estimate_is_never_too_small_and_never_far_off() {
+        for body in bodies() {
+            let message = Message {
+                group: GroupId(1),
+                from: NodeId(1),
+                to: NodeId(2),
+                term: Term(1),
+                body,
+            };
+            let mut encoded = Vec::new();
+            encode_messages(std::slice::from_ref(&message), &mut encoded);
+            let exact = encoded.len() - 4;
+            let estimate = message_bytes(&message);
+            assert!(
+                (exact..=exact + SMALL_BODY_BYTES).contains(&estimate),
+                "{estimate} for {exact}: {message:?}"
+            );
+        }
+    }
+}

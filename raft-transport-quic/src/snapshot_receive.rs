@@ -1,0 +1,186 @@
+//! The receiving side of snapshots: one task for each stream, as many at once as there are permits.
+//!
+//! Whatever goes wrong with a snapshot ends its stream. Only a forged or malformed frame ends the connection.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{Connection, RecvStream, SendStream};
+use raft_core::message::InstallSnapshot;
+use raft_core::traits::{Inbound, SnapshotWriter};
+use raft_core::wire::{FrameKind, decode_install_snapshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::connection::{Ends, LinkError};
+use crate::frame_io::{FrameError, FrameReader};
+use crate::protocol::{CloseCode, SnapshotReply};
+use crate::shared::Shared;
+
+/// How a snapshot stream ended badly.
+enum StreamError {
+    /// The sender shall know why.
+    Refuse(String),
+    /// The sender gave up or is silent: there is nobody to tell.
+    Gone(String),
+    /// The connection must end.
+    Connection(LinkError),
+}
+
+/// Serves the peer's snapshot streams until the connection ends.
+pub(crate) async fn accept_snapshots(
+    shared: Arc<Shared>,
+    connection: Connection,
+    ends: Ends,
+    inbound: Arc<dyn Inbound>,
+) -> Result<Infallible, LinkError> {
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(ended) = streams.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(panic) => return Err(LinkError::Task(panic.to_string())),
+            },
+            accepted = connection.accept_bi() => {
+                let (sender, receiver) = accepted.map_err(|error| FrameError::ended(&error))?;
+                let serve = serve(shared.clone(), ends, inbound.clone(), sender, receiver);
+                // The set ends it with the connection; the tracker makes `shutdown` wait until it has ended.
+                streams.spawn(shared.tasks.track_future(serve));
+            }
+        }
+    }
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    ends: Ends,
+    inbound: Arc<dyn Inbound>,
+    mut sender: SendStream,
+    receiver: RecvStream,
+) -> Result<(), LinkError> {
+    let stall = shared.limits.snapshot_stall_timeout;
+    let mut stream = Stream {
+        frames: FrameReader::new(receiver, stall),
+        stall,
+        frame_bytes_max: shared.limits.frame_bytes_max,
+    };
+    let reply = match stream.receive(&shared, ends, &*inbound, &mut sender).await {
+        Ok(()) => SnapshotReply::Stored,
+        Err(StreamError::Refuse(reason)) => {
+            tracing::warn!(peer = %ends.peer, %reason, "snapshot refused");
+            SnapshotReply::Refused { reason }
+        }
+        Err(StreamError::Gone(reason)) => {
+            tracing::info!(peer = %ends.peer, %reason, "snapshot transfer ended early");
+            let _ = sender.reset(CloseCode::SnapshotAborted.code());
+            return Ok(());
+        }
+        Err(StreamError::Connection(error)) => return Err(error),
+    };
+    // Nobody is harmed if the sender no longer listens.
+    let _ = timeout(stall, sender.write_chunk(reply.encode())).await;
+    let _ = sender.finish();
+    // After the reply, so that a sender which notices the stop finds it.
+    let _ = stream.frames.stream_mut().stop(CloseCode::SnapshotAborted.code());
+    Ok(())
+}
+
+struct Stream {
+    frames: FrameReader,
+    stall: Duration,
+    frame_bytes_max: usize,
+}
+
+impl Stream {
+    async fn receive(
+        &mut self,
+        shared: &Shared,
+        ends: Ends,
+        inbound: &dyn Inbound,
+        sender: &mut SendStream,
+    ) -> Result<(), StreamError> {
+        let header = self.header(ends).await?;
+        let Ok(_permit) = shared.snapshot_permits.clone().try_acquire_owned() else {
+            let count = shared.limits.inbound_snapshots_max;
+            return Err(StreamError::Refuse(format!(
+                "busy: {count} snapshots are being received already"
+            )));
+        };
+        let mut content = self.begin(inbound, &header).await?;
+        let go_on = SnapshotReply::Continue {
+            offset: content.offset(),
+        };
+        timeout(self.stall, sender.write_chunk(go_on.encode()))
+            .await
+            .map_err(|_| StreamError::Gone("the sender does not read".to_string()))?
+            .map_err(|error| StreamError::Gone(error.to_string()))?;
+        self.store(content.as_mut()).await?;
+        // Without a time-out: what is written becomes durable and known even if the sender no longer waits.
+        inbound
+            .finish_snapshot(header, content)
+            .await
+            .map_err(|error| StreamError::Refuse(error.to_string()))
+    }
+
+    async fn header(&mut self, ends: Ends) -> Result<InstallSnapshot, StreamError> {
+        let body = self
+            .frames
+            .next_within(FrameKind::InstallSnapshot, self.frame_bytes_max, self.stall)
+            .await
+            .map_err(stream_error)?;
+        let header =
+            decode_install_snapshot(body).map_err(|error| StreamError::Connection(LinkError::Wire(error)))?;
+        ends.check(header.from, header.to)
+            .map_err(StreamError::Connection)?;
+        Ok(header)
+    }
+
+    async fn begin(
+        &self,
+        inbound: &dyn Inbound,
+        header: &InstallSnapshot,
+    ) -> Result<Box<dyn SnapshotWriter>, StreamError> {
+        timeout(self.stall, inbound.begin_snapshot(header))
+            .await
+            .map_err(|_| self.store_stalled())?
+            .map_err(|error| StreamError::Refuse(error.to_string()))
+    }
+
+    /// Takes chunks until the empty one. Dropping the writer on the way keeps what it has, for the next attempt.
+    async fn store(&mut self, content: &mut dyn SnapshotWriter) -> Result<(), StreamError> {
+        loop {
+            let chunk = self
+                .frames
+                .next_within(FrameKind::SnapshotChunk, self.frame_bytes_max, self.stall)
+                .await
+                .map_err(stream_error)?;
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            timeout(self.stall, content.write_chunk(chunk))
+                .await
+                .map_err(|_| self.store_stalled())?
+                .map_err(|error| StreamError::Refuse(error.to_string()))?;
+        }
+    }
+
+    fn store_stalled(&self) -> StreamError {
+        StreamError::Refuse(format!(
+            "the receiver's store did not answer for {:?}",
+            self.stall
+        ))
+    }
+}
+
+fn stream_error(error: FrameError) -> StreamError {
+    match error {
+        FrameError::Ended(_) | FrameError::TooSlow(_) | FrameError::Silent(_) => {
+            StreamError::Gone(error.to_string())
+        }
+        FrameError::Malformed(_) | FrameError::Unexpected(_) => {
+            StreamError::Connection(LinkError::Frame(error))
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The UDP socket, and the settings of QUIC on it.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use quinn::{
+    ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
+    VarInt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::credentials::Credentials;
+use crate::error::QuicError;
+use crate::options::{QuicLimits, QuicOptions};
+
+/// What a stranger may make us keep before its handshake is even begun, in bytes: one connection, and all together.
+const INCOMING_BUFFER_BYTES: u64 = 16 * 1024;
+const INCOMING_BUFFERS_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Opens the socket and puts QUIC on it.
+pub(crate) fn open_endpoint(options: &QuicOptions, server: ServerConfig) -> Result<Endpoint, QuicError> {
+    let listen = |source| QuicError::Listen {
+        address: options.listen,
+        source,
+    };
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(QuicError::NoRuntime);
+    }
+    let runtime = quinn::default_runtime().ok_or(QuicError::NoRuntime)?;
+    let socket = open_socket(options.listen, options.limits.socket_buffer_bytes).map_err(listen)?;
+    Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime).map_err(listen)
+}
+
+/// With the system's default buffers, bulk over loopback loses thousands of packets a second.
+fn open_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // An IPv6 wildcard serves IPv4 peers, too. Systems that cannot do that still serve IPv6.
+        if let Err(error) = socket.set_only_v6(false) {
+            tracing::debug!(%error, "IPv4 peers cannot be reached through this IPv6 socket");
+        }
+    }
+    socket.set_recv_buffer_size(buffer_bytes)?;
+    socket.set_send_buffer_size(buffer_bytes)?;
+    let granted = socket.recv_buffer_size()?.min(socket.send_buffer_size()?);
+    if granted < buffer_bytes {
+        tracing::info!(
+            wanted_bytes = buffer_bytes,
+            granted_bytes = granted,
+            "the system grants small UDP buffers; for bulk, raise net.core.rmem_max and net.core.wmem_max"
+        );
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// How this node accepts.
+pub(crate) fn server_config(credentials: &Credentials, limits: &QuicLimits) -> ServerConfig {
+    let mut config = ServerConfig::with_crypto(credentials.server.clone());
+    config.transport_config(transport_config(limits));
+    config.max_incoming(limits.handshakes_max);
+    config.incoming_buffer_size(INCOMING_BUFFER_BYTES);
+    config.incoming_buffer_size_total(INCOMING_BUFFERS_BYTES);
+    // Nodes have addresses, they do not roam: whoever moves a connection is not the peer.
+    config.migration(false);
+    config
+}
+
+/// How this node dials.
+pub(crate) fn client_config(credentials: &Credentials, limits: &QuicLimits) -> ClientConfig {
+    let mut config = ClientConfig::new(credentials.client.clone());
+    config.transport_config(transport_config(limits));
+    config
+}
+
+fn transport_config(limits: &QuicLimits) -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    // One stream of messages in each direction; beside it, snapshots.
+    config.max_concurrent_uni_streams(VarInt::from_u32(1));
+    config.max_concurrent_bidi_streams(varint(limits.snapshot_streams_max() as u64));
+    config.datagram_receive_buffer_size(None);
+    config.max_idle_timeout(IdleTimeout::try_from(limits.idle_timeout).ok());
+    config.keep_alive_interval(Some(limits.keep_alive_interval));
+    // The sum of all streams' windows, so that snapshots which nobody reads never hold up the messages. Larger windows
+    // do not make bulk faster, and very large ones killed connections ("too many gaps in stream buffer").
+    config.stream_receive_window(varint(limits.stream_window_bytes as u64));
+    config.receive_window(varint(limits.connection_window_bytes()));
+    config.send_window(limits.connection_window_bytes());
+    // The first packet to a node that is not up yet is lost; the default of 333 ms would repeat it after a second.
+    config.initial_rtt(std::time::Duration::from_millis(100));
+    // Begin with what every path carries: with an initial MTU above the initial congestion window quinn sends nothing,
+    // without an error. Discovery finds the rest; far above Ethernet's size it fell back to 1,200 under bulk.
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(limits.datagram_bytes_max);
+    config.mtu_discovery_config(Some(discovery));
+    Arc::new(config)
+}
+
+/// Limits are validated far below 2^62, where QUIC's integers end.
+fn varint(value: u64) -> VarInt {
+    VarInt::from_u64(value).unwrap_or(VarInt::MAX)
+}

@@ -1,0 +1,184 @@
+//! [`QuicTransport`]: the transport as its user sees it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use raft_core::message::{InstallSnapshot, Message};
+use raft_core::traits::{Inbound, PeerStatus, SnapshotReader, Transport, TransportError};
+use raft_core::types::NodeId;
+
+use crate::accept::accept_connections;
+use crate::credentials::Credentials;
+use crate::dial::keep_connected;
+use crate::error::QuicError;
+use crate::options::{QuicOptions, check_peers};
+use crate::peer::Peer;
+use crate::protocol::CloseCode;
+use crate::shared::Shared;
+use crate::snapshot_send::send_snapshot;
+use crate::socket::{client_config, open_endpoint, server_config};
+
+/// How long `shutdown` waits until the peers have heard of it. They notice without, only later.
+const GOODBYE_MAX: Duration = Duration::from_millis(200);
+
+/// Messages and snapshots over QUIC. See the crate's documentation for the life of a connection and the limits.
+///
+/// Dropping it closes everything, too, but does not wait.
+pub struct QuicTransport {
+    shared: Arc<Shared>,
+    options: QuicOptions,
+    local_addr: SocketAddr,
+}
+
+impl QuicTransport {
+    /// Reads the certificate, the key and the authority, checks that peers would accept them, and opens the socket. Nothing
+    /// is sent or accepted before [`start`](Transport::start). Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`QuicError`] names the option, file or address, and the remedy.
+    pub fn bind(options: QuicOptions) -> Result<QuicTransport, QuicError> {
+        options.validate()?;
+        let credentials = Credentials::load(&options)?;
+        let endpoint = open_endpoint(&options, server_config(&credentials, &options.limits))?;
+        let local_addr = endpoint.local_addr().map_err(|source| QuicError::Listen {
+            address: options.listen,
+            source,
+        })?;
+        let client = client_config(&credentials, &options.limits);
+        let shared = Arc::new(Shared::new(&options, endpoint, client));
+        Ok(QuicTransport {
+            shared,
+            options,
+            local_addr,
+        })
+    }
+
+    /// The address it listens on; with port 0 in the options, the port that the system chose.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Changes who the peers are and where. A peer that is no longer in `peers` is disconnected at once and refused from
+    /// now on; a new one is connected; a connection that stands is kept when only its address changed.
+    ///
+    /// # Errors
+    /// [`QuicError::Option`] if an address is not `host:port` or an id is 0; nothing is changed then.
+    pub fn set_peers(&self, peers: &BTreeMap<NodeId, String>) -> Result<(), QuicError> {
+        check_peers(peers)?;
+        let change = self.shared.change_peers(peers);
+        for peer in change.removed {
+            peer.stop.cancel();
+        }
+        if self.shared.inbound.get().is_some() {
+            self.connect(change.added);
+        }
+        Ok(())
+    }
+
+    /// Reads the three files again. New connections use what they hold now; connections that stand are kept.
+    ///
+    /// # Errors
+    /// As [`bind`](QuicTransport::bind); the former certificate stays in use then.
+    pub fn reload_credentials(&self) -> Result<(), QuicError> {
+        let credentials = Credentials::load(&self.options)?;
+        let limits = &self.options.limits;
+        self.shared
+            .endpoint
+            .set_server_config(Some(server_config(&credentials, limits)));
+        self.shared.set_client_config(client_config(&credentials, limits));
+        Ok(())
+    }
+
+    fn connect(&self, peers: Vec<Arc<Peer>>) {
+        for peer in peers {
+            let task = keep_connected(self.shared.clone(), peer);
+            self.shared.tasks.spawn(task);
+        }
+    }
+
+    fn stop(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+    }
+}
+
+#[async_trait]
+impl Transport for QuicTransport {
+    async fn start(&self, inbound: Arc<dyn Inbound>) -> Result<(), TransportError> {
+        if self.shared.stop.is_cancelled() {
+            return Err(TransportError::Closed);
+        }
+        if self.shared.inbound.set(inbound).is_err() {
+            return Err(TransportError::Io("the transport was started before".into()));
+        }
+        self.shared.tasks.spawn(accept_connections(self.shared.clone()));
+        self.connect(self.shared.peers());
+        Ok(())
+    }
+
+    fn send(&self, to: NodeId, messages: Vec<Message>) {
+        match self.shared.peer(to) {
+            Some(peer) => peer.queue.push(messages),
+            None => tracing::debug!(peer = %to, count = messages.len(), "messages for nobody"),
+        }
+    }
+
+    async fn send_snapshot(
+        &self,
+        header: InstallSnapshot,
+        content: Box<dyn SnapshotReader>,
+    ) -> Result<(), TransportError> {
+        if self.shared.stop.is_cancelled() {
+            return Err(TransportError::Closed);
+        }
+        let to = header.to;
+        let peer = self.shared.peer(to).ok_or(TransportError::UnknownPeer(to))?;
+        let connection = peer.connection().ok_or_else(|| TransportError::Unreachable {
+            to,
+            cause: "there is no connection".into(),
+        })?;
+        let sent = send_snapshot(connection, header, content, &self.shared.limits);
+        tokio::select! {
+            biased;
+            () = self.shared.stop.cancelled() => Err(TransportError::Closed),
+            sent = sent => sent,
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        self.shared.peers().iter().map(|peer| peer.status()).collect()
+    }
+
+    async fn shutdown(&self) {
+        self.stop();
+        self.shared.tasks.wait().await;
+        self.shared
+            .endpoint
+            .close(CloseCode::Shutdown.code(), CloseCode::Shutdown.reason());
+        // Lost goodbyes are no harm: the peers' idle time-out does the same.
+        let _ = tokio::time::timeout(GOODBYE_MAX, self.shared.endpoint.wait_idle()).await;
+    }
+}
+
+impl Drop for QuicTransport {
+    fn drop(&mut self) {
+        self.stop();
+        self.shared
+            .endpoint
+            .close(CloseCode::Shutdown.code(), CloseCode::Shutdown.reason());
+    }
+}
+
+impl std::fmt::Debug for QuicTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QuicTransport")
+            .field("id", &self.shared.id)
+            .field("cluster", &self.shared.cluster)
+            .field("local_addr", &self.local_addr)
+            .finish_non_exhaustive()
+    }
+}

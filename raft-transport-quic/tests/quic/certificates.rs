@@ -1,0 +1,235 @@
+//! The eight bad certificates, in both roles: nothing reaches the inbound.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quinn::ConnectionError;
+use raft_core::types::NodeId;
+use raft_transport_quic::QuicOptions;
+use rcgen::ExtendedKeyUsagePurpose;
+
+use crate::intruder::{Intruder, RogueServer, close_code, hello, messages_frame};
+use crate::support::{Authority, CLUSTER, Certificates, Identity, Leaf, TestNode, message};
+
+/// Node 2, whose only peer is node 1, which is not there.
+async fn start_target(certificates: &Certificates) -> (TestNode, std::net::UdpSocket) {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let target = TestNode::bind(QuicOptions {
+        peers: BTreeMap::from([(NodeId(1), silent.local_addr().unwrap().to_string())]),
+        ..certificates.options(2)
+    });
+    target.start().await;
+    (target, silent)
+}
+
+/// A client with `identity` says it is node 1 and asks for a vote.
+async fn refused_as_client(certificates: &Certificates, identity: Option<Identity>) -> ConnectionError {
+    let (target, _silent) = start_target(certificates).await;
+    let vote = message(1, 2, 1, Bytes::new());
+    let closed = Intruder::with(certificates, identity)
+        .attack(target.address(), 2, 1, &[vote])
+        .await;
+    assert!(target.inbound.is_untouched(), "{closed}");
+    assert!(!target.status(1).connected);
+
+    // The door still opens for the true node 1.
+    let honest = Intruder::new(certificates, certificates.authority.issue_node(1));
+    let (_connection, mut stream) = honest.join(target.address(), 2, 1).await;
+    let vote = message(1, 2, 2, Bytes::new());
+    stream.write_all(&messages_frame(&[vote])).await.unwrap();
+    target.inbound.wait_count(1).await;
+    closed
+}
+
+/// A server with `identity` sits at node 2's address and answers node 1.
+async fn refused_as_server(certificates: &Certificates, identity: Identity) -> ConnectionError {
+    let vote = message(2, 1, 1, Bytes::new());
+    let mut rogue = RogueServer::start(certificates, identity, 2, vec![vote]);
+    let dialer = TestNode::bind(QuicOptions {
+        peers: BTreeMap::from([(NodeId(2), rogue.address().to_string())]),
+        ..certificates.options(1)
+    });
+    dialer.start().await;
+    let closed = rogue.next_ended().await;
+    // The second attempt fails like the first.
+    rogue.next_ended().await;
+    assert!(dialer.inbound.is_untouched(), "{closed}");
+    assert!(!dialer.status(2).connected);
+    closed
+}
+
+/// The TLS handshake itself failed: an alert, no word of ours.
+fn assert_refused_by_tls(closed: &ConnectionError) {
+    assert!(
+        matches!(
+            closed,
+            ConnectionError::ConnectionClosed(_) | ConnectionError::TransportError(_)
+        ),
+        "{closed:?}"
+    );
+}
+
+fn client_only(id: u64) -> Leaf {
+    Leaf {
+        usages: vec![ExtendedKeyUsagePurpose::ClientAuth],
+        ..Leaf::node(id)
+    }
+}
+
+fn server_only(id: u64) -> Leaf {
+    Leaf {
+        usages: vec![ExtendedKeyUsagePurpose::ServerAuth],
+        ..Leaf::node(id)
+    }
+}
+
+fn of_years(id: u64, first: i32, last: i32) -> Leaf {
+    Leaf {
+        years: (first, last),
+        ..Leaf::node(id)
+    }
+}
+
+fn named(names: &[&str]) -> Leaf {
+    Leaf {
+        names: names.iter().map(|name| (*name).to_string()).collect(),
+        ..Leaf::node(1)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_certificate() {
+    let certificates = Certificates::new();
+    assert_refused_by_tls(&refused_as_client(&certificates, None).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_another_authority() {
+    let certificates = Certificates::new();
+    let other = Authority::new();
+    assert_refused_by_tls(&refused_as_client(&certificates, Some(other.issue_node(1))).await);
+    assert_refused_by_tls(&refused_as_server(&certificates, other.issue_node(2)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_certificate() {
+    let certificates = Certificates::new();
+    let issue = |id| certificates.authority.issue(&of_years(id, 2000, 2001));
+    assert_refused_by_tls(&refused_as_client(&certificates, Some(issue(1))).await);
+    assert_refused_by_tls(&refused_as_server(&certificates, issue(2)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_is_not_valid_yet() {
+    let certificates = Certificates::new();
+    let issue = |id| certificates.authority.issue(&of_years(id, 2110, 2120));
+    assert_refused_by_tls(&refused_as_client(&certificates, Some(issue(1))).await);
+    assert_refused_by_tls(&refused_as_server(&certificates, issue(2)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_for_the_wrong_usage() {
+    let certificates = Certificates::new();
+    let client = certificates.authority.issue(&server_only(1));
+    assert_refused_by_tls(&refused_as_client(&certificates, Some(client)).await);
+    let server = certificates.authority.issue(&client_only(2));
+    assert_refused_by_tls(&refused_as_server(&certificates, server).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_another_cluster() {
+    let certificates = Certificates::new();
+    let client = certificates.authority.issue(&named(&["n1.beta.raft.internal"]));
+    let closed = refused_as_client(&certificates, Some(client)).await;
+    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+    let server = certificates.authority.issue(&named(&["n2.beta.raft.internal"]));
+    assert_refused_by_tls(&refused_as_server(&certificates, server).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_with_two_names() {
+    let certificates = Certificates::new();
+    let both = ["n1.alpha.raft.internal", "n2.alpha.raft.internal"];
+    let client = certificates.authority.issue(&named(&both));
+    let closed = refused_as_client(&certificates, Some(client)).await;
+    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+    // TLS is content with it, the identity rule is not.
+    let server = certificates.authority.issue(&named(&both));
+    let closed = refused_as_server(&certificates, server).await;
+    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_with_a_wildcard_or_without_a_name() {
+    let certificates = Certificates::new();
+    for names in [&["*.alpha.raft.internal"][..], &[]] {
+        let client = certificates.authority.issue(&named(names));
+        let closed = refused_as_client(&certificates, Some(client)).await;
+        assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+    }
+    let server = certificates.authority.issue(&named(&["*.alpha.raft.internal"]));
+    let closed = refused_as_server(&certificates, server).await;
+    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_another_node() {
+    let certificates = Certificates::new();
+    // Node 3 is of this cluster, but no peer.
+    let closed = refused_as_client(&certificates, Some(certificates.authority.issue_node(3))).await;
+    assert_eq!(close_code(&closed), Some(3u32.into()), "{closed}");
+    // Node 2 itself, or whoever has its certificate, is no peer of node 2 either.
+    let closed = refused_as_client(&certificates, Some(certificates.authority.issue_node(2))).await;
+    assert_eq!(close_code(&closed), Some(3u32.into()), "{closed}");
+    // Node 3 answers where node 2 should.
+    let server = certificates.authority.issue_node(3);
+    assert_refused_by_tls(&refused_as_server(&certificates, server).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hello_that_contradicts_the_certificate() {
+    let certificates = Certificates::new();
+    let (target, _silent) = start_target(&certificates).await;
+    let intruder = Intruder::new(&certificates, certificates.authority.issue_node(1));
+    let other_id = hello(1, 2, CLUSTER);
+    let other_cluster = hello(1, 1, "beta");
+    let other_version = hello(2, 1, CLUSTER);
+    for mut bytes in [other_id, other_cluster, other_version] {
+        bytes.extend(messages_frame(&[message(1, 2, 1, Bytes::new())]));
+        let closed = intruder.attack_with(target.address(), 2, &bytes).await;
+        assert_eq!(close_code(&closed), Some(4u32.into()), "{closed}");
+        assert!(target.inbound.is_untouched());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_application_protocol() {
+    let certificates = Certificates::new();
+    let (target, _silent) = start_target(&certificates).await;
+    let mut intruder = Intruder::new(&certificates, certificates.authority.issue_node(1));
+    intruder.tls.alpn_protocols = vec![b"h3".to_vec()];
+    let closed = intruder.attack(target.address(), 2, 1, &[]).await;
+    assert_refused_by_tls(&closed);
+}
+
+/// A client that wants early data never gets a ticket to send any with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_no_early_data() {
+    let certificates = Certificates::new();
+    let (target, _silent) = start_target(&certificates).await;
+    let mut intruder = Intruder::new(&certificates, certificates.authority.issue_node(1));
+    intruder.tls.enable_early_data = true;
+    for number in 1..=3u64 {
+        let connecting = intruder.connecting(target.address(), 2);
+        let Err(connecting) = connecting.into_0rtt() else {
+            panic!("early data was possible at attempt {number}");
+        };
+        let connection = connecting.await.unwrap();
+        let mut stream = connection.open_uni().await.unwrap();
+        stream.write_all(&hello(1, 1, CLUSTER)).await.unwrap();
+        let vote = message(1, 2, number, Bytes::new());
+        stream.write_all(&messages_frame(&[vote])).await.unwrap();
+        // A ticket would have arrived before: it comes with the end of the handshake.
+        target.inbound.wait_count(number as usize).await;
+    }
+}

@@ -1,0 +1,300 @@
+//! Peers with a true certificate that lie, stall and flood.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_core::entry::Entry;
+use raft_core::message::{InstallSnapshot, SnapshotMeta};
+use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
+use raft_core::wire::{FRAME_HEADER_BYTES, FrameKind, VERSION, encode_frame, encode_install_snapshot};
+use raft_transport_quic::{QuicLimits, QuicOptions};
+
+use crate::intruder::{Intruder, close_code, ended, hello, messages_frame};
+use crate::support::{CLUSTER, Certificates, TestNode, message, wait_until};
+
+const FORGED: u32 = 5;
+const PROTOCOL: u32 = 6;
+const TOO_SLOW: u32 = 7;
+
+struct Scene {
+    certificates: Certificates,
+    target: TestNode,
+    intruder: Intruder,
+    _silent: std::net::UdpSocket,
+}
+
+/// Node 2 with `limits`, and an intruder with the certificate of its peer, node 1.
+async fn scene(limits: QuicLimits) -> Scene {
+    let certificates = Certificates::new();
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let target = TestNode::bind(QuicOptions {
+        peers: BTreeMap::from([
+            (NodeId(1), silent.local_addr().unwrap().to_string()),
+            (NodeId(3), silent.local_addr().unwrap().to_string()),
+        ]),
+        limits,
+        ..certificates.options(2)
+    });
+    target.start().await;
+    let intruder = Intruder::new(&certificates, certificates.authority.issue_node(1));
+    Scene {
+        certificates,
+        target,
+        intruder,
+        _silent: silent,
+    }
+}
+
+impl Scene {
+    async fn attack(&self, after_hello: &[u8]) -> Option<quinn::VarInt> {
+        let mut bytes = hello(1, 1, CLUSTER);
+        bytes.extend_from_slice(after_hello);
+        let closed = self.intruder.attack_with(self.target.address(), 2, &bytes).await;
+        close_code(&closed)
+    }
+}
+
+/// A speaks as B: the connection is closed, and nothing of the frame is delivered, not even what was true in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_sender_or_receiver_ends_the_connection() {
+    let scene = scene(QuicLimits::default()).await;
+    let own = message(1, 2, 1, Bytes::new());
+    for forged in [
+        message(3, 2, 2, Bytes::new()),
+        message(2, 2, 2, Bytes::new()),
+        message(1, 3, 2, Bytes::new()),
+        message(1, 1, 2, Bytes::new()),
+    ] {
+        let frame = messages_frame(&[own.clone(), forged]);
+        assert_eq!(scene.attack(&frame).await, Some(FORGED.into()));
+        assert!(scene.target.inbound.is_untouched());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_snapshot_ends_the_connection() {
+    let scene = scene(QuicLimits::default()).await;
+    for (from, to) in [(3, 2), (1, 3)] {
+        let (connection, _stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
+        let header = InstallSnapshot {
+            group: GroupId(1),
+            from: NodeId(from),
+            to: NodeId(to),
+            term: Term(9),
+            meta: SnapshotMeta {
+                last: EntryId::new(Term(1), Index(5)),
+                ..SnapshotMeta::default()
+            },
+        };
+        let mut bytes = Vec::new();
+        encode_frame(FrameKind::InstallSnapshot, &mut bytes, |out| {
+            encode_install_snapshot(&header, out);
+        });
+        let (mut sender, _receiver) = connection.open_bi().await.unwrap();
+        sender.write_all(&bytes).await.unwrap();
+        assert_eq!(close_code(&ended(&connection).await), Some(FORGED.into()));
+        assert!(scene.target.inbound.is_untouched());
+    }
+}
+
+/// A frame of exactly the limit passes, one more byte does not, and a lie about the size costs no memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_at_and_above_the_limit() {
+    const LIMIT: usize = 64 << 10;
+    let scene = scene(QuicLimits {
+        frame_bytes_max: LIMIT,
+        snapshot_chunk_bytes_max: LIMIT,
+        ..QuicLimits::default()
+    })
+    .await;
+    let frame_of = |body_bytes: usize| {
+        let empty = messages_frame(&[message(1, 2, 1, Bytes::new())]).len() - FRAME_HEADER_BYTES;
+        let frame = messages_frame(&[message(1, 2, 1, Bytes::from(vec![0; body_bytes - empty]))]);
+        assert_eq!(frame.len(), FRAME_HEADER_BYTES + body_bytes);
+        frame
+    };
+    assert_eq!(scene.attack(&frame_of(LIMIT + 1)).await, Some(PROTOCOL.into()));
+    let mut header_only = vec![VERSION, FrameKind::Messages as u8, 0, 0];
+    header_only.extend_from_slice(&u32::MAX.to_le_bytes());
+    header_only.extend_from_slice(&[0; 4]);
+    assert_eq!(scene.attack(&header_only).await, Some(PROTOCOL.into()));
+    assert!(scene.target.inbound.is_untouched());
+
+    let (_connection, mut stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
+    stream.write_all(&frame_of(LIMIT)).await.unwrap();
+    scene.target.inbound.wait_count(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_after_hello_ends_the_connection() {
+    let scene = scene(QuicLimits::default()).await;
+    let garbage: Vec<u8> = (0..5_000u32).map(|byte| (byte * 7 + 3) as u8).collect();
+    let mut damaged = messages_frame(&[message(1, 2, 1, Bytes::from_static(b"payload"))]);
+    *damaged.last_mut().unwrap() ^= 1;
+    let mut nonsense = Vec::new();
+    encode_frame(FrameKind::Messages, &mut nonsense, |out| {
+        out.extend_from_slice(&[0xff; 64]);
+    });
+    let second_hello = hello(1, 1, CLUSTER);
+    for bytes in [garbage, damaged, nonsense, second_hello] {
+        assert_eq!(scene.attack(&bytes).await, Some(PROTOCOL.into()));
+        assert!(scene.target.inbound.is_untouched());
+    }
+}
+
+/// An entry whose index would overflow, in a frame with a right checksum: refused, without a panic.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_no_log_holds_end_the_connection() {
+    use raft_core::message::{AppendEntries, Body, Message};
+    use raft_core::types::Round;
+    let scene = scene(QuicLimits::default()).await;
+    let append = Message {
+        body: Body::AppendEntries(AppendEntries {
+            prev: EntryId::new(Term(1), Index(u64::MAX)),
+            entries: vec![Entry::noop(Term(1), Index(0))],
+            leader_commit: Index(0),
+            round: Round(0),
+        }),
+        ..message(1, 2, 1, Bytes::new())
+    };
+    assert_eq!(
+        scene.attack(&messages_frame(&[append])).await,
+        Some(PROTOCOL.into())
+    );
+    assert!(scene.target.inbound.is_untouched());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_that_never_ends_ends_the_connection() {
+    let scene = scene(QuicLimits {
+        frame_timeout: Duration::from_millis(100),
+        ..QuicLimits::default()
+    })
+    .await;
+    let frame = messages_frame(&[message(1, 2, 1, Bytes::from(vec![0; 1000]))]);
+    for part in [&frame[..5], &frame[..FRAME_HEADER_BYTES], &frame[..500]] {
+        assert_eq!(scene.attack(part).await, Some(TOO_SLOW.into()));
+        assert!(scene.target.inbound.is_untouched());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_never_says_hello_is_sent_away() {
+    let scene = scene(QuicLimits {
+        handshake_timeout: Duration::from_millis(200),
+        ..QuicLimits::default()
+    })
+    .await;
+    let connection = scene.intruder.connect(scene.target.address(), 2).await.unwrap();
+    ended(&connection).await;
+    assert!(!scene.target.status(1).connected);
+}
+
+/// Connections that stall are bounded in number, cost the connected nothing, and do not lock out an honest newcomer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stalled_handshakes_lock_nobody_out() {
+    const STALLED: usize = 200;
+    let scene = scene(QuicLimits {
+        handshakes_max: 16,
+        handshakes_per_address_max: 8,
+        retry_handshakes_min: 4,
+        // Longer than the test may take: only the limits help.
+        handshake_timeout: Duration::from_secs(60),
+        ..QuicLimits::default()
+    })
+    .await;
+    let address = scene.target.address();
+    let (_connected, mut stream) = scene.intruder.join(address, 2, 1).await;
+    stream
+        .write_all(&messages_frame(&[message(1, 2, 0, Bytes::new())]))
+        .await
+        .unwrap();
+    scene.target.inbound.wait_count(1).await;
+
+    let flood = Intruder::new(&scene.certificates, scene.certificates.authority.issue_node(3));
+    let mut open = Vec::new();
+    for number in 1..=STALLED as u64 {
+        // Some are given up while they connect, most afterwards.
+        if let Ok(connection) = flood.connect(address, 2).await {
+            open.push(connection);
+        }
+        let frame = messages_frame(&[message(1, 2, number, Bytes::new())]);
+        stream.write_all(&frame).await.unwrap();
+        scene.target.inbound.wait_count(number as usize + 1).await;
+    }
+    wait_until("all but the newest stalled connections are given up", || {
+        open.iter()
+            .filter(|connection| connection.close_reason().is_none())
+            .count()
+            <= 8
+    })
+    .await;
+
+    let honest = Intruder::new(&scene.certificates, scene.certificates.authority.issue_node(1));
+    let (_connection, mut stream) = honest.join(address, 2, 1).await;
+    let frame = messages_frame(&[message(1, 2, 999, Bytes::new())]);
+    stream.write_all(&frame).await.unwrap();
+    scene.target.inbound.wait_count(STALLED + 2).await;
+}
+
+/// A newer connection of the same peer takes over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_connection_replaces_the_older() {
+    let scene = scene(QuicLimits::default()).await;
+    let (older, _older_stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
+    wait_until("the first is installed", || scene.target.status(1).connected).await;
+    let (newer, mut stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
+    assert_eq!(close_code(&ended(&older).await), Some(1u32.into()));
+    stream
+        .write_all(&messages_frame(&[message(1, 2, 1, Bytes::new())]))
+        .await
+        .unwrap();
+    scene.target.inbound.wait_count(1).await;
+    assert!(newer.close_reason().is_none() && scene.target.status(1).connected);
+}
+
+/// The warning names the peer and the reason. On this single thread every task logs to the test's own subscriber.
+#[tokio::test]
+async fn a_forged_sender_is_logged_once() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .with_max_level(tracing::Level::WARN)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let scene = scene(QuicLimits::default()).await;
+    let frame = messages_frame(&[message(3, 2, 1, Bytes::new())]);
+    assert_eq!(scene.attack(&frame).await, Some(FORGED.into()));
+    wait_until("the connection is gone", || !scene.target.status(1).connected).await;
+    let text = log.text();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("from node 3")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(
+        lines[0].contains("WARN") && lines[0].contains("node 1 at"),
+        "{text}"
+    );
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,269 @@
+//! Peers that do not keep to the protocol: bare QUIC endpoints that send what a test wants them to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, SendStream, ServerConfig, VarInt};
+use raft_core::message::Message;
+use raft_core::wire::{FrameKind, encode_frame, encode_messages};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::support::{CLUSTER, Certificates, DEADLINE, Identity};
+
+const ALPN: &[u8] = b"raft/1";
+
+pub(crate) fn close_code(error: &ConnectionError) -> Option<VarInt> {
+    match error {
+        ConnectionError::ApplicationClosed(closed) => Some(closed.error_code),
+        _ => None,
+    }
+}
+
+/// A hello as the protocol wants it.
+pub(crate) fn hello(version: u16, id: u64, cluster: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_frame(FrameKind::Hello, &mut out, |out| {
+        out.extend_from_slice(&version.to_le_bytes());
+        out.extend_from_slice(&id.to_le_bytes());
+        out.extend_from_slice(&77u64.to_le_bytes());
+        out.extend_from_slice(cluster.as_bytes());
+    });
+    out
+}
+
+pub(crate) fn messages_frame(messages: &[Message]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_frame(FrameKind::Messages, &mut out, |out| {
+        encode_messages(messages, out)
+    });
+    out
+}
+
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+pub(crate) fn roots(authority: CertificateDer<'static>) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).unwrap();
+    Arc::new(roots)
+}
+
+pub(crate) fn node_name(id: u64) -> String {
+    format!("n{id}.{CLUSTER}.raft.internal")
+}
+
+/// A client that trusts the cluster's authority and shows whatever certificate it was given.
+pub(crate) struct Intruder {
+    endpoint: Endpoint,
+    pub(crate) tls: rustls::ClientConfig,
+}
+
+impl Intruder {
+    pub(crate) fn new(certificates: &Certificates, identity: Identity) -> Intruder {
+        Intruder::with(certificates, Some(identity))
+    }
+
+    pub(crate) fn with(certificates: &Certificates, identity: Option<Identity>) -> Intruder {
+        let config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots(certificates.authority.der()));
+        let mut tls = match identity {
+            Some(identity) => config
+                .with_client_auth_cert(identity.chain, identity.key)
+                .unwrap(),
+            None => config.with_no_client_auth(),
+        };
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        Intruder {
+            endpoint: Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap(),
+            tls,
+        }
+    }
+
+    pub(crate) fn connecting(&self, to: SocketAddr, id: u64) -> quinn::Connecting {
+        let crypto = QuicClientConfig::try_from(self.tls.clone()).unwrap();
+        let config = ClientConfig::new(Arc::new(crypto));
+        self.endpoint.connect_with(config, to, &node_name(id)).unwrap()
+    }
+
+    pub(crate) async fn connect(&self, to: SocketAddr, id: u64) -> Result<Connection, ConnectionError> {
+        self.connecting(to, id).await
+    }
+
+    /// Connects as `claimed` and says hello.
+    pub(crate) async fn join(&self, to: SocketAddr, id: u64, claimed: u64) -> (Connection, SendStream) {
+        let connection = self.connect(to, id).await.unwrap();
+        let mut stream = connection.open_uni().await.unwrap();
+        stream.write_all(&hello(1, claimed, CLUSTER)).await.unwrap();
+        (connection, stream)
+    }
+
+    /// Connects, says hello as `claimed`, sends `messages`, and returns how the connection ended.
+    pub(crate) async fn attack(
+        &self,
+        to: SocketAddr,
+        id: u64,
+        claimed: u64,
+        messages: &[Message],
+    ) -> ConnectionError {
+        let mut bytes = hello(1, claimed, CLUSTER);
+        bytes.extend(messages_frame(messages));
+        self.attack_with(to, id, &bytes).await
+    }
+
+    /// Connects, writes `bytes` to the stream of messages, and returns how the connection ended.
+    pub(crate) async fn attack_with(&self, to: SocketAddr, id: u64, bytes: &[u8]) -> ConnectionError {
+        let connection = match self.connect(to, id).await {
+            Ok(connection) => connection,
+            Err(error) => return error,
+        };
+        if let Ok(mut stream) = connection.open_uni().await {
+            // It may be closed before everything is written.
+            let _ = stream.write_all(bytes).await;
+            return ended(&connection).await;
+        }
+        ended(&connection).await
+    }
+}
+
+/// How `connection` ended.
+pub(crate) async fn ended(connection: &Connection) -> ConnectionError {
+    timeout(DEADLINE, connection.closed())
+        .await
+        .expect("the connection is closed in time")
+}
+
+fn server_config(certificates: &Certificates, identity: Identity) -> ServerConfig {
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(roots(certificates.authority.der()), provider())
+            .build()
+            .unwrap();
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(identity.chain, identity.key)
+        .unwrap();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
+}
+
+/// A server with any certificate. To whoever completes a handshake it says hello and sends messages.
+pub(crate) struct RogueServer {
+    endpoint: Endpoint,
+    ended: mpsc::UnboundedReceiver<ConnectionError>,
+}
+
+impl RogueServer {
+    pub(crate) fn start(
+        certificates: &Certificates,
+        identity: Identity,
+        claimed: u64,
+        messages: Vec<Message>,
+    ) -> RogueServer {
+        let config = server_config(certificates, identity);
+        let endpoint = Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let (sender, ended) = mpsc::unbounded_channel();
+        let accepting = endpoint.clone();
+        tokio::spawn(async move {
+            while let Some(incoming) = accepting.accept().await {
+                let error = RogueServer::serve(incoming, claimed, &messages).await;
+                if sender.send(error).is_err() {
+                    break;
+                }
+            }
+        });
+        RogueServer { endpoint, ended }
+    }
+
+    async fn serve(incoming: quinn::Incoming, claimed: u64, messages: &[Message]) -> ConnectionError {
+        let connection = match incoming.await {
+            Ok(connection) => connection,
+            Err(error) => return error,
+        };
+        let mut bytes = hello(1, claimed, CLUSTER);
+        bytes.extend(messages_frame(messages));
+        if let Ok(mut stream) = connection.open_uni().await {
+            let _ = stream.write_all(&bytes).await;
+            return connection.closed().await;
+        }
+        connection.closed().await
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.endpoint.local_addr().unwrap()
+    }
+
+    /// How the next connection ended.
+    pub(crate) async fn next_ended(&mut self) -> ConnectionError {
+        timeout(DEADLINE, self.ended.recv())
+            .await
+            .expect("a connection ends in time")
+            .expect("the server runs")
+    }
+}
+
+/// A node with a true certificate that says hello and then never reads, on a runtime of its own so that it can die
+/// without a goodbye.
+pub(crate) struct MuteServer {
+    runtime: Option<Runtime>,
+    endpoint: Endpoint,
+}
+
+impl MuteServer {
+    pub(crate) fn start(certificates: &Certificates, id: u64) -> MuteServer {
+        let config = server_config(certificates, certificates.authority.issue_node(id));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let _inside = runtime.enter();
+        let endpoint = Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let accepting = endpoint.clone();
+        runtime.spawn(async move {
+            let mut kept = Vec::new();
+            while let Some(incoming) = accepting.accept().await {
+                let Ok(connection) = incoming.await else { continue };
+                let Ok(mut stream) = connection.open_uni().await else {
+                    continue;
+                };
+                if stream.write_all(&hello(1, id, CLUSTER)).await.is_ok() {
+                    kept.push((connection, stream));
+                }
+            }
+        });
+        drop(_inside);
+        MuteServer {
+            runtime: Some(runtime),
+            endpoint,
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.endpoint.local_addr().unwrap()
+    }
+
+    /// Stops like a process that was killed.
+    pub(crate) fn die(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for MuteServer {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The transport against itself, against bad certificates and against hostile peers, over loopback.
+
+// clippy spares `#[test]` functions; their helpers are tests, too.
+#![allow(clippy::unwrap_used)]
+
+mod bind;
+mod certificates;
+mod hostile;
+mod intruder;
+mod messages;
+mod reconnect;
+mod snapshots;
+mod support;

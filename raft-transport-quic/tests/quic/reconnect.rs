@@ -1,0 +1,174 @@
+//! Nodes that stop, crash and come back, in either role.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_core::traits::Transport;
+use raft_core::types::NodeId;
+use raft_transport_quic::{QuicLimits, QuicOptions};
+
+use crate::support::{Certificates, TestNode, addresses, bind_again, message, start_cluster, wait_until};
+
+/// Only a restarted peer's own effort helps in time: nobody finds a dead connection or dials again by himself.
+fn patient() -> QuicLimits {
+    QuicLimits {
+        keep_alive_interval: Duration::from_secs(1_000),
+        idle_timeout: Duration::from_secs(3_000),
+        ..QuicLimits::default()
+    }
+}
+
+fn options_like(
+    certificates: &Certificates,
+    nodes: &[TestNode],
+    id: u64,
+    limits: &QuicLimits,
+) -> QuicOptions {
+    QuicOptions {
+        listen: nodes[id as usize - 1].address(),
+        peers: addresses(nodes),
+        limits: limits.clone(),
+        ..certificates.options(id)
+    }
+}
+
+/// Sends until something arrives, as Raft does.
+async fn wait_heard(from: (u64, &TestNode), to: (u64, &TestNode)) {
+    wait_until("a message arrives", || {
+        from.1.send(to.0, vec![message(from.0, to.0, 1, Bytes::new())]);
+        to.1.inbound.count() > 0
+    })
+    .await;
+}
+
+async fn restart_one(restarted: u64) {
+    let limits = patient();
+    let (certificates, mut nodes) = start_cluster(2, &limits).await;
+    let options = options_like(&certificates, &nodes, restarted, &limits);
+    let at = restarted as usize - 1;
+    let stopped = nodes.remove(at);
+    stopped.transport.shutdown().await;
+    drop(stopped);
+    let returned = bind_again(&options).await;
+    returned.start().await;
+    let other = 3 - restarted;
+    wait_heard((restarted, &returned), (other, &nodes[0])).await;
+    wait_heard((other, &nodes[0]), (restarted, &returned)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lower_id_restarts() {
+    restart_one(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_higher_id_restarts() {
+    restart_one(2).await;
+}
+
+/// A crash says no goodbye. The survivor believes in the old connection until the new one, or the knock, tells better.
+async fn crash_one(crashed: u64) {
+    let limits = patient();
+    let certificates = Certificates::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let survivor_id = 3 - crashed;
+    let survivor = TestNode::bind(QuicOptions {
+        limits: limits.clone(),
+        ..certificates.options(survivor_id)
+    });
+    let mut options = certificates.options(crashed);
+    options.limits = limits;
+    options.peers = BTreeMap::from([(NodeId(survivor_id), survivor.address().to_string())]);
+    let victim = {
+        let _inside = runtime.enter();
+        TestNode::bind(options.clone())
+    };
+    options.listen = victim.address();
+    let peers = BTreeMap::from([(NodeId(crashed), victim.address().to_string())]);
+    survivor.transport.set_peers(&peers).unwrap();
+    survivor.start().await;
+    {
+        let (transport, inbound) = (victim.transport.clone(), victim.inbound.clone());
+        let started = runtime.spawn(async move { transport.start(inbound).await });
+        started.await.unwrap().unwrap();
+    }
+    survivor.wait_connected(crashed).await;
+    victim.wait_connected(survivor_id).await;
+
+    // Without its runtime the victim cannot send anything any more; dropping it only frees the port.
+    runtime.shutdown_background();
+    drop(victim);
+    let returned = bind_again(&options).await;
+    returned.start().await;
+    wait_heard((crashed, &returned), (survivor_id, &survivor)).await;
+    wait_heard((survivor_id, &survivor), (crashed, &returned)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lower_id_crashes_and_returns() {
+    crash_one(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_higher_id_crashes_and_returns() {
+    crash_one(2).await;
+}
+
+/// The lower id pauses for an hour after its first failure, so that only the knock can bring the two together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_knock_ends_the_pause_of_the_lower_id() {
+    let certificates = Certificates::new();
+    let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = nobody.local_addr().unwrap();
+    let hour = Duration::from_secs(3_600);
+    let lower = TestNode::bind(QuicOptions {
+        peers: BTreeMap::from([(NodeId(2), address.to_string())]),
+        limits: QuicLimits {
+            // Over before the first packet is repeated.
+            handshake_timeout: Duration::from_millis(100),
+            dial_backoff_min: hour,
+            dial_backoff_max: hour,
+            ..QuicLimits::default()
+        },
+        ..certificates.options(1)
+    });
+    lower.start().await;
+    let mut packet = [0; 2048];
+    nobody.recv_from(&mut packet).await.unwrap();
+    drop(nobody);
+
+    let higher = bind_again(&QuicOptions {
+        listen: address,
+        peers: BTreeMap::from([(NodeId(1), lower.address().to_string())]),
+        ..certificates.options(2)
+    })
+    .await;
+    higher.start().await;
+    wait_heard((1, &lower), (2, &higher)).await;
+    wait_heard((2, &higher), (1, &lower)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_peer_is_found_dead_by_the_idle_time_out() {
+    let limits = QuicLimits {
+        keep_alive_interval: Duration::from_millis(50),
+        idle_timeout: Duration::from_millis(400),
+        ..QuicLimits::default()
+    };
+    let certificates = Certificates::new();
+    let mute = crate::intruder::MuteServer::start(&certificates, 2);
+    let node = TestNode::bind(QuicOptions {
+        peers: BTreeMap::from([(NodeId(2), mute.address().to_string())]),
+        limits,
+        ..certificates.options(1)
+    });
+    node.start().await;
+    node.wait_connected(2).await;
+    mute.die();
+    wait_until("the dead peer is noticed", || !node.status(2).connected).await;
+}
