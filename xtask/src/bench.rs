@@ -26,9 +26,6 @@ pub(crate) fn run(words: &[String]) -> Outcome {
         )));
     }
     prepare::run()?;
-    println!(
-        "building in release; if RocksDB was never compiled on this machine, that takes about 15 minutes"
-    );
     cargo::build(
         &mut cargo::cargo(["bench", "-p", "benches", "--bench", &name]),
         "release",

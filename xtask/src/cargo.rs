@@ -7,7 +7,7 @@
 use crate::failure::{Doing, Failure, Outcome};
 use crate::project;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
@@ -86,11 +86,16 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     }
 }
 
-/// Runs a cargo build, and says every now and then how far RocksDB is: cargo itself is silent about it.
+/// Runs a cargo build. If RocksDB is not compiled yet, it says how long that takes and, every now and then, how far
+/// it is: cargo itself is silent about it.
 pub(crate) fn build(command: &mut Command, profile: &str) -> Outcome {
     let folder = project::target()
         .join(if profile == "dev" { "debug" } else { profile })
         .join("build");
+    if !rocksdb_folders(&folder).any(|out| out.join("librocksdb.a").exists()) {
+        println!("compiling RocksDB: about 15 minutes on two cores, once per machine;");
+        println!("later builds take it from ccache, in about a minute");
+    }
     let (stop, stopped) = mpsc::channel::<()>();
     let started = SystemTime::now();
     let watcher = std::thread::spawn(move || {
@@ -110,14 +115,17 @@ pub(crate) fn build(command: &mut Command, profile: &str) -> Outcome {
     outcome
 }
 
-/// How many RocksDB objects have been written since `started`.
-fn rocksdb_objects(build: &Path, started: SystemTime) -> usize {
-    let newest = fs::read_dir(build)
-        .into_iter()
-        .flatten()
-        .flatten()
+/// The folders into which builds of RocksDB wrote, below cargo's folder `build`.
+fn rocksdb_folders(build: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(build).into_iter().flatten().flatten();
+    entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("librocksdb-sys-"))
         .map(|entry| entry.path().join("out"))
+}
+
+/// How many RocksDB objects have been written since `started`.
+fn rocksdb_objects(build: &Path, started: SystemTime) -> usize {
+    let newest = rocksdb_folders(build)
         .filter_map(|out| Some((out.metadata().ok()?.modified().ok()?, out)))
         .max();
     let Some((changed, out)) = newest else { return 0 };

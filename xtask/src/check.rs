@@ -116,13 +116,9 @@ impl Proof {
             )));
         }
         self.client.ask(&["verify", "--acked", &acked])?;
-        let rate = report
-            .field("rate_per_second")
-            .or_else(|| report.field("rate"))
-            .and_then(Json::whole);
-        let rate = rate.map_or(String::new(), |rate| format!(" ({rate} writes per second)"));
+        let rate = report.field("rate").and_then(Json::whole).unwrap_or(0);
         Ok(format!(
-            "{written} keys written through all three nodes in turn{rate}, each read from all three"
+            "{written} keys written through all three nodes in turn ({rate} per second), each read from all three"
         ))
     }
 

@@ -136,7 +136,6 @@ fn format() -> Outcome {
 
 fn clippy() -> Outcome {
     need_component("clippy", "clippy")?;
-    println!("the first build compiles RocksDB: about a minute with a warm ccache, about 15 without");
     let words = [
         "clippy",
         "--workspace",

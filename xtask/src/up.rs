@@ -55,8 +55,6 @@ pub(crate) fn run(words: &[String]) -> Outcome {
 /// Builds `raft-node` and returns the program.
 fn build(profile: &str) -> Outcome<PathBuf> {
     println!("building raft-node ({profile})");
-    println!("  compiling RocksDB: about 15 minutes on two cores, once per machine;");
-    println!("  later builds take it from ccache (about a minute), or do not need it at all");
     let started = Instant::now();
     cargo::build(
         &mut cargo::cargo([

@@ -93,13 +93,9 @@ impl Client {
     }
 }
 
-/// Finds the rows in `raft-node status --json`: a list, or a list under a name.
+/// The rows of `raft-node status --json` that hold an answer.
 fn statuses(json: &Json) -> Vec<Status> {
-    let rows = ["nodes", "members"]
-        .into_iter()
-        .find_map(|name| json.field(name))
-        .unwrap_or(json);
-    rows.items()
+    json.items()
         .iter()
         .filter_map(|row| {
             let number = |name: &str| row.field(name).and_then(Json::whole);

@@ -86,7 +86,7 @@ fn apt(machine: &Machine, missing: &[Need], rights: Rights) -> Outcome {
         fresh = true;
     }
     let packages = packages(machine, missing, version_to_come);
-    let mut words = vec!["install", "-y", "--no-install-recommends"];
+    let mut words = vec!["install", "-y", "-q", "--no-install-recommends"];
     words.extend(packages.iter().map(String::as_str));
     println!("installing {} (needed once per machine)", packages.join(" "));
     let first = cargo::run(&mut rights.apt_get(&words));
