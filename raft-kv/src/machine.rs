@@ -1,0 +1,288 @@
+//! The state machine: the log in, the store out.
+//!
+//! Owns the write side. There is one thread that calls it; readers use [`KvStore`]. A failure of the storage stops it
+//! for good: what a failed write left behind is known only after the next start.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft_core::entry::{Entry, Payload};
+use raft_core::message::SnapshotMeta;
+use raft_core::traits::{StateMachine, StateMachineError};
+use raft_core::types::EntryId;
+use thiserror::Error;
+
+use crate::apply::Batch;
+use crate::archive::{self, ArchiveReader};
+use crate::database::{Database, KvOptions};
+use crate::directory::{Directory, RemoveOnDrop};
+use crate::error::{KvError, OpenError};
+use crate::layout::StoreState;
+use crate::range::{RangeRequest, RangeResponse};
+use crate::store::KvStore;
+use crate::view::View;
+
+/// The replicated key-value store, as the log drives it.
+///
+/// ```
+/// use raft_core::entry::Entry;
+/// use raft_core::traits::StateMachine;
+/// use raft_core::types::{Index, Term};
+/// use raft_kv::{Command, KvOptions, KvStateMachine, PutRequest, RangeRequest};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let directory = tempfile::tempdir()?;
+/// let (mut machine, store) = KvStateMachine::open(directory.path(), KvOptions::default())?;
+/// let put = Command::Put(PutRequest {
+///     key: "greeting".into(),
+///     value: "hello".into(),
+///     ..PutRequest::default()
+/// });
+/// machine.apply(&[Entry::command(Term(1), Index(1), put.encode())])?;
+///
+/// let request = RangeRequest { key: "greeting".into(), ..RangeRequest::default() };
+/// let response = store.range(&request)?;
+/// assert_eq!(response.kvs[0].value, "hello");
+/// assert_eq!(response.kvs[0].mod_revision, 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct KvStateMachine {
+    directory: Directory,
+    options: KvOptions,
+    /// The number of the database in force.
+    number: u64,
+    state: StoreState,
+    store: Arc<KvStore>,
+    failed: bool,
+}
+
+/// Why the state machine cannot go on, where the storage itself did not say so.
+#[derive(Debug, Error)]
+enum MachineError {
+    #[error("entry {found} does not follow entry {applied}, which was applied last")]
+    NotContiguous { applied: EntryId, found: EntryId },
+    #[error("the key-value store failed earlier and takes no more entries; restart the process")]
+    Failed,
+    #[error("the snapshot is said to end at entry {expected}, but holds the state at entry {found}")]
+    OtherPosition { expected: EntryId, found: EntryId },
+}
+
+impl KvStateMachine {
+    /// Opens the store in `directory`, or makes an empty one there, and returns its two sides: the state machine for
+    /// the runtime and the reader for everybody else. The directory stays locked until both are dropped.
+    pub fn open(directory: &Path, options: KvOptions) -> Result<(KvStateMachine, Arc<KvStore>), OpenError> {
+        let directory = Directory::open(directory)?;
+        let active = directory.active()?;
+        let number = active.unwrap_or(1);
+        let database = Database::open(&directory, number, active.is_none(), &options)?;
+        if active.is_none() {
+            directory
+                .activate(number)
+                .map_err(|source| OpenError::from_io(directory.path(), source))?;
+        }
+        directory.remove_leftovers(number)?;
+        let state = read_state(&database).map_err(|error| OpenError::Damaged {
+            path: directory.path().to_owned(),
+            reason: error.to_string(),
+        })?;
+        let store = Arc::new(KvStore::new(database, state));
+        let machine = KvStateMachine {
+            directory,
+            options,
+            number,
+            state,
+            store: Arc::clone(&store),
+            failed: false,
+        };
+        Ok((machine, store))
+    }
+
+    fn apply_batch(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateMachineError> {
+        let database = self.store.database();
+        let mut batch = Batch::new(&database, self.state);
+        let mut responses = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let applied = batch.state().applied;
+            if entry.index() != applied.index.next() || entry.term() < applied.term {
+                return Err(StateMachineError::new(MachineError::NotContiguous {
+                    applied,
+                    found: entry.id,
+                }));
+            }
+            responses.push(match &entry.payload {
+                Payload::Command(command) => batch.apply(command)?,
+                Payload::Noop | Payload::Membership(_) => Bytes::new(),
+            });
+            batch.advance(entry.id);
+        }
+        self.state = batch.commit()?;
+        self.store.publish(self.state);
+        Ok(responses)
+    }
+
+    /// Unpacks and opens what `content` holds as database `number`, which is not in force yet.
+    fn unpack(
+        &self,
+        number: u64,
+        last: EntryId,
+        content: &mut dyn Read,
+    ) -> Result<Database, StateMachineError> {
+        archive::unpack(content, &self.directory.database(number)).map_err(StateMachineError::new)?;
+        let database =
+            Database::open(&self.directory, number, false, &self.options).map_err(StateMachineError::new)?;
+        let found = read_state(&database)?.applied;
+        if found != last {
+            let expected = last;
+            return Err(StateMachineError::new(MachineError::OtherPosition {
+                expected,
+                found,
+            }));
+        }
+        Ok(database)
+    }
+
+    fn check_usable(&self) -> Result<(), StateMachineError> {
+        match self.failed {
+            true => Err(StateMachineError::new(MachineError::Failed)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl StateMachine for KvStateMachine {
+    fn last_applied(&self) -> EntryId {
+        self.state.applied
+    }
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateMachineError> {
+        self.check_usable()?;
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let result = self.apply_batch(entries);
+        self.failed = result.is_err();
+        result
+    }
+
+    /// `question` is an encoded [`RangeRequest`]; the answer is read with [`RangeResponse::decode_outcome`].
+    fn query(&self, question: &[u8]) -> Result<Bytes, StateMachineError> {
+        let outcome = match RangeRequest::decode(question) {
+            Ok(request) => self.store.range(&request),
+            Err(error) => Err(KvError::Malformed(error.to_string())),
+        };
+        match outcome {
+            Err(error @ KvError::Storage(_)) => Err(StateMachineError::new(error)),
+            outcome => Ok(RangeResponse::encode_outcome(&outcome)),
+        }
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Read + Send>, StateMachineError> {
+        self.check_usable()?;
+        let path = self.directory.checkpoint();
+        // RocksDB makes the directory; whatever happens from here on, it is removed.
+        let directory = RemoveOnDrop(path.clone());
+        self.store.database().checkpoint(&path)?;
+        Ok(Box::new(ArchiveReader::new(directory)?))
+    }
+
+    fn restore(&mut self, meta: &SnapshotMeta, content: &mut dyn Read) -> Result<(), StateMachineError> {
+        self.check_usable()?;
+        let number = self.number + 1;
+        let path = self.directory.database(number);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let unpacked = match self.unpack(number, meta.last, content) {
+            Ok(database) => database,
+            Err(error) => {
+                // The old state stays in force; what cannot be removed now is removed at the next start.
+                let _ = fs::remove_dir_all(&path);
+                return Err(error);
+            }
+        };
+        let state = read_state(&unpacked)?;
+        if let Err(error) = self.directory.activate(number) {
+            // Either database may be in force after a restart, so neither is safe to write to before it.
+            self.failed = true;
+            return Err(error.into());
+        }
+        self.number = number;
+        self.state = state;
+        self.store.replace(unpacked, state);
+        Ok(())
+    }
+}
+
+fn read_state(database: &Database) -> Result<StoreState, crate::error::StorageError> {
+    View::new(database).map(|view| *view.state())
+}
+
+#[cfg(test)]
+mod tests {
+    use rocksdb::WriteBatch;
+
+    use super::*;
+    use crate::command::{Command, PutRequest};
+    use crate::layout::META_STATE;
+
+    /// The compacted revision is part of the state from the first format on, although no command moves it yet.
+    #[test]
+    fn reads_below_the_compacted_revision_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut machine, store) = KvStateMachine::open(directory.path(), KvOptions::default()).unwrap();
+        let put = Command::Put(PutRequest {
+            key: "a".into(),
+            ..PutRequest::default()
+        });
+        for index in 1..=5 {
+            let entry = Entry::command(
+                raft_core::types::Term(1),
+                raft_core::types::Index(index),
+                put.encode(),
+            );
+            machine.apply(&[entry]).unwrap();
+        }
+        let state = StoreState {
+            compact_revision: 4,
+            ..machine.state
+        };
+        let database = store.database();
+        let mut batch = WriteBatch::default();
+        batch.put_cf(database.meta(), META_STATE, state.encode());
+        database.write(batch).unwrap();
+        drop((database, machine, store));
+
+        let (machine, store) = KvStateMachine::open(directory.path(), KvOptions::default()).unwrap();
+        assert_eq!(store.compact_revision(), 4);
+        let at = |revision| {
+            let request = RangeRequest {
+                key: "a".into(),
+                revision,
+                ..RangeRequest::default()
+            };
+            store.range(&request)
+        };
+        let compacted = KvError::Compacted { compact_revision: 4 };
+        assert_eq!(at(3), Err(compacted.clone()));
+        assert_eq!(store.hash(3), Err(compacted.clone()));
+        assert_eq!(
+            at(4).unwrap().kvs[0].mod_revision,
+            4,
+            "the compacted revision itself can be read"
+        );
+        assert_eq!(at(0).unwrap().kvs[0].mod_revision, 6);
+        let request = RangeRequest {
+            key: "a".into(),
+            revision: 2,
+            ..RangeRequest::default()
+        };
+        let answer = machine.query(&request.encode()).unwrap();
+        assert_eq!(RangeResponse::decode_outcome(&answer).unwrap(), Err(compacted));
+    }
+}
