@@ -1,0 +1,133 @@
+//! What a certificate says, for people and for checks before signing.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::pem::Pem;
+use x509_parser::prelude::FromDer;
+
+use super::error::CertificateError;
+
+/// What one certificate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Whom it is for.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// Its alternative names.
+    pub names: Vec<String>,
+    /// What it may be used for in TLS.
+    pub usages: Vec<String>,
+    /// Whether it may sign certificates.
+    pub is_authority: bool,
+    /// How many authorities may stand below it.
+    pub path_length: Option<u32>,
+    /// From when it is valid.
+    pub not_before: OffsetDateTime,
+    /// Until when it is valid.
+    pub not_after: OffsetDateTime,
+    /// Its public key, without the algorithm.
+    pub public_key: Vec<u8>,
+    der: Vec<u8>,
+}
+
+impl Description {
+    /// Describes the first certificate in the PEM file at `path`.
+    pub fn read(path: &Path) -> Result<Description, CertificateError> {
+        let unreadable = |reason: String| CertificateError::Unreadable {
+            path: path.to_owned(),
+            expected: "a PEM certificate",
+            reason,
+        };
+        let text = fs::read(path).map_err(CertificateError::io("read", path))?;
+        let pem = Pem::iter_from_buffer(&text)
+            .next()
+            .ok_or_else(|| unreadable("it has no line -----BEGIN CERTIFICATE-----".to_owned()))?
+            .map_err(|error| unreadable(error.to_string()))?;
+        if pem.label != "CERTIFICATE" {
+            return Err(unreadable(format!("it begins with a {}", pem.label)));
+        }
+        let (_, certificate) =
+            X509Certificate::from_der(&pem.contents).map_err(|error| unreadable(error.to_string()))?;
+        Ok(describe(&certificate, &pem.contents))
+    }
+
+    /// Whether the key of `authority` signed this certificate.
+    #[must_use]
+    pub fn is_signed_by(&self, authority: &Description) -> bool {
+        let Ok((_, authority)) = X509Certificate::from_der(&authority.der) else {
+            return false;
+        };
+        X509Certificate::from_der(&self.der)
+            .is_ok_and(|(_, own)| own.verify_signature(Some(authority.public_key())).is_ok())
+    }
+}
+
+fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> Description {
+    let constraints = certificate.basic_constraints().ok().flatten();
+    let mut names = Vec::new();
+    let mut usages = Vec::new();
+    for extension in certificate.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(alternatives) => {
+                names.extend(alternatives.general_names.iter().map(|name| match name {
+                    GeneralName::DNSName(name) => (*name).to_owned(),
+                    other => other.to_string(),
+                }));
+            }
+            ParsedExtension::ExtendedKeyUsage(usage) => {
+                let known = [("server", usage.server_auth), ("client", usage.client_auth)];
+                usages.extend(
+                    known
+                        .iter()
+                        .filter(|(_, set)| *set)
+                        .map(|(name, _)| (*name).to_owned()),
+                );
+            }
+            _ => {}
+        }
+    }
+    Description {
+        subject: certificate.subject().to_string(),
+        issuer: certificate.issuer().to_string(),
+        names,
+        usages,
+        is_authority: constraints.as_ref().is_some_and(|found| found.value.ca),
+        path_length: constraints.and_then(|found| found.value.path_len_constraint),
+        not_before: certificate.validity().not_before.to_datetime(),
+        not_after: certificate.validity().not_after.to_datetime(),
+        public_key: certificate.public_key().subject_public_key.data.to_vec(),
+        der: der.to_vec(),
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |moment: OffsetDateTime| moment.format(&Rfc3339).unwrap_or_else(|_| moment.to_string());
+        let or_none = |list: &[String]| {
+            if list.is_empty() {
+                "none".to_owned()
+            } else {
+                list.join(", ")
+            }
+        };
+        writeln!(f, "subject:    {}", self.subject)?;
+        writeln!(f, "issuer:     {}", self.issuer)?;
+        writeln!(f, "names:      {}", or_none(&self.names))?;
+        writeln!(f, "usages:     {}", or_none(&self.usages))?;
+        writeln!(f, "authority:  {}", if self.is_authority { "yes" } else { "no" })?;
+        writeln!(f, "valid from: {}", time(self.not_before))?;
+        let left = (self.not_after - OffsetDateTime::now_utc()).whole_days();
+        if self.not_after <= OffsetDateTime::now_utc() {
+            write!(f, "valid to:   {} (EXPIRED)", time(self.not_after))
+        } else {
+            write!(f, "valid to:   {} ({left} days left)", time(self.not_after))
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The certificates by which the nodes of one cluster know each other.
+//!
+//! A cluster has its own authority. It signs one certificate per node, whose only name is
+//! `n<ID>.<CLUSTER>.raft.internal`: that name is the node's identity towards its peers, and nothing else is.
+//! Private keys are written with mode 0600 from their first byte on, and never printed.
+//!
+//! This module makes and shows certificates. Checking a peer's certificate is the transport's business alone.
+
+pub mod authority;
+pub mod description;
+pub mod error;
+pub mod node_certificate;

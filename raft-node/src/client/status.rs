@@ -1,0 +1,234 @@
+//! The state of every node, as the nodes themselves tell it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use serde::Serialize;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tower_service::Service;
+
+use super::endpoints::{self, Endpoint, EndpointUrl};
+use super::error::{ClientError, Failed, reason};
+use crate::proto::etcdserverpb::cluster_client::ClusterClient;
+use crate::proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use crate::proto::etcdserverpb::{MemberListRequest, StatusRequest, StatusResponse};
+
+/// What is known about one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeStatus {
+    /// Where it was asked.
+    pub endpoint: String,
+    /// Its id; absent if it did not answer and nobody else knows it.
+    pub id: Option<u64>,
+    /// What it said.
+    #[serde(flatten)]
+    pub answer: Option<NodeAnswer>,
+    /// Why it did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What a node says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NodeAnswer {
+    /// `leader`, `follower`, `candidate`, `pre-candidate` or `learner`.
+    pub role: String,
+    /// Its term.
+    pub term: u64,
+    /// The leader it knows; 0 if none.
+    pub leader: u64,
+    /// The last index of its log.
+    pub appended: Option<u64>,
+    /// The last index that is synced to its disk.
+    pub durable: Option<u64>,
+    /// The last index it knows to be committed.
+    pub commit: u64,
+    /// The last index applied to its store.
+    pub applied: u64,
+    /// The revision of its store.
+    pub revision: i64,
+    /// How many bytes its store takes on disk.
+    pub db_size: i64,
+    /// The version of the API it speaks.
+    pub version: String,
+}
+
+/// Asks `urls`, and every member that they name besides, each for at most `timeout`; sorted by id.
+///
+/// # Errors
+/// If nobody answers at all.
+pub async fn gather(urls: &[EndpointUrl], timeout: Duration) -> Result<Vec<NodeStatus>, ClientError> {
+    let mut nodes = ask_all(urls, timeout).await?;
+    if nodes.iter().all(|node| node.answer.is_none()) {
+        return Err(ClientError::NoAnswer(nodes.into_iter().map(failed).collect()));
+    }
+    let known: BTreeSet<u64> = nodes.iter().filter_map(|node| node.id).collect();
+    let members = endpoints::first_answer(&endpoints::open(urls)?, timeout, |channel| async move {
+        ClusterClient::new(channel)
+            .member_list(MemberListRequest { linearizable: false })
+            .await
+    })
+    .await;
+    // Who cannot list the members has still told about himself.
+    for member in members.map(|response| response.members).unwrap_or_default() {
+        let url = member
+            .client_urls
+            .first()
+            .and_then(|url| url.parse::<EndpointUrl>().ok());
+        let (false, Some(url)) = (known.contains(&member.id), url) else {
+            continue;
+        };
+        if let Some(silent) = nodes.iter_mut().find(|node| node.endpoint == url.0) {
+            silent.id = Some(member.id);
+            continue;
+        }
+        for mut node in ask_all(&[url], timeout).await? {
+            node.id = node.id.or(Some(member.id));
+            nodes.push(node);
+        }
+    }
+    nodes.sort_by_key(|node| node.id.unwrap_or(u64::MAX));
+    nodes.dedup_by_key(|node| (node.id, node.id.is_none().then(|| node.endpoint.clone())));
+    Ok(nodes)
+}
+
+fn failed(node: NodeStatus) -> Failed {
+    Failed {
+        endpoint: node.endpoint,
+        reason: node.error.unwrap_or_default(),
+    }
+}
+
+async fn ask_all(urls: &[EndpointUrl], timeout: Duration) -> Result<Vec<NodeStatus>, ClientError> {
+    let mut asked: JoinSet<NodeStatus> = JoinSet::new();
+    for endpoint in endpoints::open(urls)? {
+        asked.spawn(async move { ask(endpoint, timeout).await });
+    }
+    Ok(asked.join_all().await)
+}
+
+async fn ask(endpoint: Endpoint, timeout: Duration) -> NodeStatus {
+    match answer(&endpoint, timeout).await {
+        Ok(status) => {
+            let metrics = tokio::time::timeout(timeout, metrics(endpoint.channel()))
+                .await
+                .unwrap_or_default();
+            NodeStatus {
+                endpoint: endpoint.url().to_owned(),
+                id: status.header.as_ref().map(|header| header.member_id),
+                answer: Some(node_answer(&status, &metrics)),
+                error: None,
+            }
+        }
+        Err(status) => NodeStatus {
+            endpoint: endpoint.url().to_owned(),
+            id: None,
+            answer: None,
+            error: Some(reason(&status)),
+        },
+    }
+}
+
+/// The node's own short account.
+pub(super) async fn answer(endpoint: &Endpoint, timeout: Duration) -> Result<StatusResponse, tonic::Status> {
+    endpoints::answer(endpoint, timeout, |channel| async move {
+        MaintenanceClient::new(channel).status(StatusRequest {}).await
+    })
+    .await
+}
+
+fn node_answer(status: &StatusResponse, metrics: &str) -> NodeAnswer {
+    let header = status.header.as_ref();
+    let is_leader = header.is_some_and(|header| header.member_id == status.leader);
+    let role = role(metrics).unwrap_or(match (is_leader, status.is_learner) {
+        (true, _) => "leader",
+        (false, true) => "learner",
+        (false, false) => "follower",
+    });
+    NodeAnswer {
+        role: role.to_owned(),
+        term: status.raft_term,
+        leader: status.leader,
+        appended: gauge(metrics, "raft_appended_index"),
+        durable: gauge(metrics, "raft_durable_index"),
+        commit: status.raft_index,
+        applied: status.raft_applied_index,
+        revision: header.map_or(0, |header| header.revision),
+        db_size: status.db_size,
+        version: status.version.clone(),
+    }
+}
+
+/// The page of figures of the node behind `channel`; empty if it has none.
+async fn metrics(mut channel: Channel) -> String {
+    let mut request = http::Request::new(tonic::body::Body::empty());
+    *request.uri_mut() = http::Uri::from_static("/metrics");
+    if std::future::poll_fn(|context| channel.poll_ready(context))
+        .await
+        .is_err()
+    {
+        return String::new();
+    }
+    let Ok(response) = channel.call(request).await else {
+        return String::new();
+    };
+    if response.status() != http::StatusCode::OK {
+        return String::new();
+    }
+    match response.into_body().collect().await {
+        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+/// The value of the gauge `name` in a Prometheus page.
+fn gauge(page: &str, name: &str) -> Option<u64> {
+    let value = page
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    value.trim().parse().ok()
+}
+
+/// The role whose gauge is 1.
+fn role(page: &str) -> Option<&str> {
+    page.lines().find_map(|line| {
+        let (role, value) = line.strip_prefix("raft_role{role=\"")?.split_once("\"}")?;
+        (value.trim() == "1").then_some(role)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "# HELP raft_role x\nraft_role{role=\"follower\"} 0\nraft_role{role=\"leader\"} 1\n\
+                        raft_appended_index 12\nraft_appended_index_total 9\n";
+
+    #[test]
+    fn figures_are_found_in_a_page() {
+        assert_eq!(gauge(PAGE, "raft_appended_index"), Some(12));
+        assert_eq!(gauge(PAGE, "raft_appended"), None);
+        assert_eq!(role(PAGE), Some("leader"));
+        assert_eq!(role(""), None);
+    }
+
+    #[test]
+    fn a_node_without_the_page_is_described_from_its_answer() {
+        let mut status = StatusResponse {
+            leader: 2,
+            raft_term: 3,
+            raft_index: 7,
+            ..StatusResponse::default()
+        };
+        status.header.get_or_insert_default().member_id = 1;
+        let answer = node_answer(&status, "");
+        assert_eq!(
+            (answer.role.as_str(), answer.commit, answer.appended),
+            ("follower", 7, None)
+        );
+        status.leader = 1;
+        assert_eq!(node_answer(&status, "").role, "leader");
+    }
+}

@@ -1,0 +1,365 @@
+//! The configuration of one node after every source was heard: complete and checked.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use raft_core::config::Config;
+use raft_core::types::{GroupId, NodeId};
+
+use super::addresses::{AddressMap, host_and_port};
+use super::cluster_name::ClusterName;
+use super::error::ConfigError;
+use super::log_output::{LogFormat, check_directives};
+use super::settings::Settings;
+
+/// The one group that this server replicates.
+pub const GROUP: GroupId = GroupId(1);
+
+/// What stands for the node's number in paths.
+const ID_PLACEHOLDER: &str = "{id}";
+
+/// The complete configuration of one node.
+///
+/// Invariants: both maps name `id` and the same nodes; no URL occurs twice in a map; the timing passes
+/// [`Config::validate`]; no path contains `{id}` any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// This node.
+    pub id: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// Every node's `host:port` for the other nodes.
+    pub peers: BTreeMap<NodeId, String>,
+    /// Every node's URL for clients.
+    pub client_urls: BTreeMap<NodeId, String>,
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The certificate of the cluster's authority.
+    pub ca: PathBuf,
+    /// Where to listen for the other nodes, as `host:port`.
+    pub listen_peer: String,
+    /// Where to listen for clients, as `host:port`.
+    pub listen_client: String,
+    /// See [`Config::election_timeout`].
+    pub election_timeout: Duration,
+    /// See [`Config::heartbeat_interval`].
+    pub heartbeat_interval: Duration,
+    /// See [`Config::snapshot_entries`].
+    pub snapshot_entries: u64,
+    /// What to log.
+    pub log_level: String,
+    /// In which form.
+    pub log_format: LogFormat,
+}
+
+impl NodeConfig {
+    /// Completes `settings` with the defaults and checks everything.
+    pub fn resolve(settings: Settings) -> Result<NodeConfig, ConfigError> {
+        let id = NodeId(required(settings.id, "id")?);
+        let cluster = required(settings.cluster, "cluster")?;
+        let data_dir = with_id(&required(settings.data_dir, "data-dir")?, id);
+        let initial_cluster = required(settings.initial_cluster, "initial-cluster")?;
+        let initial_client_urls = required(settings.initial_client_urls, "initial-client-urls")?;
+        let peers = authorities("initial-cluster", &initial_cluster, &["quic"])?;
+        authorities("initial-client-urls", &initial_client_urls, &["http", "https"])?;
+        let defaults = Config::new(GROUP, id);
+        let config = NodeConfig {
+            id,
+            cluster,
+            data_dir,
+            listen_peer: listen(
+                settings.listen_peer,
+                "listen-peer",
+                "initial-cluster",
+                &initial_cluster,
+                id,
+            )?,
+            listen_client: listen(
+                settings.listen_client,
+                "listen-client",
+                "initial-client-urls",
+                &initial_client_urls,
+                id,
+            )?,
+            peers,
+            client_urls: initial_client_urls.0,
+            cert: with_id(&required(settings.cert, "cert")?, id),
+            key: with_id(&required(settings.key, "key")?, id),
+            ca: with_id(&required(settings.ca, "ca")?, id),
+            election_timeout: millis(settings.election_timeout_ms, defaults.election_timeout),
+            heartbeat_interval: millis(settings.heartbeat_interval_ms, defaults.heartbeat_interval),
+            snapshot_entries: settings.snapshot_entries.unwrap_or(defaults.snapshot_entries),
+            log_level: settings.log_level.unwrap_or_else(|| "info".to_owned()),
+            log_format: settings.log_format.unwrap_or_default(),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        check_directives(&self.log_level).map_err(|reason| ConfigError::Invalid {
+            setting: "log-level",
+            value: format!("{:?}", self.log_level),
+            reason,
+        })?;
+        if !self.peers.keys().eq(self.client_urls.keys()) {
+            return Err(ConfigError::Invalid {
+                setting: "initial-client-urls",
+                value: format!("a map of {}", list(self.client_urls.keys())),
+                reason: format!(
+                    "`initial-cluster` names {}; both must name the same nodes",
+                    list(self.peers.keys())
+                ),
+            });
+        }
+        self.core().validate()?;
+        Ok(())
+    }
+
+    /// The settings of the protocol core.
+    #[must_use]
+    pub fn core(&self) -> Config {
+        let mut config = Config::new(GROUP, self.id);
+        config.election_timeout = self.election_timeout;
+        config.heartbeat_interval = self.heartbeat_interval;
+        config.snapshot_entries = self.snapshot_entries;
+        config
+    }
+
+    /// The configuration as settings: resolving them again gives the same configuration.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let urls = self
+            .peers
+            .iter()
+            .map(|(id, address)| (*id, format!("quic://{address}")));
+        let in_millis = |duration: Duration| u64::try_from(duration.as_millis()).ok();
+        Settings {
+            id: Some(self.id.0),
+            cluster: Some(self.cluster.clone()),
+            data_dir: Some(self.data_dir.clone()),
+            initial_cluster: Some(AddressMap(urls.collect())),
+            initial_client_urls: Some(AddressMap(self.client_urls.clone())),
+            cert: Some(self.cert.clone()),
+            key: Some(self.key.clone()),
+            ca: Some(self.ca.clone()),
+            listen_peer: Some(self.listen_peer.clone()),
+            listen_client: Some(self.listen_client.clone()),
+            election_timeout_ms: in_millis(self.election_timeout),
+            heartbeat_interval_ms: in_millis(self.heartbeat_interval),
+            snapshot_entries: Some(self.snapshot_entries),
+            log_level: Some(self.log_level.clone()),
+            log_format: Some(self.log_format),
+        }
+    }
+}
+
+fn required<T>(value: Option<T>, setting: &'static str) -> Result<T, ConfigError> {
+    value.ok_or_else(|| ConfigError::Missing {
+        setting,
+        variable: Settings::variable(setting),
+    })
+}
+
+fn with_id(path: &Path, id: NodeId) -> PathBuf {
+    match path.to_str() {
+        Some(text) => PathBuf::from(text.replace(ID_PLACEHOLDER, &id.to_string())),
+        // A path that is not UTF-8 is taken as it is: no placeholder can be told apart in it.
+        None => path.to_owned(),
+    }
+}
+
+fn millis(value: Option<u64>, default: Duration) -> Duration {
+    value.map_or(default, Duration::from_millis)
+}
+
+fn list<'a>(ids: impl Iterator<Item = &'a NodeId>) -> String {
+    let ids: Vec<String> = ids.map(ToString::to_string).collect();
+    if ids.is_empty() {
+        "no node".to_owned()
+    } else {
+        format!("node {}", ids.join(", "))
+    }
+}
+
+fn authorities(
+    setting: &'static str,
+    map: &AddressMap,
+    schemes: &[&str],
+) -> Result<BTreeMap<NodeId, String>, ConfigError> {
+    let mut seen: BTreeMap<&str, NodeId> = BTreeMap::new();
+    let mut addresses = BTreeMap::new();
+    for (&id, url) in &map.0 {
+        let address =
+            host_and_port(url, schemes).map_err(|source| ConfigError::Url { setting, id, source })?;
+        if let Some(first) = seen.insert(address, id) {
+            return Err(ConfigError::SameUrl {
+                setting,
+                first,
+                second: id,
+                url: url.clone(),
+            });
+        }
+        addresses.insert(id, address.to_owned());
+    }
+    Ok(addresses)
+}
+
+/// The address to listen on: the given one, or this node's entry of `map`.
+fn listen(
+    given: Option<String>,
+    setting: &'static str,
+    map_setting: &'static str,
+    map: &AddressMap,
+    id: NodeId,
+) -> Result<String, ConfigError> {
+    let invalid = |value: &str, reason: &str| ConfigError::Invalid {
+        setting,
+        value: format!("{value:?}"),
+        reason: reason.to_owned(),
+    };
+    let own = map.0.get(&id).ok_or_else(|| ConfigError::NotListed {
+        setting: map_setting,
+        id,
+        present: list(map.0.keys()),
+    })?;
+    let Some(given) = given else {
+        // TLS towards clients ends in front of the node, so the node itself cannot listen where https clients go.
+        return match own.split_once("://") {
+            Some(("https", _)) => Err(ConfigError::Invalid {
+                setting: map_setting,
+                value: format!("{own:?}"),
+                reason:
+                    "this version serves http; use http://, or put a TLS proxy there and say where it finds \
+                         this node with --listen-client"
+                        .to_owned(),
+            }),
+            Some((_, address)) => Ok(address.trim_end_matches('/').to_owned()),
+            None => Err(invalid(own, "it has no scheme")),
+        };
+    };
+    let port = given
+        .rsplit_once(':')
+        .map(|(host, port)| (host, port.parse::<u16>()));
+    match port {
+        Some((host, Ok(_))) if !host.is_empty() => Ok(given),
+        _ => Err(invalid(&given, "write host:port, such as 0.0.0.0:2379")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        toml::from_str(
+            r#"
+            id = 2
+            cluster = "demo"
+            data-dir = "/data/n{id}"
+            initial-cluster = "1=quic://127.0.0.1:2380,2=quic://127.0.0.1:2390"
+            initial-client-urls = "1=http://127.0.0.1:2379,2=http://127.0.0.1:2389/"
+            cert = "/pki/n{id}.pem"
+            key = "/pki/n{id}.key"
+            ca = "/pki/ca.pem"
+            "#,
+        )
+        .unwrap()
+    }
+
+    fn refused(change: impl FnOnce(&mut Settings)) -> String {
+        let mut settings = settings();
+        change(&mut settings);
+        NodeConfig::resolve(settings).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_complete_the_settings() {
+        let config = NodeConfig::resolve(settings()).unwrap();
+        assert_eq!(config.data_dir, Path::new("/data/n2"));
+        assert_eq!(config.cert, Path::new("/pki/n2.pem"));
+        assert_eq!(config.key, Path::new("/pki/n2.key"));
+        assert_eq!(config.listen_peer, "127.0.0.1:2390");
+        assert_eq!(config.listen_client, "127.0.0.1:2389");
+        assert_eq!(config.election_timeout, Duration::from_secs(1));
+        assert_eq!(config.log_level, "info");
+    }
+
+    #[test]
+    fn the_effective_configuration_can_be_read_back() {
+        let config = NodeConfig::resolve(settings()).unwrap();
+        let text = toml::to_string(&config.settings()).unwrap();
+        let again = super::super::file::parse(&text, Path::new("printed")).unwrap();
+        assert_eq!(NodeConfig::resolve(again).unwrap(), config);
+    }
+
+    #[test]
+    fn a_stronger_source_wins() {
+        let stronger = Settings {
+            id: Some(1),
+            election_timeout_ms: Some(500),
+            ..Settings::default()
+        };
+        let weaker = Settings {
+            election_timeout_ms: Some(700),
+            heartbeat_interval_ms: Some(50),
+            ..settings()
+        };
+        let config = NodeConfig::resolve(stronger.or(weaker)).unwrap();
+        assert_eq!(config.id, NodeId(1));
+        assert_eq!(config.election_timeout, Duration::from_millis(500));
+        assert_eq!(config.heartbeat_interval, Duration::from_millis(50));
+    }
+
+    #[test]
+    fn every_refusal_names_the_setting_and_the_remedy() {
+        let missing = refused(|settings| settings.cluster = None);
+        assert!(
+            missing.contains("`cluster` is not set") && missing.contains("RAFT_NODE_CLUSTER"),
+            "{missing}"
+        );
+        let stranger = refused(|settings| settings.id = Some(3));
+        assert!(
+            stranger.contains("node 3 is not in `initial-cluster`, which names node 1, 2"),
+            "{stranger}"
+        );
+        let zero = refused(|settings| settings.id = Some(0));
+        assert!(zero.contains("node 0 is not in"), "{zero}");
+        let slow = refused(|settings| settings.heartbeat_interval_ms = Some(400));
+        assert!(slow.contains("heartbeat_interval 400ms"), "{slow}");
+        let same = refused(|settings| {
+            settings.initial_cluster = Some("1=quic://a:1,2=quic://a:1".parse().unwrap());
+        });
+        assert!(same.contains("nodes 1 and 2 both have quic://a:1"), "{same}");
+        let scheme = refused(|settings| {
+            settings.initial_cluster = Some("1=http://a:1,2=quic://b:1".parse().unwrap());
+        });
+        assert!(
+            scheme.contains("`initial-cluster`, node 1") && scheme.contains("quic://"),
+            "{scheme}"
+        );
+        let nodes = refused(|settings| {
+            settings.initial_client_urls = Some("2=http://a:1".parse().unwrap());
+        });
+        assert!(nodes.contains("both must name the same nodes"), "{nodes}");
+        let level = refused(|settings| settings.log_level = Some("loud".to_owned()));
+        assert!(
+            level.contains("`log-level`") && level.contains("debug"),
+            "{level}"
+        );
+        let listen = refused(|settings| settings.listen_client = Some("2379".to_owned()));
+        assert!(
+            listen.contains("`listen-client`") && listen.contains("host:port"),
+            "{listen}"
+        );
+        let tls = refused(|settings| {
+            settings.initial_client_urls = Some("1=https://a:1,2=https://b:1".parse().unwrap());
+        });
+        assert!(tls.contains("--listen-client"), "{tls}");
+    }
+}

@@ -1,0 +1,178 @@
+//! The settings of `start`, once, for flags, environment and file alike.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser};
+use serde::{Deserialize, Serialize};
+
+use super::addresses::AddressMap;
+use super::cluster_name::ClusterName;
+use super::log_output::LogFormat;
+
+/// What every environment variable begins with.
+pub const VARIABLE_PREFIX: &str = "RAFT_NODE_";
+
+/// The settings of one node as one source gives them: each may be absent.
+///
+/// The fields' names are the flags (`--data-dir`), the keys of the file (`data-dir`) and, in capitals and after
+/// [`VARIABLE_PREFIX`], the environment variables (`RAFT_NODE_DATA_DIR`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[command(next_help_heading = "Settings")]
+pub struct Settings {
+    /// The number of this node, from 1 on; never give it to another machine again
+    ///
+    /// The only setting that differs between the nodes of a cluster.
+    #[arg(long, env = "RAFT_NODE_ID", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+
+    /// The name of the cluster: lower-case letters, digits and hyphens
+    #[arg(long, env = "RAFT_NODE_CLUSTER", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterName>,
+
+    /// Where the node keeps its log, its snapshots and its data; `{id}` stands for the node's number
+    ///
+    /// Made at the first start. It belongs to one node of one cluster for ever and is refused to any other.
+    #[arg(long, env = "RAFT_NODE_DATA_DIR", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Every node's address for the other nodes, such as 1=quic://10.0.0.1:2380,2=quic://10.0.0.2:2380
+    ///
+    /// At the very first start these nodes become the voters. Later the members are read from the data directory
+    /// and only the addresses are taken from here.
+    #[arg(long, env = "RAFT_NODE_INITIAL_CLUSTER", value_name = "ID=URL,…")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_cluster: Option<AddressMap>,
+
+    /// Every node's address for clients, such as 1=http://10.0.0.1:2379,2=http://10.0.0.2:2379
+    #[arg(long, env = "RAFT_NODE_INITIAL_CLIENT_URLS", value_name = "ID=URL,…")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_client_urls: Option<AddressMap>,
+
+    /// This node's certificate chain (PEM); `{id}` stands for the node's number
+    #[arg(long, env = "RAFT_NODE_CERT", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+
+    /// The certificate's private key (PEM, mode 0600); `{id}` stands for the node's number
+    #[arg(long, env = "RAFT_NODE_KEY", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+
+    /// The certificate of the cluster's own authority (PEM)
+    #[arg(long, env = "RAFT_NODE_CA", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+
+    /// Where to listen for the other nodes [default: this node's entry of --initial-cluster]
+    #[arg(long, env = "RAFT_NODE_LISTEN_PEER", value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_peer: Option<String>,
+
+    /// Where to listen for clients [default: this node's entry of --initial-client-urls]
+    #[arg(long, env = "RAFT_NODE_LISTEN_CLIENT", value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_client: Option<String>,
+
+    /// How long a follower waits for its leader before it starts an election, in milliseconds [default: 1000]
+    #[arg(long, env = "RAFT_NODE_ELECTION_TIMEOUT_MS", value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub election_timeout_ms: Option<u64>,
+
+    /// How often a leader contacts its followers, in milliseconds; at most a third of the former [default: 100]
+    #[arg(long, env = "RAFT_NODE_HEARTBEAT_INTERVAL_MS", value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat_interval_ms: Option<u64>,
+
+    /// Take a snapshot after this many applied entries [default: 100000]
+    #[arg(long, env = "RAFT_NODE_SNAPSHOT_ENTRIES", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_entries: Option<u64>,
+
+    /// What to log: off, error, warn, info, debug or trace, also per module: info,raft_core=debug [default: info]
+    #[arg(long, env = "RAFT_NODE_LOG_LEVEL", value_name = "LEVEL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+
+    /// The form of the log lines on standard error [default: text]
+    #[arg(long, env = "RAFT_NODE_LOG_FORMAT", value_name = "FORMAT", value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+}
+
+impl Settings {
+    /// What `self` says, and where it says nothing, what `weaker` says.
+    #[must_use]
+    pub fn or(self, weaker: Settings) -> Settings {
+        Settings {
+            id: self.id.or(weaker.id),
+            cluster: self.cluster.or(weaker.cluster),
+            data_dir: self.data_dir.or(weaker.data_dir),
+            initial_cluster: self.initial_cluster.or(weaker.initial_cluster),
+            initial_client_urls: self.initial_client_urls.or(weaker.initial_client_urls),
+            cert: self.cert.or(weaker.cert),
+            key: self.key.or(weaker.key),
+            ca: self.ca.or(weaker.ca),
+            listen_peer: self.listen_peer.or(weaker.listen_peer),
+            listen_client: self.listen_client.or(weaker.listen_client),
+            election_timeout_ms: self.election_timeout_ms.or(weaker.election_timeout_ms),
+            heartbeat_interval_ms: self.heartbeat_interval_ms.or(weaker.heartbeat_interval_ms),
+            snapshot_entries: self.snapshot_entries.or(weaker.snapshot_entries),
+            log_level: self.log_level.or(weaker.log_level),
+            log_format: self.log_format.or(weaker.log_format),
+        }
+    }
+
+    /// The names of all settings, in the order of the help text.
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        #[derive(Parser)]
+        struct Only {
+            #[command(flatten)]
+            _settings: Settings,
+        }
+        Only::command()
+            .get_arguments()
+            .filter_map(|argument| argument.get_long())
+            .filter(|name| *name != "help")
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The environment variable of the setting `name`.
+    #[must_use]
+    pub fn variable(name: &str) -> String {
+        format!("{VARIABLE_PREFIX}{}", name.replace('-', "_").to_ascii_uppercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_variables_and_keys_have_the_same_names() {
+        #[derive(Parser)]
+        struct Only {
+            #[command(flatten)]
+            _settings: Settings,
+        }
+        let names = Settings::names();
+        assert!(names.len() > 10);
+        for name in &names {
+            let command = Only::command();
+            let argument = command
+                .get_arguments()
+                .find(|argument| argument.get_long() == Some(name))
+                .unwrap();
+            let variable = argument.get_env().unwrap().to_str().unwrap();
+            assert_eq!(variable, Settings::variable(name));
+            // Every name is a key of the file: serde knows it, whatever it thinks of the value.
+            let error = toml::from_str::<Settings>(&format!("{name} = {{ x = 1 }}")).unwrap_err();
+            assert!(!error.message().contains("unknown field"), "{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Opening and locking a data directory.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use raft_core::types::NodeId;
+
+use super::error::DataDirectoryError;
+use super::identity::Identity;
+use crate::config::cluster_name::ClusterName;
+use crate::durable_file;
+
+const IDENTITY: &str = "IDENTITY";
+const LOCK: &str = "LOCK";
+const PARTS: [&str; 3] = ["log", "snapshots", "kv"];
+
+/// A data directory that this process holds the lock of. The lock ends with the value, or with the process.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    identity: Identity,
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Opens the directory at `path` for node `node` of `cluster`, and makes it if there is none.
+    pub fn open(
+        path: &Path,
+        cluster: &ClusterName,
+        node: NodeId,
+    ) -> Result<DataDirectory, DataDirectoryError> {
+        make_directory(path)?;
+        let lock = lock(path)?;
+        let identity_path = path.join(IDENTITY);
+        let identity = match fs::read_to_string(&identity_path) {
+            Ok(text) => Identity::decode(&text).map_err(|reason| DataDirectoryError::DamagedIdentity {
+                path: identity_path,
+                reason,
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => stamp(path, cluster, node)?,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(DataDirectoryError::DamagedIdentity {
+                    path: identity_path,
+                    reason: "it is not text".to_owned(),
+                });
+            }
+            Err(error) => return Err(DataDirectoryError::io("read", identity_path, error)),
+        };
+        if identity.node() != node || identity.cluster != *cluster {
+            return Err(DataDirectoryError::OtherIdentity {
+                path: path.to_owned(),
+                found_node: identity.node(),
+                found_cluster: identity.cluster,
+                node,
+                cluster: cluster.clone(),
+            });
+        }
+        let directory = DataDirectory {
+            path: path.to_owned(),
+            identity,
+            _lock: lock,
+        };
+        directory.check_parts()?;
+        Ok(directory)
+    }
+
+    /// A part may be missing only from a directory whose log was never written.
+    fn check_parts(&self) -> Result<(), DataDirectoryError> {
+        let log = self.log();
+        if self.identity.log_written && !log.is_dir() {
+            return Err(self.lost_log());
+        }
+        for part in PARTS {
+            make_directory(&self.path.join(part))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses an empty log if this node ever had one. To be called with what the log store found, before the node
+    /// starts.
+    pub fn check_log(&self, is_empty: bool) -> Result<(), DataDirectoryError> {
+        if is_empty && self.identity.log_written {
+            Err(self.lost_log())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Notes durably that the log was written, so that its loss is noticed from now on.
+    pub fn note_log_written(&mut self) -> Result<(), DataDirectoryError> {
+        if self.identity.log_written {
+            return Ok(());
+        }
+        self.identity.log_written = true;
+        write_identity(&self.path, &self.identity)
+    }
+
+    fn lost_log(&self) -> DataDirectoryError {
+        DataDirectoryError::LostLog {
+            path: self.log(),
+            node: self.identity.node(),
+            cluster: self.identity.cluster.clone(),
+        }
+    }
+
+    /// Where the log store lives.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Where the snapshot store lives.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+
+    /// Where the state machine lives.
+    #[must_use]
+    pub fn kv(&self) -> PathBuf {
+        self.path.join("kv")
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Makes `path` with all its parents, for this user only, and syncs the new entry.
+fn make_directory(path: &Path) -> Result<(), DataDirectoryError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .and_then(|()| durable_file::sync_directory(path.parent().unwrap_or(Path::new("."))))
+        .map_err(|source| DataDirectoryError::io("make the directory", path.to_owned(), source))
+}
+
+/// Takes the lock and writes this process into it, which also proves that the directory can be written to.
+fn lock(directory: &Path) -> Result<File, DataDirectoryError> {
+    let path = directory.join(LOCK);
+    let failed = |source| DataDirectoryError::io("write the lock file", path.clone(), source);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Who holds the lock is a courtesy of the message; it stands without it.
+            let _ = file.read_to_string(&mut holder);
+            let holder = match holder.trim().parse::<u32>() {
+                Ok(process) => format!(" (process {process})"),
+                Err(_) => String::new(),
+            };
+            return Err(DataDirectoryError::InUse {
+                path: directory.to_owned(),
+                holder,
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
+    Ok(file)
+}
+
+/// Makes a new directory this node's own. What a crash may leave before the identity is there is allowed to be there.
+fn stamp(path: &Path, cluster: &ClusterName, node: NodeId) -> Result<Identity, DataDirectoryError> {
+    if let Some(found) =
+        foreign_entry(path).map_err(|error| DataDirectoryError::io("list", path.to_owned(), error))?
+    {
+        return Err(DataDirectoryError::Foreign {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    let identity = Identity::new(cluster.clone(), node);
+    write_identity(path, &identity)?;
+    Ok(identity)
+}
+
+fn foreign_entry(path: &Path) -> io::Result<Option<String>> {
+    let leftover = durable_file::temporary_path(Path::new(IDENTITY));
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        // `lost+found` is what a fresh file system has in its root.
+        if name != LOCK && name != leftover.as_os_str() && name != "lost+found" {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn write_identity(directory: &Path, identity: &Identity) -> Result<(), DataDirectoryError> {
+    let path = directory.join(IDENTITY);
+    durable_file::replace(&path, identity.encode().as_bytes(), 0o600)
+        .map_err(|source| DataDirectoryError::io("write", path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &Path, cluster: &str, node: u64) -> Result<DataDirectory, DataDirectoryError> {
+        DataDirectory::open(path, &cluster.parse().unwrap(), NodeId(node))
+    }
+
+    /// R68: a directory belongs to one node of one cluster for ever, and the refusal names both.
+    #[test]
+    fn another_node_and_another_cluster_are_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        drop(open(&path, "demo", 1).unwrap());
+        drop(open(&path, "demo", 1).unwrap());
+        let other = open(&path, "demo", 2).unwrap_err().to_string();
+        assert!(
+            other.contains("node 1 of cluster demo") && other.contains("node 2 of cluster demo"),
+            "{other}"
+        );
+        let other = open(&path, "test", 1).unwrap_err().to_string();
+        assert!(
+            other.contains("cluster demo") && other.contains("cluster test"),
+            "{other}"
+        );
+    }
+
+    #[test]
+    fn two_processes_cannot_share_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = open(directory.path(), "demo", 1).unwrap();
+        let error = open(directory.path(), "demo", 1).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("process {}", std::process::id())),
+            "{error}"
+        );
+        drop(first);
+        open(directory.path(), "demo", 1).unwrap();
+    }
+
+    #[test]
+    fn a_directory_with_something_else_in_it_is_refused_untouched() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("thesis.tex"), "x").unwrap();
+        let error = open(directory.path(), "demo", 1).unwrap_err().to_string();
+        assert!(error.contains("thesis.tex"), "{error}");
+        assert!(!directory.path().join(IDENTITY).exists());
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        fs::write(&path, "x").unwrap();
+        let error = open(&path, "demo", 1).unwrap_err().to_string();
+        assert!(
+            error.contains("data") && error.contains("must name a directory"),
+            "{error}"
+        );
+        let error = open(&path.join("below"), "demo", 1).unwrap_err().to_string();
+        assert!(error.contains("must name a directory"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_identity_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open(directory.path(), "demo", 1).unwrap());
+        fs::write(directory.path().join(IDENTITY), [0xff, 0xfe]).unwrap();
+        let error = open(directory.path(), "demo", 1).unwrap_err().to_string();
+        assert!(error.contains("damaged"), "{error}");
+        fs::write(directory.path().join(IDENTITY), "").unwrap();
+        assert!(open(directory.path(), "demo", 1).is_err());
+    }
+
+    /// R11, R68: a log that was there and is gone stops the node.
+    #[test]
+    fn a_lost_log_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut data = open(directory.path(), "demo", 1).unwrap();
+        data.check_log(true).unwrap();
+        data.note_log_written().unwrap();
+        drop(data);
+        let data = open(directory.path(), "demo", 1).unwrap();
+        data.check_log(false).unwrap();
+        assert!(matches!(
+            data.check_log(true),
+            Err(DataDirectoryError::LostLog { .. })
+        ));
+        fs::remove_dir(data.log()).unwrap();
+        drop(data);
+        assert!(matches!(
+            open(directory.path(), "demo", 1),
+            Err(DataDirectoryError::LostLog { .. })
+        ));
+    }
+
+    #[test]
+    fn a_full_and_a_read_only_disk_have_their_remedies() {
+        let message =
+            |kind: io::ErrorKind| DataDirectoryError::io("write", "d".into(), kind.into()).to_string();
+        assert!(message(io::ErrorKind::StorageFull).contains("free some space"));
+        assert!(message(io::ErrorKind::ReadOnlyFilesystem).contains("mount the file system for writing"));
+        assert!(message(io::ErrorKind::PermissionDenied).contains("write access"));
+    }
+}

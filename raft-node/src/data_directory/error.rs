@@ -1,0 +1,120 @@
+//! Why a data directory is refused.
+
+use std::io;
+use std::path::PathBuf;
+
+use raft_core::types::NodeId;
+use thiserror::Error;
+
+use crate::config::cluster_name::ClusterName;
+
+/// Why a data directory is refused. Nothing in it was changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataDirectoryError {
+    /// It belongs to another node or cluster.
+    #[error(
+        "the data directory {path} belongs to node {found_node} of cluster {found_cluster}, and this is node \
+         {node} of cluster {cluster}; correct --data-dir, --id or --cluster",
+        path = .path.display()
+    )]
+    OtherIdentity {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found_node: NodeId,
+        /// Of which cluster.
+        found_cluster: ClusterName,
+        /// Who wanted it.
+        node: NodeId,
+        /// Of which cluster.
+        cluster: ClusterName,
+    },
+    /// The identity cannot be read.
+    #[error(
+        "the file {path} is damaged: {reason}; restore it from a backup, or remove this node from the cluster and \
+         add it again under a new id with an empty data directory",
+        path = .path.display()
+    )]
+    DamagedIdentity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It holds something, but no identity.
+    #[error(
+        "the data directory {path} is not empty and has no IDENTITY file (it contains {found}); give an empty or new \
+         directory with --data-dir",
+        path = .path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// One of the things in it.
+        found: String,
+    },
+    /// The log is gone, the identity says it was there.
+    #[error(
+        "the log of node {node} in {path} is missing or empty, though this node has taken part in cluster {cluster}; \
+         starting without it could lose acknowledged writes. Restore the directory, or remove this node from the \
+         cluster and add it again under a new id with an empty data directory",
+        path = .path.display()
+    )]
+    LostLog {
+        /// The directory of the log.
+        path: PathBuf,
+        /// This node.
+        node: NodeId,
+        /// Its cluster.
+        cluster: ClusterName,
+    },
+    /// Another process uses it.
+    #[error("the data directory {path} is in use by another process{holder}; stop it, or correct --data-dir", path = .path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// ` (process 123)` if it is known, else nothing.
+        holder: String,
+    },
+    /// The operating system refuses.
+    #[error("cannot {action} {path}: {source}; {remedy}", path = .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+}
+
+impl DataDirectoryError {
+    /// The error for a failed `action` on `path`, with the remedy that fits the reason.
+    #[must_use]
+    pub fn io(action: &'static str, path: PathBuf, source: io::Error) -> DataDirectoryError {
+        let remedy = match source.kind() {
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                "--data-dir must name a directory, and a file is in the way"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "give the user of this process write access to the data directory, or choose another --data-dir"
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "mount the file system for writing, or choose another --data-dir"
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "free some space, or choose another --data-dir"
+            }
+            _ => "check --data-dir",
+        };
+        DataDirectoryError::Io {
+            action,
+            path,
+            source,
+            remedy,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The data directory of one node: who owns it, and that nobody else uses it.
+//!
+//! ```text
+//! DIR/IDENTITY    cluster, node, format version (text)
+//! DIR/LOCK        held while a process uses the directory
+//! DIR/log         the Raft log (RocksDB)
+//! DIR/snapshots   snapshots of the state machine
+//! DIR/kv          the state machine's data (RocksDB)
+//! ```
+//!
+//! A directory belongs to one node of one cluster for ever. Another node's or another cluster's is refused before
+//! anything in it is opened: a vote given twice because two nodes shared a log would break the protocol (R68).
+//! This module never reads or writes what is inside the three directories.
+
+pub mod directory;
+pub mod error;
+pub mod identity;

@@ -1,0 +1,87 @@
+//! Small files that are there whole or not at all.
+//!
+//! A rename without a sync of the directory can lose the file (R74), and a write without a sync can leave it empty.
+//! Everything small that this crate stores on disk goes through here.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Replaces the file at `path` by `contents`, durably: after a crash there is either the old file or the new one.
+///
+/// The file has the permissions `mode` from its first moment on. The directory must exist.
+pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = temporary_path(path);
+    let written = write_new(&temporary, contents, mode)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| sync_directory(path.parent().unwrap_or(Path::new("."))));
+    if written.is_err() {
+        // The error that the caller gets matters more than one about the leftover, which the next call replaces.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Makes the entries of `directory` durable.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    File::open(directory)?.sync_all()
+}
+
+/// Where [`replace`] writes before it renames.
+#[must_use]
+pub fn temporary_path(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
+fn write_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(contents)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// R74: the file is replaced whole, and nothing is left beside it.
+    #[test]
+    fn a_file_is_replaced_whole_and_keeps_its_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("identity");
+        fs::write(temporary_path(&path), "left by a crash").unwrap();
+        replace(&path, b"one", 0o600).unwrap();
+        replace(&path, b"two", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    /// R74: a failed replacement leaves the old file and no other.
+    #[test]
+    fn a_failed_replacement_leaves_the_old_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        assert!(replace(&path, b"one", 0o600).is_err());
+        assert!(path.is_dir());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}
