@@ -1,1 +1,115 @@
-//! Placeholder.
+//! Storage that keeps its promises: a [`LogStore`] on RocksDB, and a [`SnapshotStore`] on files.
+//!
+//! A replica that forgets what it acknowledged can make its whole group lose committed data. So the one rule of this
+//! crate is: **a store that cannot prove that it has everything it ever acknowledged does not open**. It says what is
+//! missing and what to do; it never repairs, skips or cuts anything but the torn last record of a crash.
+//!
+//! ```
+//! use raft_core::traits::LogStore;
+//! use raft_core::types::GroupId;
+//! use raft_storage_rocksdb::{FileSnapshotStore, RocksLogOptions, RocksLogStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path();
+//! let log_store = RocksLogStore::open(dir.join("log"), RocksLogOptions::default())?;
+//! let snapshot_store = FileSnapshotStore::open(dir.join("snapshots"))?;
+//! assert!(log_store.load(GroupId(1)).await?.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is stored where
+//!
+//! | path | content |
+//! |---|---|
+//! | `<log>/db/` | one RocksDB database with the logs and states of all groups |
+//! | `<log>/watermarks/group-<20 digits>.mark` | a group's watermark: what must be in the database at least |
+//! | `<snapshots>/group-<20 digits>/snap-<index, 20 digits>-<term>.snap` | a finished snapshot |
+//! | `<snapshots>/group-<20 digits>/snap-<index, 20 digits>-<term>.tmp` | one that was begun, to go on with |
+//!
+//! The keys of the database, big-endian, so that they sort by group, then kind or index:
+//!
+//! | column family | key | value |
+//! |---|---|---|
+//! | `entries` | group (8), index (8) | version, kind, length, term, chain value of the entry before, CRC-32C, payload |
+//! | `state` | group (8), 1 | the entry right before the first one, and its chain value: where the log begins |
+//! | `state` | group (8), 2 | term, vote, commit: one record (R32) |
+//! | `state` | group (8), 3 | the snapshot in force |
+//! | `state` | group (8), 4 | up to where purged entries were deleted |
+//!
+//! Every value has a version and a checksum that covers its key. The entries of a log are chained by a 64-bit hash, so that
+//! a whole but stale or foreign entry is noticed, too. Where a log begins is stored, never inferred from the first
+//! key, and nothing reads below it. A snapshot file has a checksum for its header, for each block of 256 KiB, and for
+//! its whole content. The byte layouts stand in the modules `log::record`, `log::watermark` and `snapshot::format`.
+//!
+//! # One write
+//!
+//! Any number of callers queue writes for any number of groups. One thread takes all that is queued, makes one
+//! `WriteBatch` of it (truncations, entries, hard states, snapshots), writes it with one sync, and answers in order.
+//! A batch is what arrived during the last sync; nothing waits for a timer. Purged entries are deleted by another
+//! thread, in small unsynced batches; a range deletion happens only when a group is destroyed.
+//!
+//! After any failed write or sync the store takes no more writes until it is opened, and thereby verified, again:
+//! what a failed write left on disk is unknown (R60).
+//!
+//! # The watermark
+//!
+//! No recovery mode of RocksDB notices that its live write-ahead log was cut between two records, or deleted: it opens with
+//! less. Each group therefore has a small file outside the database: two slots with checksums, written in turn and
+//! synced. It holds a second copy of term and vote, written before a change of either is acknowledged, and a mark:
+//! an index up to which the log is durable, with the chain value there. The mark follows the log lazily, by default
+//! every 4,096 entries, every second and on a clean end; a truncation lowers it first. A loss of only what was
+//! acknowledged since the mark moved last is *not* noticed.
+//!
+//! # What `open` decides
+//!
+//! | what is found | decision |
+//! |---|---|
+//! | the last record of the live log is incomplete, as after a crash | it is dropped; it was never acknowledged |
+//! | damage anywhere else in RocksDB's files | [`OpenError::Corrupt`] |
+//! | an entry whose checksum, place, term or chain does not fit, or a hole | [`OpenError::Corrupt`], naming group and index |
+//! | a log that ends below its mark | [`OpenError::LogLost`], naming what was recovered and what was acknowledged |
+//! | at the mark, another entry than the one that was acknowledged | [`OpenError::Corrupt`] |
+//! | a term or vote older than its copy | [`OpenError::HardStateLost`] |
+//! | one slot of a watermark is torn, as after a crash | the other one counts, with a warning |
+//! | both slots are damaged | [`OpenError::Corrupt`] |
+//! | a group without its watermark | [`OpenError::WatermarkMissing`] |
+//! | a watermark of a group that is not there | refused as above, unless it promises nothing: a crash while the group was created or destroyed |
+//! | a record of another version | [`OpenError::Version`] |
+//! | the database is open elsewhere | [`OpenError::Locked`] |
+//! | a directory that is full, read-only, or none | [`OpenError::Directory`] |
+//!
+//! # RocksDB's settings, and why
+//!
+//! | setting | why |
+//! |---|---|
+//! | recovery mode TolerateCorruptedTailRecords | the only one that opens after a torn last record and refuses a flipped bit before it; the default mode silently drops everything after the bit (R77) |
+//! | track_and_verify_wals_in_manifest | notices an older write-ahead log that is short or gone |
+//! | paranoid checks, checksums on every read | damage is an error at once, and stops writes |
+//! | sync on every acknowledged batch | the promise (R11) |
+//! | no recycled write-ahead logs | old records behind the new ones look like damage to the strict mode |
+//! | no unordered, pipelined or manually flushed writes | what can be read is durable, in the order of the calls |
+//! | atomic flush | entries and state reach table files together |
+//! | 64 MiB memtables, 256 MiB of write-ahead logs | bounds memory and the time to replay on open |
+//! | no compression | payloads are often compressed already, and the writer's core is the scarce thing |
+//!
+//! # Executors
+//!
+//! Nothing here needs a tokio runtime. The futures wait on channels; whatever blocks on a disk runs on threads of the
+//! stores: one writer, one for housekeeping, one or more for reads of the log, two for snapshots. Dropping a store waits
+//! until what was queued is written, and releases its directory.
+//!
+//! [`LogStore`]: raft_core::traits::LogStore
+//! [`SnapshotStore`]: raft_core::traits::SnapshotStore
+
+mod error;
+mod files;
+mod log;
+mod snapshot;
+mod worker;
+
+pub use error::OpenError;
+pub use log::{RocksLogOptions, RocksLogStore};
+pub use snapshot::FileSnapshotStore;

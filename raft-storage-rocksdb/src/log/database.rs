@@ -1,0 +1,169 @@
+//! RocksDB, configured so that it refuses damage instead of hiding it, and the few calls this crate makes to it.
+//!
+//! Must never be asked to hide an error: every call returns it, and the caller decides. See the crate's documentation
+//! for the settings and why.
+
+use std::path::{Path, PathBuf};
+
+use raft_core::types::{GroupId, Index};
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice, DBRawIterator,
+    DBRecoveryMode, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+
+use super::options::RocksLogOptions;
+use super::record::{StateKind, entries_end, entry_key, group_of_state_key, state_key};
+use crate::error::OpenError;
+
+const ENTRIES: &str = "entries";
+const STATE: &str = "state";
+
+/// The open database.
+pub(crate) struct Database {
+    db: DB,
+    path: PathBuf,
+}
+
+impl Database {
+    pub(crate) fn open(path: PathBuf, options: &RocksLogOptions) -> Result<Database, OpenError> {
+        let mut entries = column_family_options();
+        entries.set_write_buffer_size(options.memtable_bytes);
+        let mut state = column_family_options();
+        state.set_write_buffer_size(options.memtable_bytes.min(4 << 20));
+        let families = [
+            ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, column_family_options()),
+            ColumnFamilyDescriptor::new(ENTRIES, entries),
+            ColumnFamilyDescriptor::new(STATE, state),
+        ];
+        match DB::open_cf_descriptors(&database_options(options), &path, families) {
+            Ok(db) => Ok(Database { db, path }),
+            Err(error) => Err(OpenError::database(&path, error)),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn entries(&self) -> &ColumnFamily {
+        self.db
+            .cf_handle(ENTRIES)
+            .expect("the column family is created when the database is opened")
+    }
+
+    pub(crate) fn state(&self) -> &ColumnFamily {
+        self.db
+            .cf_handle(STATE)
+            .expect("the column family is created when the database is opened")
+    }
+
+    /// Writes one atom; with `sync`, it survives power loss when this returns.
+    pub(crate) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), rocksdb::Error> {
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.db.write_opt(batch, &options)
+    }
+
+    /// One consistent view, for a scan that others write beside.
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
+            database: self,
+            snapshot: self.db.snapshot(),
+        }
+    }
+
+    pub(crate) fn entry(
+        &self,
+        group: GroupId,
+        index: Index,
+    ) -> Result<Option<DBPinnableSlice<'_>>, rocksdb::Error> {
+        self.db
+            .get_pinned_cf_opt(self.entries(), entry_key(group, index), &verified())
+    }
+
+    /// The groups that have a state, ascending.
+    pub(crate) fn groups(&self) -> Result<Vec<GroupId>, rocksdb::Error> {
+        let mut groups = Vec::new();
+        let mut iterator = self.db.raw_iterator_cf_opt(self.state(), verified());
+        iterator.seek_to_first();
+        while let Some(key) = iterator.key() {
+            if let Some(group) = group_of_state_key(key)
+                && groups.last() != Some(&group)
+            {
+                groups.push(group);
+            }
+            iterator.next();
+        }
+        iterator.status()?;
+        Ok(groups)
+    }
+}
+
+/// The database as it was at one moment.
+pub(crate) struct View<'a> {
+    database: &'a Database,
+    snapshot: rocksdb::Snapshot<'a>,
+}
+
+impl View<'_> {
+    pub(crate) fn state(&self, group: GroupId, kind: StateKind) -> Result<Option<Vec<u8>>, rocksdb::Error> {
+        self.snapshot
+            .get_cf_opt(self.database.state(), state_key(group, kind), verified())
+    }
+
+    /// An iterator that stands on the first entry at or after `first` and ends after the group's last one. What lies
+    /// below `first` is never touched: purged entries leave tombstones there that would have to be skipped one by one.
+    pub(crate) fn entries_from(&self, group: GroupId, first: Index) -> DBRawIterator<'_> {
+        let mut options = verified();
+        options.set_iterate_lower_bound(entry_key(group, first));
+        options.set_iterate_upper_bound(entries_end(group));
+        options.fill_cache(false);
+        options.set_readahead_size(1 << 20);
+        let mut iterator = self
+            .snapshot
+            .raw_iterator_cf_opt(self.database.entries(), options);
+        iterator.seek(entry_key(group, first));
+        iterator
+    }
+}
+
+/// Every block is checked when it is read.
+fn verified() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
+    options
+}
+
+fn column_family_options() -> Options {
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::None);
+    options.set_max_write_buffer_number(4);
+    options
+}
+
+fn database_options(options: &RocksLogOptions) -> Options {
+    let mut database = Options::default();
+    database.create_if_missing(true);
+    database.create_missing_column_families(true);
+    // A torn last record is what a crash leaves; anything else that does not fit refuses to open (R77).
+    database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // A write-ahead log that was closed and is missing or too short is noticed.
+    database.set_track_and_verify_wals_in_manifest(true);
+    database.set_paranoid_checks(true);
+    // A recycled file holds old records behind the new ones: the strict recovery modes cannot tell them from damage.
+    database.set_recycle_log_file_num(0);
+    // Unordered and pipelined writes show entries before they are durable, or in another order.
+    database.set_unordered_write(false);
+    database.set_enable_pipelined_write(false);
+    database.set_manual_wal_flush(false);
+    // Entries and state reach the table files together, so no crash shows one without the other.
+    database.set_atomic_flush(true);
+    database.set_max_total_wal_size(options.wal_bytes_max);
+    database.set_max_background_jobs(2);
+    // One thread writes.
+    database.set_allow_concurrent_memtable_write(false);
+    database.set_log_level(LogLevel::Warn);
+    database.set_keep_log_file_num(4);
+    database.set_max_log_file_size(4 << 20);
+    database
+}

@@ -1,0 +1,40 @@
+//! The limits of a log store.
+
+use std::time::Duration;
+
+/// The limits of a [`RocksLogStore`](crate::RocksLogStore). The defaults suit a server with some tens of groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RocksLogOptions {
+    /// Payload bytes that may wait for the writer; further writes wait for room. At least 1.
+    pub queue_bytes_max: usize,
+    /// Calls of `write`, `compact` and `destroy` that may wait for the writer. At least 1.
+    pub queue_requests_max: usize,
+    /// The size of a memtable; what is not in a table file yet is replayed on open.
+    pub memtable_bytes: usize,
+    /// The size of all write-ahead logs together; beyond it, memtables are flushed.
+    pub wal_bytes_max: u64,
+    /// How many entries may become durable before the watermark follows. Entries above the watermark are durable all
+    /// the same; but if the disk loses exactly those, nobody notices.
+    pub mark_entries_max: u64,
+    /// How long the watermark may lag behind the durable log.
+    pub mark_interval: Duration,
+    /// Threads that serve `load` and `read`.
+    pub reader_threads: usize,
+    /// Calls of `load` and `read` that may wait for such a thread.
+    pub reader_requests_max: usize,
+}
+
+impl Default for RocksLogOptions {
+    fn default() -> RocksLogOptions {
+        RocksLogOptions {
+            queue_bytes_max: 64 << 20,
+            queue_requests_max: 4096,
+            memtable_bytes: 64 << 20,
+            wal_bytes_max: 256 << 20,
+            mark_entries_max: 4096,
+            mark_interval: Duration::from_secs(1),
+            reader_threads: 1,
+            reader_requests_max: 256,
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! The second copy of what a replica must never forget, outside RocksDB.
+//!
+//! RocksDB cannot notice that its live write-ahead log was cut at a record's end or deleted: it opens with less, and
+//! says nothing. So each group has a small file of its own that says how much there must be:
+//! the term and vote, and a mark: "every entry up to this index was durable, and the last of them had this chain value".
+//! On open, anything less or other than that is an error.
+//!
+//! One file for each group, because then groups share nothing: no index of slots, no growth, no compaction, and a
+//! group's file is created once, lives as long as its group, and is found by its name. A file has two slots of
+//! 4 KiB, written in turn with `O_DSYNC`; the valid slot with the higher sequence number counts. A torn write
+//! therefore damages only the slot that was not acknowledged, on disks with 512-byte and with 4 KiB sectors alike.
+//!
+//! The order of writes, which makes a false alarm impossible:
+//! - the copy of term and vote is written *after* RocksDB has synced them and before they are acknowledged: it is
+//!   never ahead of the log;
+//! - the mark is raised only to what RocksDB has synced, lazily, because each raise costs a sync of its own;
+//! - the mark is lowered *before* a truncation that reaches below it.
+//!
+//! What is acknowledged between two raises of the mark is not covered by it: see
+//! [`RocksLogOptions::mark_entries_max`](crate::RocksLogOptions).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use raft_core::types::{GroupId, HardState, Index, NodeId, Term};
+
+use super::record::{Link, u32_at, u64_at, vote_from};
+use crate::error::OpenError;
+use crate::files::{create_directory, sync_directory};
+
+const SLOT_BYTES: usize = 4096;
+const MAGIC: [u8; 7] = *b"RFTMARK";
+const VERSION: u8 = 1;
+/// Magic, version, sequence number, group, term, vote, marked index, its chain value, checksum.
+const BODY_BYTES: usize = 60;
+const CHECKSUM_AT: usize = 56;
+
+/// What was acknowledged as durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Promise {
+    pub(crate) term: Term,
+    pub(crate) vote: Option<NodeId>,
+    /// Every entry up to here was durable.
+    pub(crate) last: Index,
+    /// The chain value of the entry at `last`. It vouches for every entry before it; what replaces the last entry
+    /// of a log has no successor that would notice. It says nothing once that entry is purged.
+    pub(crate) chain: u64,
+}
+
+impl Promise {
+    /// The largest promise that `hard_state` and a durable log up to `last` keep.
+    pub(crate) fn of(hard_state: &HardState, last: &Link) -> Promise {
+        Promise {
+            term: hard_state.term,
+            vote: hard_state.vote,
+            last: last.id.index,
+            chain: last.chain,
+        }
+    }
+
+    /// Takes back what is promised above `floor`.
+    pub(crate) fn lowered(self, floor: &Link) -> Promise {
+        if self.last <= floor.id.index {
+            return self;
+        }
+        Promise {
+            last: floor.id.index,
+            chain: floor.chain,
+            ..self
+        }
+    }
+
+    /// Compares what was recovered with what was promised (R11).
+    pub(crate) fn check(&self, group: GroupId, hard_state: &HardState, last: Index) -> Result<(), OpenError> {
+        let vote_lost = hard_state.term == self.term && self.vote.is_some() && hard_state.vote != self.vote;
+        if hard_state.term < self.term || vote_lost {
+            return Err(OpenError::HardStateLost {
+                group,
+                recovered_term: hard_state.term,
+                recovered_vote: hard_state.vote,
+                acknowledged_term: self.term,
+                acknowledged_vote: self.vote,
+            });
+        }
+        if last < self.last {
+            return Err(OpenError::LogLost {
+                group,
+                recovered: last,
+                acknowledged: self.last,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The directory with the watermark files of a store.
+#[derive(Clone, Debug)]
+pub(crate) struct WatermarkDir {
+    path: PathBuf,
+}
+
+/// The watermark of one group.
+#[derive(Debug)]
+pub(crate) struct Watermark {
+    path: PathBuf,
+    group: GroupId,
+    sequence: u64,
+    promise: Promise,
+}
+
+impl WatermarkDir {
+    /// Uses or creates the directory.
+    pub(crate) fn open(path: PathBuf) -> Result<WatermarkDir, OpenError> {
+        create_directory(&path).map_err(|error| OpenError::directory(&path, error))?;
+        Ok(WatermarkDir { path })
+    }
+
+    pub(crate) fn file(&self, group: GroupId) -> PathBuf {
+        self.path.join(format!("group-{:020}.mark", group.0))
+    }
+
+    /// The groups that have a file, ascending. Files that were not finished when the process died are removed.
+    pub(crate) fn groups(&self) -> Result<Vec<GroupId>, OpenError> {
+        let failed = |error| OpenError::directory(&self.path, error);
+        let mut groups = Vec::new();
+        for file in fs::read_dir(&self.path).map_err(failed)? {
+            let file = file.map_err(failed)?;
+            let name = file.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if name.ends_with(".tmp") {
+                fs::remove_file(file.path()).map_err(failed)?;
+            } else if let Some(group) = group_of(name) {
+                groups.push(group);
+            }
+        }
+        groups.sort_unstable();
+        Ok(groups)
+    }
+
+    /// Creates the file of a new group, durably, with a promise of nothing.
+    pub(crate) fn create(&self, group: GroupId) -> io::Result<Watermark> {
+        let path = self.file(group);
+        let unfinished = path.with_extension("tmp");
+        let watermark = Watermark {
+            path,
+            group,
+            sequence: 1,
+            promise: Promise::default(),
+        };
+        let mut content = vec![0; 2 * SLOT_BYTES];
+        for sequence in 0..2 {
+            let slot = encode_slot(group, sequence, &Promise::default());
+            let at = slot_at(sequence);
+            content[at..at + BODY_BYTES].copy_from_slice(&slot);
+        }
+        fs::write(&unfinished, content)?;
+        File::open(&unfinished)?.sync_all()?;
+        fs::rename(&unfinished, &watermark.path)?;
+        sync_directory(&self.path)?;
+        Ok(watermark)
+    }
+
+    /// Reads the file of `group`.
+    pub(crate) fn load(&self, group: GroupId) -> Result<Watermark, OpenError> {
+        let path = self.file(group);
+        let content = match fs::read(&path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::WatermarkMissing { group, path });
+            }
+            Err(error) => return Err(OpenError::directory(&path, error)),
+        };
+        let slots =
+            [0, 1].map(|slot| decode_slot(group, content.get(slot * SLOT_BYTES..).unwrap_or_default()));
+        if let Some(found) = slots.iter().find_map(|slot| match slot {
+            Slot::Version(found) => Some(*found),
+            _ => None,
+        }) {
+            return Err(OpenError::Version {
+                what: format!("the watermark file {}", path.display()),
+                found,
+                known: VERSION,
+            });
+        }
+        let newest = slots
+            .iter()
+            .filter_map(Slot::valid)
+            .max_by_key(|(sequence, _)| *sequence);
+        let Some((sequence, promise)) = newest else {
+            return Err(OpenError::Corrupt {
+                what: format!("the watermark file {} of group {group}", path.display()),
+                detail: String::from("neither of its two copies has a right checksum"),
+            });
+        };
+        if slots.iter().any(|slot| slot.valid().is_none()) {
+            tracing::warn!(%group, path = %path.display(), "one of two watermark copies is torn; the other one counts");
+        }
+        Ok(Watermark {
+            path,
+            group,
+            sequence,
+            promise,
+        })
+    }
+
+    /// Removes the file of a destroyed group.
+    pub(crate) fn remove(&self, group: GroupId) -> io::Result<()> {
+        match fs::remove_file(self.file(group)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => sync_directory(&self.path),
+        }
+    }
+}
+
+impl Watermark {
+    pub(crate) fn promise(&self) -> Promise {
+        self.promise
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces the promise, durably; does nothing if it stays the same. The file is opened for each write: with
+    /// thousands of groups, descriptors would be the scarcer thing.
+    pub(crate) fn store(&mut self, promise: Promise) -> io::Result<()> {
+        if promise == self.promise {
+            return Ok(());
+        }
+        let sequence = self.sequence + 1;
+        let mut slot = vec![0; SLOT_BYTES];
+        slot[..BODY_BYTES].copy_from_slice(&encode_slot(self.group, sequence, &promise));
+        // The bits are a small set of flags; the type differs between rustix and the standard library only in sign.
+        let flags = rustix::fs::OFlags::DSYNC.bits().cast_signed();
+        let file = OpenOptions::new()
+            .write(true)
+            .custom_flags(flags)
+            .open(&self.path)?;
+        file.write_all_at(&slot, slot_at(sequence) as u64)?;
+        self.sequence = sequence;
+        self.promise = promise;
+        Ok(())
+    }
+}
+
+/// What one slot holds.
+enum Slot {
+    Valid(u64, Promise),
+    /// Whole, but of another version.
+    Version(u8),
+    Torn,
+}
+
+impl Slot {
+    fn valid(&self) -> Option<(u64, Promise)> {
+        match self {
+            Slot::Valid(sequence, promise) => Some((*sequence, *promise)),
+            Slot::Version(_) | Slot::Torn => None,
+        }
+    }
+}
+
+fn slot_at(sequence: u64) -> usize {
+    if sequence.is_multiple_of(2) { 0 } else { SLOT_BYTES }
+}
+
+fn encode_slot(group: GroupId, sequence: u64, promise: &Promise) -> [u8; BODY_BYTES] {
+    let mut slot = [0; BODY_BYTES];
+    slot[..7].copy_from_slice(&MAGIC);
+    slot[7] = VERSION;
+    let vote = promise.vote.unwrap_or(NodeId(0)).0;
+    let words = [
+        sequence,
+        group.0,
+        promise.term.0,
+        vote,
+        promise.last.0,
+        promise.chain,
+    ];
+    for (place, word) in slot[8..CHECKSUM_AT].chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    let checksum = crc32c::crc32c(&slot[..CHECKSUM_AT]);
+    slot[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+    slot
+}
+
+fn decode_slot(group: GroupId, bytes: &[u8]) -> Slot {
+    let Some(slot) = bytes.get(..BODY_BYTES) else {
+        return Slot::Torn;
+    };
+    let whole = slot.starts_with(&MAGIC) && crc32c::crc32c(&slot[..CHECKSUM_AT]) == u32_at(slot, CHECKSUM_AT);
+    if !whole || u64_at(slot, 16) != group.0 {
+        return Slot::Torn;
+    }
+    if slot[7] != VERSION {
+        return Slot::Version(slot[7]);
+    }
+    let promise = Promise {
+        term: Term(u64_at(slot, 24)),
+        vote: vote_from(u64_at(slot, 32)),
+        last: Index(u64_at(slot, 40)),
+        chain: u64_at(slot, 48),
+    };
+    Slot::Valid(u64_at(slot, 8), promise)
+}
+
+fn group_of(name: &str) -> Option<GroupId> {
+    let number = name.strip_prefix("group-")?.strip_suffix(".mark")?;
+    number.parse().ok().map(GroupId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn promise(term: u64, last: u64) -> Promise {
+        Promise {
+            term: Term(term),
+            vote: Some(NodeId(2)),
+            last: Index(last),
+            chain: term * last,
+        }
+    }
+
+    #[test]
+    fn the_newest_promise_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = WatermarkDir::open(dir.path().join("marks")).unwrap();
+        let mut mark = marks.create(GroupId(7)).unwrap();
+        for term in 1..6 {
+            mark.store(promise(term, 10 * term)).unwrap();
+            assert_eq!(
+                marks.load(GroupId(7)).unwrap().promise(),
+                promise(term, 10 * term)
+            );
+        }
+        assert_eq!(marks.groups().unwrap(), [GroupId(7)]);
+    }
+
+    #[test]
+    fn a_torn_slot_leaves_the_promise_before_it_and_two_torn_slots_are_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = WatermarkDir::open(dir.path().to_path_buf()).unwrap();
+        let mut mark = marks.create(GroupId(1)).unwrap();
+        mark.store(promise(1, 10)).unwrap();
+        mark.store(promise(2, 20)).unwrap();
+        let path = marks.file(GroupId(1));
+        let whole = fs::read(&path).unwrap();
+        let newest = slot_at(mark.sequence);
+        for cut in 0..BODY_BYTES {
+            let mut torn = whole.clone();
+            torn[newest + cut] ^= 0x40;
+            fs::write(&path, &torn).unwrap();
+            assert_eq!(
+                marks.load(GroupId(1)).unwrap().promise(),
+                promise(1, 10),
+                "byte {cut}"
+            );
+            torn[SLOT_BYTES - newest + cut] ^= 0x40;
+            fs::write(&path, &torn).unwrap();
+            assert!(
+                matches!(marks.load(GroupId(1)), Err(OpenError::Corrupt { .. })),
+                "byte {cut}"
+            );
+        }
+        fs::write(&path, &whole[..100]).unwrap();
+        assert!(marks.load(GroupId(1)).is_ok() || newest == 0);
+        fs::write(&path, b"").unwrap();
+        assert!(matches!(marks.load(GroupId(1)), Err(OpenError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_file_of_another_group_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = WatermarkDir::open(dir.path().to_path_buf()).unwrap();
+        marks.create(GroupId(1)).unwrap();
+        fs::rename(marks.file(GroupId(1)), marks.file(GroupId(2))).unwrap();
+        assert!(matches!(marks.load(GroupId(2)), Err(OpenError::Corrupt { .. })));
+        assert!(matches!(
+            marks.load(GroupId(1)),
+            Err(OpenError::WatermarkMissing { .. })
+        ));
+    }
+
+    /// R11: a recovered state is checked against every part of the promise.
+    #[test]
+    fn less_than_promised_is_an_error() {
+        let promised = promise(3, 10);
+        let hard_state = |term, vote: Option<u64>| HardState {
+            term: Term(term),
+            vote: vote.map(NodeId),
+            commit: Index(0),
+        };
+        let check = |hard_state, last| promised.check(GroupId(1), &hard_state, Index(last));
+        assert!(check(hard_state(3, Some(2)), 10).is_ok());
+        assert!(check(hard_state(4, None), 11).is_ok());
+        assert!(matches!(
+            check(hard_state(3, Some(2)), 9),
+            Err(OpenError::LogLost { .. })
+        ));
+        assert!(matches!(
+            check(hard_state(2, Some(2)), 10),
+            Err(OpenError::HardStateLost { .. })
+        ));
+        assert!(matches!(
+            check(hard_state(3, None), 10),
+            Err(OpenError::HardStateLost { .. })
+        ));
+        assert!(matches!(
+            check(hard_state(3, Some(1)), 10),
+            Err(OpenError::HardStateLost { .. })
+        ));
+    }
+}
