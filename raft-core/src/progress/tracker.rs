@@ -142,6 +142,9 @@ impl Progress {
                 return true;
             }
             ProgressState::Probe { .. } if prev_index.next() != self.next_index => return false,
+            // There is nothing below match to go back to: a follower that refuses there is late, or lost what it had
+            // acknowledged (R11). Answering at once would repeat the same probe at the speed of the network.
+            ProgressState::Probe { .. } if prev_index <= self.match_index => return false,
             ProgressState::Probe { .. } => {}
             ProgressState::Snapshot { .. } => return false,
         }
