@@ -70,7 +70,8 @@ impl Leader {
             let bytes_max = common.config.entry_bytes_max;
             let refusal = if bytes > bytes_max {
                 Some(RefusalReason::TooLarge { bytes, bytes_max })
-            } else if self.uncommitted_bytes > 0
+            } else if bytes > 0
+                && self.uncommitted_bytes > 0
                 && self.uncommitted_bytes + bytes > common.config.uncommitted_bytes_max
             {
                 Some(RefusalReason::Busy)
