@@ -145,6 +145,12 @@ impl Common {
         self.durable_term == self.term
     }
 
+    /// A message to itself came back: it left after the write that made its term durable, but may arrive before the
+    /// completion of that write does.
+    pub(super) fn own_message_returned(&mut self, term: Term) {
+        self.durable_term = self.durable_term.max(term.min(self.term));
+    }
+
     // ---- the log and the configurations in it ----
 
     pub(super) fn append(&mut self, entry: Entry) {
