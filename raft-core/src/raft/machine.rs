@@ -110,9 +110,12 @@ impl Raft {
         std::mem::swap(effects, &mut self.common.effects);
     }
 
-    /// When [`Input::Tick`] is due if nothing else happens before.
+    /// When [`Input::Tick`] is due if nothing else happens before; never, once the replica has stopped.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
+        if self.common.stopped {
+            return Time::from_nanos(u64::MAX);
+        }
         match &self.role {
             Role::Follower(follower) => follower.election_deadline,
             Role::Candidate(candidate) => candidate.election_deadline,
