@@ -129,6 +129,12 @@ impl RaftLog {
         index >= self.tail.first() && index <= self.last().index
     }
 
+    /// The last index that is no longer in memory: what is below it is durable, and can only be read back (R57).
+    #[must_use]
+    pub fn last_cold(&self) -> Index {
+        self.tail.first().previous()
+    }
+
     /// See [`Tail::slice`].
     #[must_use]
     pub fn slice(&self, from: Index, through: Index, bytes_max: usize) -> Vec<Entry> {

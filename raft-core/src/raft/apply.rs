@@ -126,7 +126,7 @@ impl Common {
             } else if self.log.in_memory(first) {
                 self.log.slice(first, through, budget)
             } else {
-                self.read_for_apply(first, through, budget);
+                self.read_for_apply(first, through.min(self.log.last_cold()), budget);
                 return;
             };
             self.hand_out(entries);

@@ -315,7 +315,7 @@ fn send_append(
         return false;
     }
     if !in_memory {
-        read_for_peer(common, to, progress, last);
+        read_for_peer(common, to, progress);
         return false;
     }
     let entries = common.log.slice(first, last, common.config.append_bytes_max);
@@ -381,11 +381,12 @@ fn send_snapshot(common: &mut Common, to: NodeId, progress: &mut Progress) {
     });
 }
 
-fn read_for_peer(common: &mut Common, to: NodeId, progress: &mut Progress, last: Index) {
+/// Asks for what left memory and nothing newer: the store does not have yet what is still being written.
+fn read_for_peer(common: &mut Common, to: NodeId, progress: &mut Progress) {
     if progress.cold_read == ColdRead::Idle {
         progress.cold_read = ColdRead::Outstanding;
         let bytes_max = common.config.append_bytes_max;
-        let first = progress.next_index();
+        let (first, last) = (progress.next_index(), common.log.last_cold());
         common.effects.push(Effect::ReadLog(LogRead {
             reader: LogReader::Peer(to),
             first,
