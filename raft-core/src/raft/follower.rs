@@ -59,6 +59,8 @@ impl Common {
         // Never beyond what this very message verified (R3): the own log may be longer and wrong.
         self.commit_to(leader_commit.min(last.index).max(self.commit));
         if is_heartbeat {
+            // While a leader is heard no timer fires here, so its heartbeats are the clock of what is tried again.
+            self.retry_cold_read();
             // A heartbeat is answered at once, whatever the disk does; it vouches only for what is durable.
             self.acknowledge(from, round, last.index.min(self.log.durable()));
         } else {

@@ -121,6 +121,7 @@ impl Leader {
         }
         if common.now >= self.heartbeat_due {
             self.heartbeat_due = common.now + common.config.heartbeat_interval;
+            common.retry_cold_read();
             self.broadcast_heartbeat(common);
         }
         true
