@@ -27,6 +27,8 @@ pub(super) struct ApplyState {
     /// A snapshot that replaces the state; nothing is handed out until it is restored (R50).
     pub(super) restoring: Option<RestoreState>,
     pub(super) creating_snapshot: bool,
+    /// After a snapshot could not be made, the next is asked for when this index was handed out.
+    pub(super) snapshot_retry_at: Index,
     /// The commit index known before the start (R75).
     pub(super) ready_at: Index,
 }
@@ -49,6 +51,7 @@ impl ApplyState {
             cold_entries: Vec::new(),
             restoring: None,
             creating_snapshot: false,
+            snapshot_retry_at: Index::ZERO,
             ready_at,
         }
     }

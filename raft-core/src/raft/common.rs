@@ -184,10 +184,15 @@ impl Common {
         self.apply.cold_entries.clear();
     }
 
-    /// A snapshot of the own state is durable: it is in force from now on.
+    /// A snapshot of the own state is durable: it is in force from now on. None if it could not be made.
     pub(super) fn snapshot_created(&mut self, meta: Option<SnapshotMeta>) {
         self.apply.creating_snapshot = false;
-        let Some(meta) = meta else { return };
+        let Some(meta) = meta else {
+            // At once would be as fast as the disk can fail.
+            let more = (self.config.snapshot_entries / 8).max(1);
+            self.apply.snapshot_retry_at = self.apply.handed_out + more;
+            return;
+        };
         if meta.last.index <= self.log.snapshot().last.index {
             return;
         }
@@ -276,6 +281,7 @@ impl Common {
         let handed_out = self.apply.handed_out;
         if self.apply.creating_snapshot
             || self.apply.restoring.is_some()
+            || handed_out < self.apply.snapshot_retry_at
             || handed_out.entries_since(self.log.snapshot().last.index) < self.config.snapshot_entries
         {
             return;
