@@ -48,6 +48,8 @@ pub struct Progress {
     pub round: Round,
     /// Whether entries for it are being read from the log store.
     pub cold_read: ColdRead,
+    /// Whether it was sent a snapshot and has not caught up since: it needs the log after that snapshot (R53).
+    needs_log: bool,
 }
 
 impl Progress {
@@ -62,6 +64,7 @@ impl Progress {
             last_contact: now,
             round: Round::default(),
             cold_read: ColdRead::Idle,
+            needs_log: false,
         }
     }
 
@@ -163,8 +166,25 @@ impl Progress {
         }
     }
 
+    /// The index above which the log must stay, so that a snapshot that was sent is of any use (R53). None if it needs
+    /// no more than any other follower.
+    #[must_use]
+    pub fn pinned(&self) -> Option<Index> {
+        self.needs_log.then_some(match self.state {
+            ProgressState::Snapshot { index } => index,
+            ProgressState::Probe { .. } => self.next_index.previous(),
+            ProgressState::Replicate => self.match_index,
+        })
+    }
+
+    /// The follower has caught up, or is gone: the log need not wait for it any longer.
+    pub fn unpin(&mut self) {
+        self.needs_log = false;
+    }
+
     /// A snapshot up to `index` is on its way.
     pub fn become_snapshot(&mut self, index: Index) {
+        self.needs_log = true;
         self.inflights.clear();
         self.state = ProgressState::Snapshot { index };
     }
@@ -175,6 +195,7 @@ impl Progress {
         let ProgressState::Snapshot { index } = self.state else {
             return;
         };
+        self.needs_log = delivered;
         let next = if delivered {
             index.next().max(self.match_index.next())
         } else {

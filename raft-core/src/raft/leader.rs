@@ -224,15 +224,19 @@ impl Leader {
         }
     }
 
-    /// The first index that a snapshot in transfer still needs the log from (R53).
-    pub(super) fn pinned(&self) -> Option<Index> {
-        self.progress
-            .values()
-            .filter_map(|progress| match progress.state() {
-                ProgressState::Snapshot { index } => Some(index),
-                _ => None,
-            })
-            .min()
+    /// The index above which the log must stay for followers that were sent a snapshot (R53): until they reach the
+    /// newest one, or are not heard from any more. While a snapshot is in transfer, the transport says how it ends.
+    pub(super) fn pinned(&mut self, common: &Common) -> Option<Index> {
+        let newest = common.log.snapshot_durable().index;
+        let timeout = common.config.election_timeout;
+        for progress in self.progress.values_mut() {
+            let in_transfer = matches!(progress.state(), ProgressState::Snapshot { .. });
+            let gone = common.now.since(progress.last_contact) >= timeout;
+            if !in_transfer && (gone || progress.match_index() >= newest) {
+                progress.unpin();
+            }
+        }
+        self.progress.values().filter_map(Progress::pinned).min()
     }
 
     // ---- reads ----

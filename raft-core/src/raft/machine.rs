@@ -178,7 +178,7 @@ impl Raft {
         let pinned = match &mut self.role {
             Role::Leader(leader) => {
                 leader.flush(&mut self.common);
-                leader.pinned()
+                leader.pinned(&self.common)
             }
             _ => None,
         };
