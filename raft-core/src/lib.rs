@@ -17,6 +17,8 @@ pub mod message;
 pub mod progress;
 pub mod raft;
 mod random;
+#[cfg(feature = "runtime")]
+pub mod runtime;
 pub mod status;
 pub mod traits;
 pub mod types;

@@ -12,7 +12,8 @@ use crate::types::EntryId;
 
 /// The service that is replicated: a deterministic function of the committed log (mission row S2).
 ///
-/// All methods are called from one thread of its own, one at a time; they may block. An error stops the replica.
+/// All methods are called from one thread of its own, one at a time; they may block. An error stops the replica, but for
+/// one of [`query`](StateMachine::query): that is the answer to whoever asked.
 ///
 /// Invariants that every implementation keeps:
 /// - the applied position and the applied data are stored together: after a crash both are there, or neither (R72);

@@ -1,0 +1,309 @@
+//! The consensus task: everything that arrived becomes one step of the driver.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::apply::Job;
+use super::inbox::{Arrivals, Taken};
+use super::shared::{Answer, Shared};
+use super::snapshots;
+use crate::driver::{ApplyBatch, Driver, Outcome, Ports};
+use crate::effect::{FatalReason, RoleChange, RoleKind, Write};
+use crate::input::{Input, LogRead, LogReadResult, Proposal, RefusalReason};
+use crate::message::{InstallSnapshot, Message, SnapshotMeta};
+use crate::types::{EntryId, NodeId, Ticket, Time};
+
+/// How old the published status may be while the task never rests.
+const STATUS_AGE_MAX: Duration = Duration::from_millis(1);
+
+/// The monotonic clock of a node, as the core sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Clock {
+        Clock {
+            origin: Instant::now(),
+        }
+    }
+
+    pub(super) fn now(self) -> Time {
+        Time::ZERO + self.origin.elapsed()
+    }
+
+    fn instant(self, time: Time) -> Instant {
+        self.origin + time.since(Time::ZERO)
+    }
+}
+
+/// Runs until the node is to stop; then every request that the driver knows of is resolved.
+pub(super) async fn run(shared: Arc<Shared>, mut driver: Driver, clock: Clock) {
+    let mut ports = NodePorts::new(shared.clone());
+    let mut arrivals = Arrivals::default();
+    let mut inputs = Vec::new();
+    let mut timer = Timer::new(clock);
+    let mut published = clock.now();
+    loop {
+        let taken = shared.inbox.take(&mut arrivals);
+        if taken == Taken::Stop {
+            break;
+        }
+        let mut now = clock.now();
+        if taken == Taken::Nothing {
+            shared.status.send_replace(driver.status());
+            published = now;
+            timer.wait(&shared, driver.next_deadline()).await;
+            now = clock.now();
+            if now < driver.next_deadline() {
+                continue;
+            }
+        }
+        sort(&shared, &mut arrivals, &mut inputs);
+        if now >= driver.next_deadline() {
+            inputs.push(Input::Tick);
+        }
+        driver.step_all(now, inputs.drain(..), &mut ports);
+        ports.flush();
+        if now.since(published) >= STATUS_AGE_MAX {
+            shared.status.send_replace(driver.status());
+            published = now;
+        }
+        if shared.inbox.has_more() {
+            // Whoever shares the thread may have something to say as well; that makes the next batch larger.
+            tokio::task::yield_now().await;
+        }
+    }
+    let left = shared.inbox.close();
+    let requests = left.proposals.into_iter().map(|(_, waiter)| waiter);
+    shared
+        .waiters
+        .refuse(requests.chain(left.reads), RefusalReason::Stopped);
+    driver.stop(&mut ports);
+    ports.flush();
+    shared.status.send_replace(driver.status());
+}
+
+/// Turns what arrived into inputs: first what makes room, then what peers say, then what clients want.
+fn sort(shared: &Shared, arrivals: &mut Arrivals, inputs: &mut Vec<Input>) {
+    inputs.append(&mut arrivals.completions);
+    inputs.extend(arrivals.messages.drain(..).map(Input::Receive));
+    if !arrivals.proposals.is_empty() {
+        let mut proposals = Vec::with_capacity(arrivals.proposals.len());
+        let mut commands = Vec::with_capacity(arrivals.proposals.len());
+        let waiters = arrivals.proposals.drain(..).map(|(command, waiter)| {
+            commands.push(command);
+            waiter
+        });
+        let mut tickets = Vec::with_capacity(waiters.len());
+        shared.waiters.register(waiters, |ticket| tickets.push(ticket));
+        let pairs = tickets.into_iter().zip(commands);
+        proposals.extend(pairs.map(|(ticket, command)| Proposal { ticket, command }));
+        inputs.push(Input::Propose(proposals));
+    }
+    if !arrivals.reads.is_empty() {
+        let mut tickets = Vec::with_capacity(arrivals.reads.len());
+        shared
+            .waiters
+            .register(arrivals.reads.drain(..), |ticket| tickets.push(ticket));
+        inputs.push(Input::Read(tickets));
+    }
+}
+
+/// One timer for all deadlines. They mostly move away, so it is set again only when it has fired too early, or a
+/// deadline has come nearer.
+struct Timer {
+    clock: Clock,
+    set_for: Time,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Timer {
+    fn new(clock: Clock) -> Timer {
+        Timer {
+            clock,
+            set_for: Time::ZERO,
+            sleep: Box::pin(sleep_until(clock.origin)),
+        }
+    }
+
+    /// Waits until something arrives, or at most until `deadline`.
+    async fn wait(&mut self, shared: &Shared, deadline: Time) {
+        if deadline < self.set_for || self.sleep.is_elapsed() {
+            let instant = self.clock.instant(deadline);
+            self.set_for = deadline;
+            self.sleep.as_mut().reset(instant);
+        }
+        tokio::select! {
+            () = shared.inbox.wait() => {}
+            () = self.sleep.as_mut() => {}
+        }
+    }
+}
+
+/// Collects what a step asks for and hands it over at its end, one lock per queue.
+struct NodePorts {
+    shared: Arc<Shared>,
+    writes: Vec<Write>,
+    jobs: Vec<Job>,
+    outcomes: Vec<(Ticket, Outcome)>,
+}
+
+impl NodePorts {
+    fn new(shared: Arc<Shared>) -> NodePorts {
+        NodePorts {
+            shared,
+            writes: Vec::new(),
+            jobs: Vec::new(),
+            outcomes: Vec::new(),
+        }
+    }
+
+    fn flush(&mut self) {
+        self.shared.writes.push_all(&mut self.writes);
+        let questions = self.shared.waiters.resolve(&mut self.outcomes);
+        if !questions.is_empty() {
+            self.jobs.push(Job::Ask(questions));
+        }
+        self.shared.jobs.push_all(&mut self.jobs);
+    }
+}
+
+impl Ports for NodePorts {
+    fn send(&mut self, to: NodeId, messages: Vec<Message>) {
+        self.shared.transport.send(to, messages);
+    }
+
+    fn persist(&mut self, write: Write) {
+        self.writes.push(write);
+    }
+
+    fn read_log(&mut self, request: LogRead) {
+        let failed = LogReadResult {
+            request,
+            entries: Vec::new(),
+        };
+        let answer = Answer::new(&self.shared, Input::LogRead(failed));
+        let shared = self.shared.clone();
+        self.shared.spawn(async move {
+            let LogRead {
+                first,
+                last,
+                bytes_max,
+                ..
+            } = request;
+            match shared
+                .log_store
+                .read(shared.config.group, first, last, bytes_max)
+                .await
+            {
+                Ok(entries) => answer.succeed(Input::LogRead(LogReadResult { request, entries })),
+                // Entries can be compacted while they are being asked for; whoever needs them gets a snapshot.
+                Err(error) => tracing::warn!("node {} cannot read its log: {error}", shared.config.id),
+            }
+        });
+    }
+
+    fn apply(&mut self, batch: ApplyBatch) {
+        self.jobs.push(Job::Apply(batch));
+    }
+
+    fn create_snapshot(&mut self, meta: SnapshotMeta) {
+        self.jobs.push(Job::CreateSnapshot(meta));
+    }
+
+    fn restore_snapshot(&mut self, meta: SnapshotMeta) {
+        self.jobs.push(Job::RestoreSnapshot(meta));
+    }
+
+    fn send_snapshot(&mut self, header: InstallSnapshot) {
+        snapshots::send(&self.shared, header);
+    }
+
+    fn compact(&mut self, through: EntryId) {
+        let shared = self.shared.clone();
+        self.shared.spawn(async move {
+            if let Err(error) = shared.log_store.compact(shared.config.group, through).await {
+                let id = shared.config.id;
+                tracing::warn!(
+                    "node {id} cannot purge its log up to {through}, which keeps its space: {error}"
+                );
+            }
+        });
+    }
+
+    fn resolve(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.outcomes.push((ticket, outcome));
+    }
+
+    fn role_changed(&mut self, change: &RoleChange) {
+        tracing::info!("{}", describe(self.shared.config.id, change));
+    }
+
+    fn fatal(&mut self, reason: FatalReason) {
+        self.shared.fail(super::NodeError::Fatal(reason));
+    }
+}
+
+/// A role change as a sentence.
+fn describe(id: NodeId, change: &RoleChange) -> String {
+    let RoleChange { term, reason, .. } = change;
+    match (change.to, change.leader) {
+        (RoleKind::Leader, _) => format!("node {id} became leader of term {term}: {reason}"),
+        (RoleKind::Follower, Some(leader)) => {
+            format!("node {id} follows node {leader} in term {term}: {reason}")
+        }
+        (RoleKind::Follower, None) => {
+            format!("node {id} is a follower without a leader in term {term}: {reason}")
+        }
+        (role @ (RoleKind::PreCandidate | RoleKind::Candidate), _) => {
+            format!("node {id} became {role} in term {term}: {reason}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::RoleChangeReason;
+    use crate::types::Term;
+
+    #[test]
+    fn role_changes_read_as_sentences() {
+        let change = |to, leader, reason| {
+            let from = RoleKind::Candidate;
+            let term = Term(3);
+            describe(
+                NodeId(2),
+                &RoleChange {
+                    from,
+                    to,
+                    term,
+                    leader,
+                    reason,
+                },
+            )
+        };
+        assert_eq!(
+            change(RoleKind::Leader, Some(NodeId(2)), RoleChangeReason::ElectionWon),
+            "node 2 became leader of term 3: a quorum voted for it"
+        );
+        assert_eq!(
+            change(RoleKind::Follower, Some(NodeId(1)), RoleChangeReason::LeaderFound),
+            "node 2 follows node 1 in term 3: the leader of this term made itself known"
+        );
+        let from = NodeId(3);
+        assert_eq!(
+            change(RoleKind::Follower, None, RoleChangeReason::HigherTerm { from }),
+            "node 2 is a follower without a leader in term 3: node 3 has a higher term"
+        );
+        assert_eq!(
+            change(RoleKind::PreCandidate, None, RoleChangeReason::ElectionTimeout),
+            "node 2 became pre-candidate in term 3: heard from no leader for an election timeout"
+        );
+    }
+}

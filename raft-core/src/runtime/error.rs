@@ -1,0 +1,100 @@
+//! Why a node stopped, and why a request failed.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::config::ConfigError;
+use crate::effect::FatalReason;
+use crate::input::RefusalReason;
+use crate::membership::MembershipError;
+use crate::raft::RaftError;
+use crate::traits::{LogStoreError, SnapshotStoreError, StateMachineError, TransportError};
+
+/// Why a node cannot start or had to stop.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// A setting is out of range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The first members do not make a configuration.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// The stored state does not let the replica start.
+    #[error(transparent)]
+    Raft(#[from] RaftError),
+    /// The log store failed: what the last write left on disk is unknown until the node is started again (R60).
+    #[error(transparent)]
+    LogStore(Arc<LogStoreError>),
+    /// A snapshot that the node cannot do without cannot be read.
+    #[error(transparent)]
+    SnapshotStore(Arc<SnapshotStoreError>),
+    /// The state machine failed.
+    #[error(transparent)]
+    StateMachine(Arc<StateMachineError>),
+    /// The transport could not start.
+    #[error(transparent)]
+    Transport(Arc<TransportError>),
+    /// An invariant of the protocol does not hold any more (R11).
+    #[error("{0}")]
+    Fatal(FatalReason),
+    /// A thread or task of the node panicked, which is a defect of the part that it names.
+    #[error("the {0} panicked; please report it with the log")]
+    Panicked(&'static str),
+    /// The operating system gave no thread.
+    #[error("no thread for the state machine: {0}")]
+    Thread(Arc<std::io::Error>),
+}
+
+impl From<LogStoreError> for NodeError {
+    fn from(error: LogStoreError) -> NodeError {
+        NodeError::LogStore(Arc::new(error))
+    }
+}
+
+impl From<SnapshotStoreError> for NodeError {
+    fn from(error: SnapshotStoreError) -> NodeError {
+        NodeError::SnapshotStore(Arc::new(error))
+    }
+}
+
+impl From<StateMachineError> for NodeError {
+    fn from(error: StateMachineError) -> NodeError {
+        NodeError::StateMachine(Arc::new(error))
+    }
+}
+
+impl From<TransportError> for NodeError {
+    fn from(error: TransportError) -> NodeError {
+        NodeError::Transport(Arc::new(error))
+    }
+}
+
+/// Why a command got no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// Not applied, and never will be; the reason says what to do.
+    #[error("{0}")]
+    Refused(RefusalReason),
+    /// It may be applied, or may be yet, or never: a leader was lost with the command in flight. Repeat it only if
+    /// applying it twice does no harm.
+    #[error("the command may or may not be applied; repeat it only if applying it twice does no harm")]
+    Unknown,
+}
+
+/// Why a read got no answer.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The reason says what to do.
+    #[error("{0}")]
+    Refused(RefusalReason),
+    /// No leader answered in time, or the node stopped. Reading changes nothing: try again.
+    #[error("the read was not answered in time; try again")]
+    Unknown,
+    /// The state machine could not answer this question.
+    #[error(transparent)]
+    StateMachine(Arc<StateMachineError>),
+}

@@ -1,0 +1,197 @@
+//! Everything that waits for the consensus task.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::waiters::Waiter;
+use crate::config::Config;
+use crate::entry::Entry;
+use crate::input::{Input, RefusalReason};
+use crate::message::{Body, ForwardedRequest, Message};
+
+/// How many messages of peers may wait. A peer's window is a few hundred messages; the rest are requests that replicas
+/// forward for their clients.
+const MESSAGES_MAX: usize = 65_536;
+/// How many payload bytes of messages may wait, beyond which a message passes only if nothing else waits.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// The inbox of the consensus task: emptied in one go, under one lock.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    wake: Notify,
+    proposal_bytes_max: usize,
+}
+
+/// What arrived since the last step.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    /// Answers of the node's own tasks. Bounded by what the replica asked for.
+    pub(super) completions: Vec<Input>,
+    pub(super) messages: Vec<Message>,
+    pub(super) proposals: Vec<(Bytes, Waiter)>,
+    pub(super) reads: Vec<Waiter>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    arrivals: Arrivals,
+    message_bytes: usize,
+    proposal_bytes: usize,
+    messages_dropped: u64,
+    asleep: bool,
+    stop: bool,
+    closed: bool,
+}
+
+/// What the consensus task finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Something,
+    Nothing,
+    Stop,
+}
+
+impl Arrivals {
+    fn is_empty(&self) -> bool {
+        self.completions.is_empty()
+            && self.messages.is_empty()
+            && self.proposals.is_empty()
+            && self.reads.is_empty()
+    }
+}
+
+impl Inbox {
+    pub(super) fn new(config: &Config) -> Inbox {
+        Inbox {
+            state: Mutex::default(),
+            wake: Notify::new(),
+            proposal_bytes_max: config.uncommitted_bytes_max,
+        }
+    }
+
+    /// A client's command, which was admitted before. On refusal the waiter comes back.
+    pub(super) fn propose(&self, command: Bytes, waiter: Waiter) -> Result<(), (Waiter, RefusalReason)> {
+        let mut state = self.lock();
+        if state.stop || state.closed {
+            return Err((waiter, RefusalReason::Stopped));
+        }
+        let bytes = command.len();
+        if state.proposal_bytes > 0 && state.proposal_bytes + bytes > self.proposal_bytes_max {
+            return Err((waiter, RefusalReason::Busy));
+        }
+        state.proposal_bytes += bytes;
+        state.arrivals.proposals.push((command, waiter));
+        self.wake(state);
+        Ok(())
+    }
+
+    /// A client's read, which was admitted before. On refusal the waiter comes back.
+    pub(super) fn read(&self, waiter: Waiter) -> Result<(), (Waiter, RefusalReason)> {
+        let mut state = self.lock();
+        if state.stop || state.closed {
+            return Err((waiter, RefusalReason::Stopped));
+        }
+        state.arrivals.reads.push(waiter);
+        self.wake(state);
+        Ok(())
+    }
+
+    /// Messages of a peer; what does not fit is lost.
+    pub(super) fn receive(&self, messages: Vec<Message>) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        for message in messages {
+            let bytes = payload_bytes(&message);
+            let full = state.arrivals.messages.len() >= MESSAGES_MAX
+                || (state.message_bytes > 0 && state.message_bytes + bytes > MESSAGE_BYTES_MAX);
+            if full {
+                state.messages_dropped += 1;
+                continue;
+            }
+            state.message_bytes += bytes;
+            state.arrivals.messages.push(message);
+        }
+        self.wake(state);
+    }
+
+    /// A task of this node has done what the replica asked for.
+    pub(super) fn complete(&self, inputs: impl IntoIterator<Item = Input>) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.arrivals.completions.extend(inputs);
+            self.wake(state);
+        }
+    }
+
+    /// Tells the consensus task to end.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.stop = true;
+        self.wake(state);
+    }
+
+    /// Moves everything to `into`, which must be empty. If there is nothing, the caller must [wait](Inbox::wait).
+    pub(super) fn take(&self, into: &mut Arrivals) -> Taken {
+        let mut state = self.lock();
+        if state.stop {
+            return Taken::Stop;
+        }
+        if state.arrivals.is_empty() {
+            state.asleep = true;
+            return Taken::Nothing;
+        }
+        std::mem::swap(&mut state.arrivals, into);
+        state.message_bytes = 0;
+        state.proposal_bytes = 0;
+        state.asleep = false;
+        Taken::Something
+    }
+
+    /// Whether a [`take`](Inbox::take) would find something.
+    pub(super) fn has_more(&self) -> bool {
+        let state = self.lock();
+        state.stop || !state.arrivals.is_empty()
+    }
+
+    /// Waits until something arrives.
+    pub(super) async fn wait(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Takes nothing any more, and returns what was left.
+    pub(super) fn close(&self) -> Arrivals {
+        let mut state = self.lock();
+        state.closed = true;
+        std::mem::take(&mut state.arrivals)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No change above can stop halfway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unlocks, and wakes the task if it sleeps.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let asleep = std::mem::take(&mut state.asleep);
+        drop(state);
+        if asleep {
+            self.wake.notify_one();
+        }
+    }
+}
+
+fn payload_bytes(message: &Message) -> usize {
+    match &message.body {
+        Body::AppendEntries(append) => append.entries.iter().map(Entry::payload_bytes).sum(),
+        Body::ForwardRequest(request) => match &request.request {
+            ForwardedRequest::Propose(command) => command.len(),
+            ForwardedRequest::ReadIndex => 0,
+        },
+        _ => 0,
+    }
+}

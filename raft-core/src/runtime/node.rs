@@ -1,0 +1,183 @@
+//! The handle that clients hold.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+
+use super::error::{NodeError, ProposeError, ReadError};
+use super::options::NodeOptions;
+use super::shared::Shared;
+use super::start;
+use super::waiters::{Question, Waiter};
+use crate::input::RefusalReason;
+use crate::membership::Membership;
+use crate::memory::InProcessNetwork;
+use crate::status::Status;
+use crate::traits::StateMachine;
+use crate::types::{Index, NodeId};
+
+/// A running replica. Cheap to clone; when the last handle is dropped, the node shuts down.
+///
+/// ```
+/// # use std::io::Read;
+/// # use bytes::Bytes;
+/// # use raft_core::{entry::Entry, membership::Membership, memory::InProcessNetwork, message::SnapshotMeta};
+/// # use raft_core::{runtime::{Node, NodeOptions}, traits::{StateMachine, StateMachineError}, types::{EntryId, NodeId}};
+/// # #[derive(Default)] struct Echo(EntryId);
+/// # impl StateMachine for Echo {
+/// #     fn last_applied(&self) -> EntryId { self.0 }
+/// #     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateMachineError> {
+/// #         self.0 = entries.last().map_or(self.0, |entry| entry.id);
+/// #         Ok(vec![Bytes::from_static(b"done"); entries.len()])
+/// #     }
+/// #     fn query(&self, question: &[u8]) -> Result<Bytes, StateMachineError> { Ok(Bytes::copy_from_slice(question)) }
+/// #     fn snapshot(&mut self) -> Result<Box<dyn Read + Send>, StateMachineError> { Ok(Box::new(std::io::empty())) }
+/// #     fn restore(&mut self, meta: &SnapshotMeta, _: &mut dyn Read) -> Result<(), StateMachineError> {
+/// #         self.0 = meta.last;
+/// #         Ok(())
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (id, network) = (NodeId(1), InProcessNetwork::new());
+/// let voters = Membership::of_voters([id])?;
+/// let node = Node::start(NodeOptions::in_memory(id, &voters, &network, Echo::default())).await?;
+/// let applied = node.propose(Bytes::from_static(b"a command")).await?;
+/// assert_eq!(applied.response, "done");
+/// assert_eq!(node.read(Bytes::from_static(b"a question")).await?, "a question");
+/// node.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Node {
+    owner: Arc<Owner>,
+}
+
+/// Where a command was applied, and what the state machine answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The index of its log entry.
+    pub index: Index,
+    /// The state machine's response.
+    pub response: Bytes,
+}
+
+/// What the handles share. Tasks do not hold it, so that it is dropped with the last handle.
+#[derive(Debug)]
+struct Owner {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.inbox.stop();
+    }
+}
+
+impl Node {
+    /// Starts a replica in the current tokio runtime: recovers its log, begins the group if there is nothing stored,
+    /// restores the state machine if it is behind the log, and joins the cluster.
+    pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
+        let shared = start::start(options).await?;
+        Ok(Node {
+            owner: Arc::new(Owner { shared }),
+        })
+    }
+
+    /// Starts nodes 1 to `count` of a new cluster in this process, with everything in memory: for examples and tests.
+    /// `state_machine` makes the state machine of each.
+    pub async fn start_in_memory<S: StateMachine>(
+        count: u64,
+        state_machine: impl Fn() -> S,
+    ) -> Result<Vec<Node>, NodeError> {
+        let network = InProcessNetwork::new();
+        let voters = Membership::of_voters((1..=count).map(NodeId))?;
+        let mut nodes = Vec::new();
+        for &id in voters.voters() {
+            let options = NodeOptions::in_memory(id, &voters, &network, state_machine());
+            nodes.push(Node::start(options).await?);
+        }
+        Ok(nodes)
+    }
+
+    /// Proposes a command. Any node takes it: a follower forwards it to the leader, and holds it for a while if none is
+    /// known. Returns when this command is applied.
+    ///
+    /// Dropping the future gives up the answer, not the command.
+    pub async fn propose(&self, command: Bytes) -> Result<Applied, ProposeError> {
+        let shared = &self.owner.shared;
+        let (bytes, bytes_max) = (command.len(), shared.config.entry_bytes_max);
+        if bytes > bytes_max {
+            return Err(ProposeError::Refused(RefusalReason::TooLarge {
+                bytes,
+                bytes_max,
+            }));
+        }
+        let limit = shared.config.proposals_max;
+        shared
+            .waiters
+            .admit_proposal(limit)
+            .map_err(ProposeError::Refused)?;
+        let (reply, answer) = oneshot::channel();
+        if let Err((waiter, reason)) = shared.inbox.propose(command, Waiter::Propose(reply)) {
+            shared.waiters.refuse([waiter], reason);
+        }
+        answer.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// Waits until the state machine of this node has applied everything that was acknowledged, by any node, before the
+    /// call. Returns the index up to which it had to apply (ReadIndex, thesis §6.4).
+    pub async fn read_barrier(&self) -> Result<Index, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        self.begin_read(Waiter::Barrier(reply))?;
+        answer.await.unwrap_or(Err(ReadError::Unknown))
+    }
+
+    /// Asks the state machine of this node, after a [barrier](Node::read_barrier): the answer is linearizable.
+    pub async fn read(&self, question: Bytes) -> Result<Bytes, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        self.begin_read(Waiter::Query(Question { question, reply }))?;
+        answer.await.unwrap_or(Err(ReadError::Unknown))
+    }
+
+    fn begin_read(&self, waiter: Waiter) -> Result<(), ReadError> {
+        let shared = &self.owner.shared;
+        let limit = shared.config.reads_max;
+        shared.waiters.admit_read(limit).map_err(ReadError::Refused)?;
+        if let Err((waiter, reason)) = shared.inbox.read(waiter) {
+            shared.waiters.refuse([waiter], reason);
+        }
+        Ok(())
+    }
+
+    /// The state of the replica, at most some milliseconds old.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.owner.shared.status.borrow().clone()
+    }
+
+    /// The state of the replica whenever it changes.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<Status> {
+        self.owner.shared.status.subscribe()
+    }
+
+    /// How many requests of clients of this node wait for their answer.
+    #[must_use]
+    pub fn unresolved_requests(&self) -> usize {
+        self.owner.shared.waiters.unresolved()
+    }
+
+    /// Stops the node: every request is resolved, every task and thread ends. Returns when all have.
+    pub async fn shutdown(&self) {
+        self.owner.shared.inbox.stop();
+        // Whatever else it stopped for was logged, and `stopped` tells it.
+        drop(self.owner.shared.lifecycle.ended().await);
+    }
+
+    /// Waits until the node has stopped: `Ok` after a shutdown, the cause after a failure.
+    pub async fn stopped(&self) -> Result<(), NodeError> {
+        self.owner.shared.lifecycle.ended().await
+    }
+}

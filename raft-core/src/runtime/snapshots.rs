@@ -1,0 +1,186 @@
+//! Snapshots on their way between state machine, snapshot store and peers, each in a task of its own.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::lifecycle::Alive;
+use super::shared::{Answer, Shared};
+use crate::input::Input;
+use crate::message::{InstallSnapshot, SnapshotMeta};
+use crate::traits::{Cause, SnapshotStore, SnapshotStoreError, StateMachine, StateMachineError};
+use crate::types::{EntryId, GroupId};
+
+/// The size of the pieces in which snapshots are moved.
+const CHUNK_BYTES: usize = 256 << 10;
+/// How many pieces may wait between a reader and a writer.
+const CHUNKS_MAX: usize = 4;
+
+/// Saves a snapshot whose content is read from `content`, while entries go on being applied.
+pub(super) fn save(shared: &Arc<Shared>, meta: SnapshotMeta, content: Box<dyn Read + Send>) {
+    let answer = Answer::new(shared, Input::SnapshotFailed);
+    let saver = shared.clone();
+    shared.spawn(async move {
+        let (id, last) = (saver.config.id, meta.last);
+        match write(&saver, &meta, content).await {
+            Ok(()) => {
+                tracing::info!("node {id} saved a snapshot at {last}");
+                answer.succeed(Input::SnapshotCreated(meta));
+            }
+            Err(error) => tracing::warn!("node {id} could not save a snapshot at {last}: {error}"),
+        }
+    });
+}
+
+async fn write(
+    shared: &Arc<Shared>,
+    meta: &SnapshotMeta,
+    content: Box<dyn Read + Send>,
+) -> Result<(), Cause> {
+    let (store, group) = (&shared.snapshot_store, shared.config.group);
+    let mut writer = store.begin(group, meta).await?;
+    if writer.offset() > 0 {
+        // The beginning of another stream of the same state, which need not have the same bytes.
+        writer.abort().await?;
+        writer = store.begin(group, meta).await?;
+    }
+    let (sender, mut chunks) = mpsc::channel(CHUNKS_MAX);
+    let alive = shared.lifecycle.alive();
+    shared.handle.spawn_blocking(move || {
+        let _alive = alive;
+        read_chunks(content, &sender);
+    });
+    let mut is_whole = false;
+    while let Some(chunk) = chunks.recv().await {
+        let chunk: Bytes = chunk?;
+        if chunk.is_empty() {
+            is_whole = true;
+            break;
+        }
+        writer.write_chunk(chunk).await?;
+    }
+    if !is_whole {
+        return Err("the state machine's stream panicked".into());
+    }
+    writer.finish().await?;
+    store.remove_older(group, meta.last).await?;
+    Ok(())
+}
+
+/// Reads a blocking stream to its end, which is an empty chunk.
+fn read_chunks(mut content: Box<dyn Read + Send>, sender: &mpsc::Sender<io::Result<Bytes>>) {
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        let read = (&mut content).take(CHUNK_BYTES as u64).read_to_end(&mut chunk);
+        let chunk = read.map(|_| Bytes::from(chunk));
+        let ends = chunk.as_ref().map_or(true, Bytes::is_empty);
+        if sender.blocking_send(chunk).is_err() || ends {
+            return;
+        }
+    }
+}
+
+/// Streams a snapshot to a peer.
+pub(super) fn send(shared: &Arc<Shared>, header: InstallSnapshot) {
+    let (to, last) = (header.to, header.meta.last);
+    let answer = Answer::new(shared, Input::SnapshotSent { to, delivered: false });
+    let sender = shared.clone();
+    shared.spawn(async move {
+        let id = sender.config.id;
+        let sent = async {
+            let content = sender.snapshot_store.open(header.group, last).await?;
+            sender.transport.send_snapshot(header, content).await?;
+            Ok::<(), Cause>(())
+        };
+        match sent.await {
+            Ok(()) => {
+                tracing::info!("node {id} sent the snapshot at {last} to node {to}");
+                answer.succeed(Input::SnapshotSent { to, delivered: true });
+            }
+            Err(error) => {
+                tracing::warn!("node {id} could not send the snapshot at {last} to node {to}: {error}");
+            }
+        }
+    });
+}
+
+/// Replaces the state by a snapshot, all of which is read and verified.
+pub(super) fn restore(
+    state_machine: &mut dyn StateMachine,
+    meta: &SnapshotMeta,
+    mut content: SnapshotStream,
+) -> Result<(), StateMachineError> {
+    state_machine.restore(meta, &mut content)?;
+    // The checksum is verified at the end, which a state machine need not have read to.
+    io::copy(&mut content, &mut io::sink())?;
+    let found = state_machine.last_applied();
+    if found != meta.last {
+        let expected = meta.last;
+        let message = format!(
+            "after restoring the snapshot at {expected} its last_applied is {found}; set it to {expected}"
+        );
+        return Err(StateMachineError::new(message));
+    }
+    Ok(())
+}
+
+/// A snapshot of the store as a blocking stream, for a thread that is not one of the runtime's.
+pub(super) struct SnapshotStream {
+    chunks: mpsc::Receiver<Result<Bytes, SnapshotStoreError>>,
+    current: Bytes,
+    ended: bool,
+}
+
+/// Opens the snapshot at `last`. Errors show when the stream is read.
+pub(super) fn open_stream(
+    handle: &Handle,
+    store: Arc<dyn SnapshotStore>,
+    group: GroupId,
+    last: EntryId,
+    alive: Option<Alive>,
+) -> SnapshotStream {
+    let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+    handle.spawn(async move {
+        let _alive = alive;
+        let mut reader = match store.open(group, last).await {
+            Ok(reader) => reader,
+            Err(error) => return drop(sender.send(Err(error)).await),
+        };
+        loop {
+            let chunk = reader.read_chunk(CHUNK_BYTES).await;
+            let ends = chunk.as_ref().map_or(true, Bytes::is_empty);
+            if sender.send(chunk).await.is_err() || ends {
+                return;
+            }
+        }
+    });
+    SnapshotStream {
+        chunks,
+        current: Bytes::new(),
+        ended: false,
+    }
+}
+
+impl Read for SnapshotStream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.current.is_empty() && !self.ended && !into.is_empty() {
+            match self.chunks.blocking_recv() {
+                Some(Ok(chunk)) => {
+                    self.ended = chunk.is_empty();
+                    self.current = chunk;
+                }
+                Some(Err(error)) => return Err(io::Error::other(error)),
+                None => {
+                    let message = "the snapshot store stopped in the middle of a snapshot";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                }
+            }
+        }
+        let count = into.len().min(self.current.len());
+        into[..count].copy_from_slice(&self.current.split_to(count));
+        Ok(count)
+    }
+}
