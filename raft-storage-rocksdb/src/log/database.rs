@@ -114,11 +114,20 @@ impl View<'_> {
     /// An iterator that stands on the first entry at or after `first` and ends after the group's last one. What lies
     /// below `first` is never touched: purged entries leave tombstones there that would have to be skipped one by one.
     pub(crate) fn entries_from(&self, group: GroupId, first: Index) -> DBRawIterator<'_> {
+        self.entries_ahead(group, first, 0)
+    }
+
+    /// The same for a walk through the whole log: reads large pieces ahead.
+    pub(crate) fn all_entries_from(&self, group: GroupId, first: Index) -> DBRawIterator<'_> {
+        self.entries_ahead(group, first, 1 << 20)
+    }
+
+    fn entries_ahead(&self, group: GroupId, first: Index, readahead_bytes: usize) -> DBRawIterator<'_> {
         let mut options = verified();
         options.set_iterate_lower_bound(entry_key(group, first));
         options.set_iterate_upper_bound(entries_end(group));
         options.fill_cache(false);
-        options.set_readahead_size(1 << 20);
+        options.set_readahead_size(readahead_bytes);
         let mut iterator = self
             .snapshot
             .raw_iterator_cf_opt(self.database.entries(), options);

@@ -206,7 +206,7 @@ impl Scan {
 
     fn run(&mut self, view: &View<'_>) -> Result<(), ScanError> {
         let group = self.group;
-        let mut entries = view.entries_from(group, self.last.id.index.next());
+        let mut entries = view.all_entries_from(group, self.last.id.index.next());
         while let Some((key, value)) = entries.item() {
             let expected = self.last.id.index.next();
             let found = index_of_key(group, key);

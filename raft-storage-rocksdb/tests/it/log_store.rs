@@ -1,6 +1,7 @@
 //! What the log store does when nothing goes wrong, beyond what the conformance suite asks of every store.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -256,25 +257,95 @@ async fn purged_entries_leave_the_disk() {
     write(&store, append(G, commands(1, 1..=5_000))).await;
     store.compact(G, id(1, 4_000)).await.unwrap();
     drop(store);
-    let first = || first_stored_index(dir.path());
-    // Each opening goes on with the purge until it is stopped.
-    let mut before = first();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while before != 4_001 {
-        let store = open(dir.path());
-        write(&store, vote(G, before, None)).await;
-        drop(store);
-        let now = first();
-        assert!(now >= before && Instant::now() < deadline);
-        before = now;
-    }
-    assert_eq!(
-        read(&open(dir.path()), G, 4_001, 5_000).await,
-        commands(1, 4_001..=5_000)
-    );
+    wait_for_first_stored(dir.path(), 4_001).await;
+    let store = open(dir.path());
+    assert_eq!(read(&store, G, 4_001, 5_000).await, commands(1, 4_001..=5_000));
+    // A log that begins anew below what was purged is purged again.
+    write(&store, reset(G, 2, 10, commands(2, 11..=700))).await;
+    store.compact(G, id(2, 300)).await.unwrap();
+    drop(store);
+    wait_for_first_stored(dir.path(), 301).await;
+    assert_eq!(read(&open(dir.path()), G, 301, 700).await, commands(2, 301..=700));
 }
 
-fn first_stored_index(dir: &std::path::Path) -> u64 {
+/// Each opening goes on with the purge until the store is dropped.
+async fn wait_for_first_stored(dir: &Path, expected: u64) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut before = 0;
+    while before != expected {
+        let store = open(dir);
+        write(&store, append(GroupId(u64::MAX), commands(1, 1..=1))).await;
+        drop(store);
+        let now = first_stored_index(dir);
+        assert!(
+            now >= before && now <= expected,
+            "the purge came to {now} after {before}"
+        );
+        assert!(Instant::now() < deadline, "the purge stands at {now}");
+        before = now;
+    }
+}
+
+/// The watermark follows the log while the store is open: by count, or with time.
+#[tokio::test]
+async fn the_watermark_follows() {
+    let by_count = RocksLogOptions {
+        mark_entries_max: 10,
+        mark_interval: Duration::from_secs(3600),
+        ..RocksLogOptions::default()
+    };
+    let with_time = RocksLogOptions {
+        mark_entries_max: u64::MAX,
+        mark_interval: Duration::from_millis(5),
+        ..RocksLogOptions::default()
+    };
+    for (options, expected) in [(by_count, 91), (with_time, 100)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RocksLogStore::open(dir.path(), options).unwrap();
+        for index in 1..=100 {
+            write(&store, append(G, commands(1, index..=index))).await;
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while marked_index(dir.path()) < expected {
+            assert!(
+                Instant::now() < deadline,
+                "the mark stands at {}",
+                marked_index(dir.path())
+            );
+            tokio::task::yield_now().await;
+        }
+        // It never shows more than a truncation leaves.
+        write(&store, append(G, commands(2, 51..=60))).await;
+        assert!(marked_index(dir.path()) <= 60);
+    }
+}
+
+/// The marked index of group `G`: the layout is that of `log::watermark`.
+fn marked_index(dir: &Path) -> u64 {
+    let bytes = fs::read(dir.join(format!("watermarks/group-{:020}.mark", G.0))).unwrap();
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let newest = if word(8) > word(4096 + 8) { 0 } else { 4096 };
+    word(newest + 40)
+}
+
+/// A call that nobody waits for any more is done if it was queued, and leaves the order intact.
+#[tokio::test]
+async fn a_call_that_is_given_up_is_done_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut given_up = store.write(vec![append(G, commands(1, 1..=3))]);
+    std::future::poll_fn(|context| {
+        let _ = given_up.as_mut().poll(context);
+        std::task::Poll::Ready(())
+    })
+    .await;
+    drop(given_up);
+    write(&store, append(G, commands(1, 4..=4))).await;
+    drop(store.write(vec![append(G, commands(1, 5..=5))]));
+    assert_eq!(store.load(G).await.unwrap().last_index, Index(4));
+}
+
+fn first_stored_index(dir: &Path) -> u64 {
     let database =
         rocksdb::DB::open_cf(&rocksdb::Options::default(), dir.join("db"), ["entries", "state"]).unwrap();
     let family = database.cf_handle("entries").unwrap();

@@ -219,6 +219,33 @@ async fn a_flipped_bit_is_noticed_wherever_it_is() {
     }
 }
 
+/// A whole block of another snapshot has a right checksum of its own; the checksum of the whole content notices.
+#[tokio::test]
+async fn a_foreign_block_is_noticed_by_a_read_from_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = content(2 * BLOCK_BYTES);
+    let other: Vec<u8> = one.iter().map(|byte| !byte).collect();
+    finish(&store(dir.path()), &meta(1, 2), &other).await;
+    let file = only_file(dir.path());
+    let foreign = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    finish(&store(dir.path()), &meta(1, 1), &one).await;
+    let file = only_file(dir.path());
+    let mut bytes = fs::read(&file).unwrap();
+    assert_eq!(bytes.len(), foreign.len());
+    let header_bytes = bytes.len() - 16 - 2 * (BLOCK_BYTES + 4);
+    let block = header_bytes..header_bytes + BLOCK_BYTES + 4;
+    bytes[block.clone()].copy_from_slice(&foreign[block]);
+    fs::write(&file, bytes).unwrap();
+    let error = read_all(&store(dir.path()), &meta(1, 1))
+        .await
+        .expect_err("a mixed snapshot must not be read");
+    assert!(
+        error.to_string().contains("the checksum of its content"),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn a_snapshot_under_another_name_is_not_taken() {
     let dir = tempfile::tempdir().unwrap();
