@@ -1,3 +1,10 @@
 //! A replicated key-value server with the etcd v3 API, and its command line.
 
+pub mod certificates;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod data_directory;
+pub mod durable_file;
 pub mod proto;
+pub mod server;

@@ -1,0 +1,52 @@
+//! How a command fails.
+
+use std::io;
+use std::process::ExitCode;
+
+use thiserror::Error;
+
+use super::dev::DevError;
+use super::node::NodeStartError;
+use crate::certificates::error::CertificateError;
+use crate::client::error::ClientError;
+use crate::config::error::ConfigError;
+
+/// How a command fails. The text is for the person who gave the command.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(super) enum CliError {
+    /// It was configured wrongly.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A certificate cannot be made or shown.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The cluster does not serve a request.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A node does not start, or stopped by itself.
+    #[error(transparent)]
+    Node(#[from] NodeStartError),
+    /// A local cluster does not start.
+    #[error(transparent)]
+    Dev(#[from] DevError),
+    /// The process gets no threads or timers.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(#[source] io::Error),
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
+    /// A result cannot be put into the form that was asked for.
+    #[error("cannot print the result: {0}")]
+    Format(String),
+}
+
+impl CliError {
+    /// 2 if the command was given wrongly, else 1.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            CliError::Config(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The command line: what each subcommand takes, what it prints, and how it ends.
+//!
+//! Results go to standard output, everything else to standard error. The exit code is 0 if the command did what was
+//! asked, 1 if it could not, and 2 if it was asked wrongly. Nothing is decided here that another program could not
+//! decide through the modules below.
+
+mod cert;
+mod dev;
+mod error;
+mod key_value;
+mod load;
+mod logging;
+mod node;
+mod output;
+mod signals;
+mod start;
+mod status;
+mod verify;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use self::error::CliError;
+use crate::client::endpoints::EndpointUrl;
+
+/// A replicated key-value store that speaks etcd's v3 API
+#[derive(Debug, Parser)]
+#[command(name = "raft-node", version, propagate_version = true, after_help = AFTER_HELP)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  raft-node dev --nodes 3                           a cluster in this terminal
+  raft-node cert --cluster demo --nodes 3 --out pki certificates for three nodes
+  raft-node start --config demo.toml --id 1         one node of a cluster
+  raft-node status                                  how the cluster is
+  etcdctl --endpoints=127.0.0.1:2379 put a b        any etcd client works";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one node of a cluster
+    Start(Box<start::StartArguments>),
+    /// Make a cluster's certificates, or show one
+    Cert(cert::CertArguments),
+    /// Run a whole cluster in this terminal, to try things out
+    Dev(dev::DevArguments),
+    /// Show the state of every node
+    Status(status::StatusArguments),
+    /// Write one key
+    Put(key_value::PutArguments),
+    /// Read one key, or all that begin alike
+    Get(key_value::GetArguments),
+    /// Write many keys and measure; with --acked, note what was acknowledged
+    Load(load::LoadArguments),
+    /// Compare what `load` noted with what every node has
+    Verify(verify::VerifyArguments),
+}
+
+/// Where the cluster is.
+#[derive(Clone, Debug, Args)]
+struct EndpointArguments {
+    /// The client URLs of the nodes, separated by commas
+    #[arg(
+        long,
+        env = "RAFT_NODE_ENDPOINTS",
+        value_name = "URL,…",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:2379"
+    )]
+    endpoints: Vec<EndpointUrl>,
+}
+
+/// Runs the command that the arguments of this process ask for.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(CommandLine::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            output::complain(&format!("error: {error}"));
+            error.exit_code()
+        }
+    }
+}
+
+fn run(command_line: CommandLine) -> Result<ExitCode, CliError> {
+    match command_line.command {
+        Command::Start(arguments) => start::run(*arguments),
+        Command::Cert(arguments) => cert::run(arguments),
+        Command::Dev(arguments) => dev::run(arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Put(arguments) => key_value::put(arguments),
+        Command::Get(arguments) => key_value::get(arguments),
+        Command::Load(arguments) => load::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+    }
+}
+
+/// Runs `future` on one thread: all that a client command needs.
+fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    let result = runtime.block_on(future);
+    // A name lookup that hangs must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+/// A number of seconds from 1 on, for `--timeout` and the like.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.strip_suffix('s').unwrap_or(text).parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 1e9 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("give a number of seconds above 0, such as 30 or 2.5".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_explains_itself_with_examples() {
+        let mut command = CommandLine::command();
+        command.build();
+        let names: Vec<String> = command
+            .get_subcommands()
+            .map(|sub| sub.get_name().to_owned())
+            .filter(|name| name != "help")
+            .collect();
+        assert_eq!(names.len(), 8);
+        for name in names {
+            let help = command
+                .find_subcommand_mut(&name)
+                .unwrap()
+                .render_long_help()
+                .to_string();
+            assert!(help.contains("Examples:"), "{name} --help has no examples");
+            assert!(
+                help.contains(&format!("raft-node {name}")),
+                "{name} --help does not show itself"
+            );
+        }
+    }
+
+    #[test]
+    fn seconds_are_positive() {
+        assert_eq!(parse_seconds("2.5"), Ok(Duration::from_millis(2500)));
+        assert_eq!(parse_seconds("30s"), Ok(Duration::from_secs(30)));
+        for bad in ["0", "-1", "x", "inf", "NaN", ""] {
+            assert!(parse_seconds(bad).is_err(), "{bad} was accepted");
+        }
+    }
+}

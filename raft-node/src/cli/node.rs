@@ -1,0 +1,355 @@
+//! One node, assembled: its data directory, its stores, its transport, its server, and how all of it stops.
+//!
+//! What can be refused cheaply comes first: the data directory, the ports and the certificates, before the stores are
+//! opened. Whatever fails, nothing that was acknowledged is lost: a node that stops is a node that crashed politely.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use raft_core::membership::{Membership, MembershipError};
+use raft_core::runtime::{Node, NodeError, NodeOptions};
+use raft_core::traits::{LogStore, LogStoreError};
+use raft_core::types::NodeId;
+use raft_kv::{KvOptions, KvStateMachine, KvStore};
+use raft_storage_rocksdb::{FileSnapshotStore, RocksLogOptions, RocksLogStore};
+use raft_transport_quic::{QuicError, QuicLimits, QuicOptions, QuicTransport};
+use thiserror::Error;
+use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::signals::StopSignals;
+use crate::config::node_config::{GROUP, NodeConfig};
+use crate::data_directory::directory::DataDirectory;
+use crate::data_directory::error::DataDirectoryError;
+use crate::server::{MemberUrls, ServeError, ServerOptions, serve};
+
+/// Why a node does not start, or stopped by itself.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(super) enum NodeStartError {
+    /// The data directory is refused.
+    #[error(transparent)]
+    DataDirectory(#[from] DataDirectoryError),
+    /// A listen address names no address of this machine.
+    #[error("cannot find the address {address} to listen on: {source}; correct --{flag}")]
+    Resolve {
+        /// The address.
+        address: String,
+        /// The flag that gives it.
+        flag: &'static str,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The port for clients is taken or forbidden.
+    #[error("cannot listen for clients on {address}: {source}; {remedy} with --{flag}")]
+    ListenClient {
+        /// The address.
+        address: String,
+        /// The flag that gives it.
+        flag: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The transport is refused: its port, or a certificate.
+    #[error("{0}{1}")]
+    Transport(#[source] QuicError, FlagHint),
+    /// The log store does not open.
+    #[error("{0}")]
+    LogStore(#[source] raft_storage_rocksdb::OpenError),
+    /// The log cannot be read.
+    #[error("{0}")]
+    ReadLog(#[source] LogStoreError),
+    /// The snapshot store does not open.
+    #[error("{0}")]
+    SnapshotStore(#[source] raft_storage_rocksdb::OpenError),
+    /// The state machine does not open.
+    #[error("{0}")]
+    StateMachine(#[source] raft_kv::OpenError),
+    /// The members are refused.
+    #[error("`initial-cluster`: {0}")]
+    Membership(#[from] MembershipError),
+    /// The node does not start, or stopped by itself.
+    #[error("{0}")]
+    Node(#[from] NodeError),
+    /// The server stopped by itself.
+    #[error("{0}")]
+    Serve(#[from] ServeError),
+    /// A thread that opens a store panicked.
+    #[error("opening the stores failed: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// Which flag to change, where the error of a library cannot know it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FlagHint(Option<&'static str>);
+
+impl fmt::Display for FlagHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(flag) => write!(f, " with --{flag}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that was opened for one node.
+struct Opened {
+    data: DataDirectory,
+    listener: TcpListener,
+    transport: Arc<QuicTransport>,
+    stores: Stores,
+}
+
+struct Stores {
+    log: RocksLogStore,
+    snapshots: FileSnapshotStore,
+    state_machine: KvStateMachine,
+    store: Arc<KvStore>,
+}
+
+/// Runs a node until a signal stops it, `Ok`, or until it cannot go on.
+pub(super) async fn run(
+    config: NodeConfig,
+    mut signals: StopSignals,
+    stop_with_stdin: bool,
+) -> Result<(), NodeStartError> {
+    let opened = Box::pin(open(&config)).await?;
+    let peer_address = opened.transport.local_addr();
+    let client_address = opened.listener.local_addr().ok();
+    let transport = opened.transport;
+    let node = Box::pin(Node::start(NodeOptions {
+        config: seeded(&config),
+        bootstrap: Some(Membership::of_voters(config.peers.keys().copied())?),
+        log_store: Arc::new(opened.stores.log),
+        snapshot_store: Arc::new(opened.stores.snapshots),
+        transport: transport.clone(),
+        state_machine: Box::new(opened.stores.state_machine),
+    }))
+    .await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %opened.data.path().display(),
+        "node {} of cluster {} is started; it listens for clients on {} and for its peers on {}",
+        config.id,
+        config.cluster,
+        client_address.map_or_else(|| config.listen_client.clone(), |address| address.to_string()),
+        peer_address,
+    );
+    report_other_members(&config, &node);
+    let noted = tokio::spawn(note_first_write(opened.data, node.clone()));
+
+    let (stop, stopped) = watch::channel(false);
+    let server = serve(
+        ServerOptions {
+            listener: opened.listener,
+            node: node.clone(),
+            store: opened.stores.store,
+            transport,
+            cluster: config.cluster.to_string(),
+            id: config.id,
+            members: members(&config),
+            election_timeout: config.election_timeout,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        wait_until(stopped),
+    );
+    let mut server = tokio::spawn(server);
+    let end = tokio::select! {
+        signal = signals.next() => End::Asked(signal),
+        () = stdin_closed(stop_with_stdin) => End::Asked("standard input was closed"),
+        stopped = node.stopped() => End::Failed(stopped.err().map(NodeStartError::from)),
+        served = &mut server => End::Failed(served.map_err(NodeStartError::from).and_then(|served| Ok(served?)).err()),
+    };
+    if let End::Asked(reason) = &end {
+        tracing::info!("{reason}: the node stops");
+    }
+    // The receiver lives as long as the server; if that is gone already, there is nothing to stop.
+    let _ = stop.send(true);
+    tokio::select! {
+        () = finish(server, &node) => {}
+        signal = signals.next() => tracing::warn!("{signal} again: the node stops at once"),
+    }
+    noted.abort();
+    match end {
+        End::Failed(Some(error)) => Err(error),
+        End::Failed(None) | End::Asked(_) => Ok(()),
+    }
+}
+
+/// Why a node ends.
+enum End {
+    /// Somebody asked it to, in the way that the text says.
+    Asked(&'static str),
+    /// A part of it ended by itself.
+    Failed(Option<NodeStartError>),
+}
+
+/// Lets the requests in flight finish, then stops the node.
+async fn finish(server: JoinHandle<Result<(), ServeError>>, node: &Node) {
+    // A server that ended by itself was the reason to stop and is not asked again.
+    if !server.is_finished() {
+        match server.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("{error}"),
+            Err(error) => tracing::error!("the server failed: {error}"),
+        }
+    }
+    node.shutdown().await;
+}
+
+async fn wait_until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it the process's main task.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn stdin_closed(is_watched: bool) {
+    if !is_watched {
+        return std::future::pending().await;
+    }
+    let (closed, is_closed) = oneshot::channel();
+    // A thread of its own: one of the runtime's would be waited for at the end, for as long as nobody types.
+    let reader = thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        let read = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        // Nobody listens any more if the node stops for another reason.
+        let _ = closed.send(read);
+    });
+    match reader {
+        Ok(_) => drop(is_closed.await),
+        Err(error) => {
+            tracing::warn!("standard input is not watched: {error}");
+            std::future::pending().await
+        }
+    }
+}
+
+async fn open(config: &NodeConfig) -> Result<Opened, NodeStartError> {
+    let data = DataDirectory::open(&config.data_dir, &config.cluster, config.id)?;
+    let listener = listen_for_clients(config).await?;
+    let transport = open_transport(config).await?;
+    let (log, snapshots, kv) = (data.log(), data.snapshots(), data.kv());
+    // Opening may read a lot; the threads of the runtime are not for that.
+    let stores = tokio::task::spawn_blocking(move || -> Result<Stores, NodeStartError> {
+        let log = RocksLogStore::open(&log, RocksLogOptions::default()).map_err(NodeStartError::LogStore)?;
+        let snapshots = FileSnapshotStore::open(&snapshots).map_err(NodeStartError::SnapshotStore)?;
+        let (state_machine, store) =
+            KvStateMachine::open(&kv, KvOptions::default()).map_err(NodeStartError::StateMachine)?;
+        Ok(Stores {
+            log,
+            snapshots,
+            state_machine,
+            store,
+        })
+    })
+    .await??;
+    let recovered = stores.log.load(GROUP).await.map_err(NodeStartError::ReadLog)?;
+    data.check_log(recovered.is_empty())?;
+    Ok(Opened {
+        data,
+        listener,
+        transport,
+        stores,
+    })
+}
+
+async fn listen_for_clients(config: &NodeConfig) -> Result<TcpListener, NodeStartError> {
+    let address = resolve(&config.listen_client, "listen-client").await?;
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| NodeStartError::ListenClient {
+            address: config.listen_client.clone(),
+            flag: "listen-client",
+            remedy: match source.kind() {
+                io::ErrorKind::AddrInUse => "stop what uses the port, or choose another address",
+                _ => "choose an address of this machine and a port that this user may use",
+            },
+            source,
+        })
+}
+
+async fn open_transport(config: &NodeConfig) -> Result<Arc<QuicTransport>, NodeStartError> {
+    let options = QuicOptions {
+        id: config.id,
+        cluster: config.cluster.to_string(),
+        listen: resolve(&config.listen_peer, "listen-peer").await?,
+        peers: config.peers.clone(),
+        certificate: config.cert.clone(),
+        key: config.key.clone(),
+        ca: config.ca.clone(),
+        limits: QuicLimits::default(),
+    };
+    match QuicTransport::bind(options) {
+        Ok(transport) => Ok(Arc::new(transport)),
+        Err(error) => {
+            let hint = match &error {
+                QuicError::Listen { .. } => FlagHint(Some("listen-peer")),
+                _ => FlagHint(None),
+            };
+            Err(NodeStartError::Transport(error, hint))
+        }
+    }
+}
+
+/// The first address of `address`; names are looked up.
+async fn resolve(address: &str, flag: &'static str) -> Result<SocketAddr, NodeStartError> {
+    let failed = |source| NodeStartError::Resolve {
+        address: address.to_owned(),
+        flag,
+        source,
+    };
+    let mut found = lookup_host(address).await.map_err(failed)?;
+    found
+        .next()
+        .ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+/// The settings of the core, with election timeouts that differ from node to node and from start to start.
+fn seeded(config: &NodeConfig) -> raft_core::config::Config {
+    let mut core = config.core();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64);
+    core.random_seed ^= now;
+    core
+}
+
+fn members(config: &NodeConfig) -> BTreeMap<NodeId, MemberUrls> {
+    let urls = |(id, address): (&NodeId, &String)| {
+        let urls = MemberUrls {
+            peer: vec![format!("quic://{address}")],
+            client: config.client_urls.get(id).cloned().into_iter().collect(),
+        };
+        (*id, urls)
+    };
+    config.peers.iter().map(urls).collect()
+}
+
+/// The members come from the data; tell whoever reads the flags that they say something else.
+fn report_other_members(config: &NodeConfig, node: &Node) {
+    let members = node.status().membership.members();
+    if !members.is_empty() && !members.iter().eq(config.peers.keys()) {
+        let members: Vec<String> = members.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            "the data directory knows the members {}, `initial-cluster` names others; the data directory counts",
+            members.join(", ")
+        );
+    }
+}
+
+/// Notes in the data directory that the log was written, as soon as something in it is durable, and then keeps the
+/// directory locked.
+async fn note_first_write(mut data: DataDirectory, node: Node) {
+    let mut status = node.watch_status();
+    let written = status.wait_for(|status| status.durable_index.0 > 0).await.is_ok();
+    if written && let Err(error) = data.note_log_written() {
+        tracing::error!("{error}");
+    }
+    std::future::pending::<()>().await;
+}

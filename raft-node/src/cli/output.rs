@@ -1,0 +1,34 @@
+//! Writing to standard output and standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::error::CliError;
+
+/// Prints `line` and a newline to standard output. A reader that went away, such as `head`, is not an error.
+pub(super) fn print(line: &str) -> Result<(), CliError> {
+    print_bytes(&[line.as_bytes(), b"\n"].concat())
+}
+
+/// Prints `bytes` to standard output as they are.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints `line` and a newline to standard error. If even that fails there is nobody left to tell.
+pub(super) fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Whether a person is likely to be looking at standard error.
+pub(super) fn stderr_is_interactive() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether standard output may be coloured: it is a terminal, and nobody objects (no-color.org).
+pub(super) fn stdout_has_colors() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

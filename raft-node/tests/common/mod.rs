@@ -1,0 +1,298 @@
+//! Real processes for the integration tests: commands, and clusters on free ports that never outlive their test.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "every test program uses its own part of this module")]
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How often a condition is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long anything may take that has no deadline of its own: three processes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program under test, without the settings of whoever runs the tests.
+pub(crate) fn raft_node() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_raft-node"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RAFT_NODE_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs `command` to its end.
+pub(crate) fn run(command: &mut Command) -> Ended {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    Ended {
+        code: status.code(),
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+/// Runs `raft-node` with `arguments` and demands success; its standard output.
+pub(crate) fn output_of(arguments: &[&str]) -> String {
+    let ended = run(raft_node().args(arguments));
+    assert_eq!(ended.code, Some(0), "raft-node {arguments:?}: {ended:?}");
+    ended.stdout
+}
+
+/// Waits until `condition` gives a value.
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "waited {PATIENCE:?} in vain for {what}"
+        );
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// Free ports: TCP for clients, UDP for peers.
+pub(crate) fn free_ports(count: usize) -> Vec<(u16, u16)> {
+    // All are held until the last one is chosen, so that none is given twice.
+    let held: Vec<(TcpListener, UdpSocket)> = (0..count)
+        .map(|_| {
+            let client = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            (client, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+        })
+        .collect();
+    held.iter()
+        .map(|(client, peer)| {
+            (
+                client.local_addr().unwrap().port(),
+                peer.local_addr().unwrap().port(),
+            )
+        })
+        .collect()
+}
+
+/// A cluster of real processes, described by one file that serves every node.
+pub(crate) struct Cluster {
+    directory: TempDir,
+    ports: Vec<(u16, u16)>,
+    running: Vec<Option<Child>>,
+}
+
+impl Cluster {
+    /// Makes certificates and the file for `count` nodes; starts nothing.
+    pub(crate) fn describe(count: usize) -> Cluster {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let pki = path.join("pki");
+        output_of(&[
+            "cert",
+            "--cluster",
+            "test",
+            "--nodes",
+            &count.to_string(),
+            "--out",
+            pki.to_str().unwrap(),
+        ]);
+        let ports = free_ports(count);
+        let map = |url: &dyn Fn(&(u16, u16)) -> String| {
+            let entries: Vec<String> = ports
+                .iter()
+                .zip(1..)
+                .map(|(ports, id)| format!("{id}={}", url(ports)))
+                .collect();
+            entries.join(",")
+        };
+        let text = format!(
+            "cluster = \"test\"\ndata-dir = \"{0}/data-n{{id}}\"\ncert = \"{0}/pki/n{{id}}.pem\"\n\
+             key = \"{0}/pki/n{{id}}.key\"\nca = \"{0}/pki/ca.pem\"\n\
+             initial-cluster = \"{1}\"\ninitial-client-urls = \"{2}\"\n",
+            path.display(),
+            map(&|(_, peer)| format!("quic://127.0.0.1:{peer}")),
+            map(&|(client, _)| format!("http://127.0.0.1:{client}")),
+        );
+        fs::write(path.join("node.toml"), text).unwrap();
+        Cluster {
+            directory,
+            ports,
+            running: (0..count).map(|_| None).collect(),
+        }
+    }
+
+    /// Describes and starts `count` nodes and waits until all know one leader.
+    pub(crate) fn start(count: usize) -> Cluster {
+        let mut cluster = Cluster::describe(count);
+        for id in 1..=count {
+            cluster.start_node(id);
+        }
+        cluster.leader();
+        cluster
+    }
+
+    /// A file or directory of the cluster.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The command that starts node `id`.
+    pub(crate) fn command(&self, id: usize) -> Command {
+        let mut command = raft_node();
+        command.arg("start").arg("--config").arg(self.path("node.toml"));
+        command.args(["--id", &id.to_string(), "--stop-with-stdin"]);
+        command.stdin(Stdio::piped());
+        command
+    }
+
+    /// Starts node `id`; its log is appended to `n<ID>.log`.
+    pub(crate) fn start_node(&mut self, id: usize) {
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .open(self.path(&format!("n{id}.log")))
+            .unwrap();
+        // Standard input stays open as long as this process lives, so the node cannot outlive it.
+        let child = self.command(id).stderr(log).spawn().unwrap();
+        assert!(
+            self.running[id - 1].replace(child).is_none(),
+            "node {id} runs already"
+        );
+    }
+
+    /// Kills node `id` as a power cut would.
+    pub(crate) fn kill(&mut self, id: usize) {
+        let mut child = self.running[id - 1].take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks node `id` to stop and returns its exit code.
+    pub(crate) fn stop(&mut self, id: usize) -> Option<i32> {
+        let mut child = self.running[id - 1].take().unwrap();
+        let sent = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        wait_for("the node to stop", || child.try_wait().unwrap()).code()
+    }
+
+    /// The client URL of node `id`.
+    pub(crate) fn url(&self, id: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[id - 1].0)
+    }
+
+    /// All client URLs.
+    pub(crate) fn urls(&self) -> String {
+        let urls: Vec<String> = (1..=self.ports.len()).map(|id| self.url(id)).collect();
+        urls.join(",")
+    }
+
+    /// The rows of `status --json`.
+    pub(crate) fn status(&self) -> Vec<serde_json::Value> {
+        let ended = run(raft_node().args(["status", "--json", "--endpoints", &self.urls()]));
+        serde_json::from_str(&ended.stdout).unwrap_or_default()
+    }
+
+    /// The leader, as soon as every running node knows the same one and it runs.
+    pub(crate) fn leader(&self) -> usize {
+        let running: Vec<usize> = (1..=self.running.len())
+            .filter(|id| self.running[id - 1].is_some())
+            .collect();
+        wait_for(&format!("a leader; logs:\n{}", self.logs()), || {
+            let status = self.status();
+            let leader_of = |id: usize| {
+                let row = status.iter().find(|row| row["id"] == id)?;
+                usize::try_from(row["leader"].as_u64()?).ok()
+            };
+            let leader = leader_of(*running.first()?).filter(|leader| running.contains(leader))?;
+            running
+                .iter()
+                .all(|id| leader_of(*id) == Some(leader))
+                .then_some(leader)
+        })
+    }
+
+    /// Everything that the nodes logged.
+    pub(crate) fn logs(&self) -> String {
+        (1..=self.ports.len())
+            .map(|id| {
+                format!(
+                    "n{id}:\n{}",
+                    fs::read_to_string(self.path(&format!("n{id}.log"))).unwrap_or_default()
+                )
+            })
+            .collect()
+    }
+
+    /// How many acknowledged writes `file` has so far.
+    pub(crate) fn acked(file: &Path) -> usize {
+        fs::read(file)
+            .unwrap_or_default()
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+    }
+
+    /// Writes keys until `count` are acknowledged and notes them in `file`.
+    pub(crate) fn load(&self, count: usize, file: &Path) {
+        let report = output_of(&[
+            "load",
+            "--keys",
+            &count.to_string(),
+            "--clients",
+            "8",
+            "--json",
+            "--acked",
+            file.to_str().unwrap(),
+            "--endpoints",
+            &self.urls(),
+        ]);
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["acknowledged"], count, "{report}");
+        assert_eq!(Cluster::acked(file), count);
+    }
+
+    /// Compares what `file` says on every node.
+    pub(crate) fn verify(&self, file: &Path) -> String {
+        output_of(&[
+            "verify",
+            "--acked",
+            file.to_str().unwrap(),
+            "--endpoints",
+            &self.urls(),
+        ])
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.running.iter_mut().flatten() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
