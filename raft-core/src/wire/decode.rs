@@ -100,6 +100,23 @@ impl Reader {
             .map_err(|_| WireError::Truncated("an integer"))
     }
 
+    /// A number that counts up by one, so that it stays below 2^62 for longer than any group lives. Nothing that follows
+    /// from it overflows, whoever sent it.
+    fn counter(&mut self) -> Result<u64, WireError> {
+        match self.u64()? {
+            value if value >> 62 == 0 => Ok(value),
+            value => Err(WireError::OutOfRange(value)),
+        }
+    }
+
+    fn term(&mut self) -> Result<Term, WireError> {
+        self.counter().map(Term)
+    }
+
+    fn index(&mut self) -> Result<Index, WireError> {
+        self.counter().map(Index)
+    }
+
     fn length(&mut self) -> Result<usize, WireError> {
         let length = self
             .0
@@ -118,8 +135,8 @@ impl Reader {
 
     fn id(&mut self) -> Result<EntryId, WireError> {
         Ok(EntryId {
-            term: Term(self.u64()?),
-            index: Index(self.u64()?),
+            term: self.term()?,
+            index: self.index()?,
         })
     }
 
@@ -147,7 +164,7 @@ impl Reader {
             group: GroupId(self.u64()?),
             from: NodeId(self.u64()?),
             to: NodeId(self.u64()?),
-            term: Term(self.u64()?),
+            term: self.term()?,
             body: self.body()?,
         })
     }
@@ -159,11 +176,11 @@ impl Reader {
                 granted: self.bool()?,
             }),
             3 => Body::RequestPreVote(RequestPreVote {
-                candidate_term: Term(self.u64()?),
+                candidate_term: self.term()?,
                 last_log: self.id()?,
             }),
             4 => Body::RequestPreVoteResponse(RequestPreVoteResponse {
-                candidate_term: Term(self.u64()?),
+                candidate_term: self.term()?,
                 granted: self.bool()?,
             }),
             5 => Body::AppendEntries(self.append_entries()?),
@@ -181,18 +198,13 @@ impl Reader {
 
     fn append_entries(&mut self) -> Result<AppendEntries, WireError> {
         const ENTRY_BYTES_MIN: usize = 13;
-        let (prev, leader_commit, round) = (self.id()?, Index(self.u64()?), Round(self.u64()?));
+        let (prev, leader_commit, round) = (self.id()?, self.index()?, Round(self.counter()?));
         let count = self.length()?;
         let mut entries = Vec::with_capacity(count.min(self.0.len() / ENTRY_BYTES_MIN));
         let mut index = prev.index;
         for _ in 0..count {
-            index = Index(
-                index
-                    .0
-                    .checked_add(1)
-                    .ok_or(WireError::Truncated("the range of indexes"))?,
-            );
-            let term = Term(self.u64()?);
+            index = index.next();
+            let term = self.term()?;
             let kind = self.u8()?;
             let payload = decode_payload(kind, self.bytes()?)?;
             entries.push(Entry {
@@ -210,13 +222,13 @@ impl Reader {
     }
 
     fn append_entries_response(&mut self) -> Result<AppendEntriesResponse, WireError> {
-        let round = Round(self.u64()?);
+        let round = Round(self.counter()?);
         let result = match self.u8()? {
             1 => AppendResult::Accepted {
-                match_index: Index(self.u64()?),
+                match_index: self.index()?,
             },
             2 => AppendResult::Rejected {
-                prev_index: Index(self.u64()?),
+                prev_index: self.index()?,
                 hint: self.id()?,
             },
             tag => {
@@ -248,12 +260,10 @@ impl Reader {
         let ticket = Ticket(self.u64()?);
         let result = match self.u8()? {
             1 => ForwardResult::Applied {
-                index: Index(self.u64()?),
+                index: self.index()?,
                 response: self.bytes()?,
             },
-            2 => ForwardResult::ReadIndex {
-                index: Index(self.u64()?),
-            },
+            2 => ForwardResult::ReadIndex { index: self.index()? },
             3 => ForwardResult::Refused(self.refusal()?),
             4 => ForwardResult::Unknown,
             tag => {

@@ -48,6 +48,9 @@ pub enum WireError {
         /// The tag.
         tag: u8,
     },
+    /// A term or an index that no group reaches: arithmetic on it could overflow.
+    #[error("{0} is out of range for a term or an index")]
+    OutOfRange(u64),
     /// A frame is larger than allowed.
     #[error("a frame of {bytes} bytes exceeds the limit of {bytes_max}")]
     TooLarge {
