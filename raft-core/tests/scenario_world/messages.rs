@@ -1,0 +1,66 @@
+//! Messages written by hand: `send 2->1 AppendEntries term=3 prev=2@1 entries=[3@2] commit=3`.
+
+use raft_core::entry::Payload;
+use raft_core::message::{
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, Message, RequestPreVote,
+    RequestPreVoteResponse, RequestVote, RequestVoteResponse,
+};
+use raft_core::types::{EntryId, Index, Round, Term};
+
+use super::arguments::{self, Arguments};
+use super::world::GROUP;
+
+/// The message that a `send` command describes. `known` says what an entry holds that was seen before.
+pub(crate) fn parse(arguments: &Arguments, known: impl Fn(EntryId) -> Option<Payload>) -> Message {
+    let (from, to) = arguments.link(0);
+    let term = Term(arguments.number("term", 0));
+    let id = |key: &str| arguments.value(key).map_or(EntryId::ZERO, arguments::entry_id);
+    let candidate_term = Term(arguments.number("candidate_term", term.0 + 1));
+    let granted = || match arguments.word(2) {
+        "granted" => true,
+        "refused" => false,
+        other => panic!("`{other}` is neither granted nor refused"),
+    };
+    let round = Round(arguments.number("round", 0));
+    let body = match arguments.word(1) {
+        "RequestVote" => Body::RequestVote(RequestVote { last_log: id("last") }),
+        "RequestVoteResponse" => Body::RequestVoteResponse(RequestVoteResponse { granted: granted() }),
+        "RequestPreVote" => Body::RequestPreVote(RequestPreVote {
+            candidate_term,
+            last_log: id("last"),
+        }),
+        "RequestPreVoteResponse" => Body::RequestPreVoteResponse(RequestPreVoteResponse {
+            candidate_term: Term(arguments.number("candidate_term", term.0)),
+            granted: granted(),
+        }),
+        "AppendEntries" => Body::AppendEntries(AppendEntries {
+            prev: id("prev"),
+            entries: arguments
+                .value("entries")
+                .map_or(Vec::new(), |word| arguments::entries(word, known)),
+            leader_commit: Index(arguments.number("commit", 0)),
+            round,
+        }),
+        "AppendEntriesResponse" => Body::AppendEntriesResponse(AppendEntriesResponse {
+            round,
+            result: match arguments.word(2) {
+                "accepted" => AppendResult::Accepted {
+                    match_index: Index(arguments.count(3, 0)),
+                },
+                "rejected" => AppendResult::Rejected {
+                    prev_index: Index(arguments.count(3, 0)),
+                    hint: id("hint"),
+                },
+                other => panic!("`{other}` is neither accepted nor rejected"),
+            },
+        }),
+        other => panic!("`{other}` is no message"),
+    };
+    Message {
+        group: GROUP,
+        from,
+        to,
+        term,
+        body,
+    }
+}

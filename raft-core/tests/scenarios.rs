@@ -1,0 +1,197 @@
+//! Scenarios: the protocol's behaviour as readable traces over the real state machine.
+//!
+//! Each file in `tests/scenarios` is one test: prose that says which rule it shows and why, commands, and the output
+//! that the world gave to them. The format and the commands are described in `tests/scenarios/README.md`.
+
+mod scenario_world;
+
+use scenario_world::{Scenario, check, load_all};
+
+macro_rules! scenarios {
+    ($($folder:ident { $($name:ident)* })*) => {
+        $(mod $folder {
+            $(#[test]
+            fn $name() {
+                super::check(concat!(stringify!($folder), "/", stringify!($name)));
+            })*
+        })*
+
+        /// Every scenario that is a test, sorted by name.
+        const LISTED: &[&str] = &[$($(concat!(stringify!($folder), "/", stringify!($name)),)*)*];
+    };
+}
+
+scenarios! {
+    commit {
+        figure_8
+        figure_8_e
+        follower_never_passes_what_it_verified
+        heartbeat_never_passes_match
+        noop_first
+        quorum_is_computed_from_sorted_matches
+        single_node
+        single_voter_with_a_learner
+        without_the_leaders_disk
+    }
+    durability {
+        above_the_durable_mark
+        commit_is_never_stored_above_the_log
+        failed_apply_read
+        lost_acknowledged_entries
+        overwritten_twice
+        truncation_lowers_the_mark
+        unsynced_writes_are_lost
+        vote_waits_for_its_write
+        what_waits_and_what_does_not
+    }
+    elections {
+        a_blank_replica_remembers_its_vote
+        candidate_meets_the_leader
+        even_number_of_nodes
+        higher_term_rejoins
+        late_self_vote
+        leader_crash_and_restart
+        leader_without_quorum_steps_down
+        lower_term_pre_vote_is_answered
+        new_leader_waits_for_its_followers
+        newer_last_term_beats_longer_log
+        one_vote_per_peer
+        only_a_granted_vote_restarts_the_timer
+        partial_partition
+        partial_partition_elects
+        pre_candidate_forgets_its_leader
+        pre_vote_changes_nothing
+        pre_vote_isolated_node_returns
+        promoted_learner_votes
+        replies_and_terms
+        restart_begins_a_new_term
+        split_vote
+        stickiness
+        terms_from_every_message
+        three_nodes
+    }
+    flow_control {
+        caught_up_probe
+        cold_reads_end_where_memory_begins
+        compacted_meanwhile
+        lost_window
+        refusals
+        send_until_paused
+        uncommitted_quota
+        window_in_bytes
+    }
+    membership_static {
+        joint_quorum
+        learner
+        stale_candidate
+        takes_effect_when_appended
+        unknown_peers
+    }
+    reads {
+        a_round_that_never_began
+        lost_round
+        only_voters_count
+        read_index
+        stale_leader
+        step_down_resolves_everything
+        wait_for_the_own_term
+    }
+    replication {
+        a_divergent_tail_costs_a_round_per_term
+        append_below_commit
+        conflict_with_a_committed_entry
+        duplicated_rejection
+        entries_that_left_memory
+        failed_read_sends_nothing
+        figure_7
+        figure_7_one_follower
+        heartbeat_is_an_empty_append
+        late_append_truncates_nothing
+        one_command
+        purged_is_not_term_zero
+        rejection_at_match
+        reordered_rejection
+    }
+    snapshots {
+        any_acknowledgement_ends_the_wait
+        failed_creation
+        failure_is_reported
+        ignored
+        keeps_a_matching_tail
+        no_entries_while_restoring
+        not_a_member
+        one_atom
+        pin_is_released
+        pinned_log
+        replaces_the_log
+    }
+}
+
+/// Style 12: a file that is not listed would never run.
+#[test]
+fn every_file_is_listed() {
+    let scenarios = load_all();
+    if std::env::var_os("UPDATE_SCENARIOS").is_some() {
+        let fails = |scenario: &&Scenario| std::panic::catch_unwind(|| check(&scenario.name)).is_err();
+        let failed: Vec<&str> = scenarios
+            .iter()
+            .filter(fails)
+            .map(|scenario| scenario.name.as_str())
+            .collect();
+        assert!(failed.is_empty(), "these scenarios failed: {failed:?}");
+    }
+    let files: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+    let mut listed = LISTED.to_vec();
+    listed.sort_unstable();
+    assert_eq!(
+        listed, files,
+        "tests/scenarios.rs lists every file of tests/scenarios once"
+    );
+}
+
+/// Style 12: a scenario opens with what it shows and why; without that nobody can judge its output.
+#[test]
+fn every_file_opens_with_a_rule_and_a_reason() {
+    for scenario in load_all() {
+        let prose = scenario.prose();
+        let sentences = prose.matches(['.', ':', ';']).count();
+        assert!(
+            !prose.starts_with(['>', '#']) && prose.len() > 120 && sentences >= 2,
+            "tests/scenarios/{}.txt does not say what it shows and why",
+            scenario.name
+        );
+        let cites = |prefix: &str| {
+            prose
+                .split(prefix)
+                .skip(1)
+                .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        assert!(
+            cites("R") || cites("S") || prose.contains('§'),
+            "tests/scenarios/{}.txt names no rule, mission row or section",
+            scenario.name
+        );
+    }
+}
+
+/// The rules that concern the protocol itself, from R1 on: each is shown by at least one scenario.
+#[test]
+fn every_rule_is_shown() {
+    let prose: String = load_all()
+        .iter()
+        .map(|scenario| format!("{} \n", scenario.prose()))
+        .collect();
+    let shown: Vec<&str> = prose.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let missing: Vec<String> = SHOWN
+        .iter()
+        .map(|rule| format!("R{rule}"))
+        .filter(|rule| !shown.contains(&rule.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "no scenario names {missing:?}");
+}
+
+/// The numbers of those rules.
+const SHOWN: &[u32] = &[
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+    29, 30, 31, 32, 36, 37, 39, 40, 41, 43, 45, 46, 47, 48, 49, 50, 51, 52, 53, 55, 56, 57, 58, 59, 66, 69,
+];
