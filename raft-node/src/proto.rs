@@ -3,7 +3,13 @@
 //! Nothing is written by hand here; the definitions and their meaning are in the `.proto` files.
 
 // The generated code is judged by its generator's standards, not by ours.
-#![allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::large_futures
+)]
 
 /// Keys, values and events.
 pub mod mvccpb {

@@ -1,0 +1,141 @@
+//! The pages for probes and Prometheus.
+
+use raft_kv::{Header, PutResponse, RangeResponse, Response};
+
+use super::port::get;
+use super::{FakeNode, Reply, Server};
+use crate::proto::etcdserverpb::{PutRequest, RangeRequest};
+use crate::server::backend::Failure;
+
+/// Status line and body of a page.
+async fn page(server: &Server, path: &str) -> (String, String) {
+    let answer = get(server, path).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a body");
+    let status = head.lines().next().expect("an answer has a status");
+    (status.to_owned(), body.to_owned())
+}
+
+const OK: &str = "HTTP/1.1 200 OK";
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable";
+
+async fn assert_page(server: &Server, path: &str, status: &str, body: &str) {
+    assert_eq!(
+        page(server, path).await,
+        (status.to_owned(), body.to_owned()),
+        "{path}"
+    );
+}
+
+#[tokio::test]
+async fn a_healthy_node_says_so() {
+    let server = Server::start(FakeNode::new()).await;
+    assert_page(&server, "/health", OK, r#"{"health":"true","reason":""}"#).await;
+    assert_page(&server, "/livez", OK, "ok\n").await;
+    assert_page(&server, "/readyz", OK, "ok\n").await;
+    assert_page(
+        &server,
+        "/readyz?verbose",
+        OK,
+        "[+]serializable_read ok\n[+]linearizable_read ok\nok\n",
+    )
+    .await;
+    assert_page(&server, "/readyz/linearizable_read", OK, "ok\n").await;
+}
+
+#[tokio::test]
+async fn a_node_without_a_leader_is_alive_but_not_ready() {
+    let server = Server::start(FakeNode::new().without_leader()).await;
+    let no_leader = r#"{"health":"false","reason":"RAFT NO LEADER"}"#;
+    assert_page(&server, "/health", UNAVAILABLE, no_leader).await;
+    let healthy = r#"{"health":"true","reason":""}"#;
+    assert_page(&server, "/health?serializable=true", OK, healthy).await;
+    assert_page(&server, "/livez", OK, "ok\n").await;
+    assert_page(
+        &server,
+        "/readyz",
+        UNAVAILABLE,
+        "[+]serializable_read ok\n[-]linearizable_read failed: etcdserver: no leader\n",
+    )
+    .await;
+    assert_page(&server, "/readyz?exclude=linearizable_read", OK, "ok\n").await;
+    assert_page(&server, "/livez?exclude=no_such_check", OK, "ok\n").await;
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_confirm_reads_is_not_healthy() {
+    let node = FakeNode::new().confirming(|| Reply::With(Err(Failure::Busy)));
+    let server = Server::start(node).await;
+    let reason = r#"{"health":"false","reason":"RANGE ERROR:etcdserver: too many requests"}"#;
+    assert_page(&server, "/health", UNAVAILABLE, reason).await;
+}
+
+#[tokio::test]
+async fn the_version_page_names_the_api_and_the_program() {
+    let server = Server::start(FakeNode::new()).await;
+    let (status, body) = page(&server, "/version").await;
+    assert_eq!(status, OK);
+    let versions: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(versions["etcdserver"], "3.5.0");
+    assert_eq!(versions["etcdcluster"], "3.5.0");
+    assert_eq!(versions["raft-node"], "1.2.3");
+}
+
+#[tokio::test]
+async fn unknown_pages_name_the_known_ones() {
+    let server = Server::start(FakeNode::new()).await;
+    for path in ["/", "/v2/keys", "/readyz/no_such_check"] {
+        let (status, body) = page(&server, path).await;
+        assert_eq!(status, "HTTP/1.1 404 Not Found", "{path}");
+        assert!(body.contains("/health"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_metrics_page_has_replica_transport_store_and_requests() {
+    let node = FakeNode::new()
+        .proposing(|_| {
+            Reply::With(Ok(Ok(Response::Put(PutResponse {
+                header: Header { revision: 2 },
+                prev_kv: None,
+            }))))
+        })
+        .reading(|_| Ok(RangeResponse::default()));
+    let server = Server::start(node).await;
+    let mut kv = server.kv().await;
+    let put = PutRequest {
+        key: "k".into(),
+        ..Default::default()
+    };
+    kv.put(put).await.unwrap();
+    let read = RangeRequest {
+        key: "k".into(),
+        ..Default::default()
+    };
+    kv.range(read).await.unwrap();
+    let (status, body) = page(&server, "/metrics").await;
+    assert_eq!(status, OK);
+    let lines: Vec<&str> = body.lines().collect();
+    for line in [
+        "raft_role{role=\"follower\"} 1",
+        "raft_role{role=\"leader\"} 0",
+        "raft_term 7",
+        "raft_leader_id 2",
+        "raft_appended_index 14",
+        "raft_durable_index 13",
+        "raft_commit_index 12",
+        "raft_applied_index 11",
+        "etcd_server_has_leader 1",
+        "raft_peer_connected{peer=\"2\"} 1",
+        "raft_peer_rtt_seconds{peer=\"2\"} 0.00025",
+        "raft_peer_dropped_messages_total{peer=\"2\"} 9",
+        "kv_revision 41",
+        "raft_node_proposals_total{result=\"ok\"} 1",
+        "raft_node_proposals_total{result=\"unknown\"} 0",
+        "raft_node_linearizable_reads_total{result=\"ok\"} 1",
+        "raft_node_proposal_duration_seconds_count 1",
+        "raft_node_proposal_duration_seconds_bucket{le=\"+Inf\"} 1",
+        "# EOF",
+    ] {
+        assert!(lines.contains(&line), "{line} is missing in\n{body}");
+    }
+}
