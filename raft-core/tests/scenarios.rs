@@ -31,6 +31,7 @@ scenarios! {
         quorum_is_computed_from_sorted_matches
         single_node
         single_voter_with_a_learner
+        two_nodes
         without_the_leaders_disk
     }
     durability {
@@ -46,6 +47,7 @@ scenarios! {
     }
     elections {
         a_blank_replica_remembers_its_vote
+        asymmetric_partition
         candidate_meets_the_leader
         even_number_of_nodes
         higher_term_rejoins
@@ -69,8 +71,10 @@ scenarios! {
         stickiness
         terms_from_every_message
         three_nodes
+        votes_before_the_completion
     }
     flow_control {
+        apply_window
         caught_up_probe
         cold_reads_end_where_memory_begins
         compacted_meanwhile
@@ -92,6 +96,7 @@ scenarios! {
         lost_round
         only_voters_count
         read_index
+        single_node
         stale_leader
         step_down_resolves_everything
         wait_for_the_own_term
@@ -106,18 +111,22 @@ scenarios! {
         figure_7
         figure_7_one_follower
         heartbeat_is_an_empty_append
+        late_answer_of_the_store
         late_append_truncates_nothing
         one_command
         purged_is_not_term_zero
         rejection_at_match
+        reordered_and_duplicated
         reordered_rejection
     }
     snapshots {
         any_acknowledgement_ends_the_wait
+        arrives_with_writes_under_way
         failed_creation
         failure_is_reported
         ignored
         keeps_a_matching_tail
+        newer_one_while_restoring
         no_entries_while_restoring
         not_a_member
         one_atom

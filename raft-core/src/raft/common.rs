@@ -145,10 +145,10 @@ impl Common {
         self.durable_term == self.term
     }
 
-    /// A message to itself came back: it left after the write that made its term durable, but may arrive before the
-    /// completion of that write does.
-    pub(super) fn own_message_returned(&mut self, term: Term) {
-        self.durable_term = self.durable_term.max(term.min(self.term));
+    /// A vote request of the current term was answered, by whomever. It left after the write that made the term durable,
+    /// so the term is; the completion of that write may arrive later than the answer.
+    pub(super) fn vote_request_was_answered(&mut self) {
+        self.durable_term = self.term;
     }
 
     // ---- the log and the configurations in it ----

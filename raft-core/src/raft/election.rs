@@ -79,6 +79,7 @@ impl Raft {
         if candidate.phase != Phase::Vote {
             return;
         }
+        self.common.vote_request_was_answered();
         match candidate.record(&self.common, from, granted) {
             VoteResult::Won => {
                 let leader = Leader::new(&mut self.common);

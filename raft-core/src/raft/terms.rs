@@ -14,9 +14,6 @@ impl Raft {
         if message.to != self.id() || message.group != self.group() {
             return;
         }
-        if message.from == self.id() {
-            self.common.own_message_returned(message.term);
-        }
         if let Body::RequestPreVote(request) = message.body {
             let has_leader = self.has_live_leader();
             self.common.answer_pre_vote(message.from, request, has_leader);

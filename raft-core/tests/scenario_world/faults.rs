@@ -66,6 +66,13 @@ impl World {
                 self.node(arguments.node(0)).apply_stalled = false;
                 self.work(arguments.node(0));
             }
+            "hold-completions" => self.node(arguments.node(0)).completions_held = true,
+            "report-completions" => {
+                let node = self.node(arguments.node(0));
+                node.completions_held = false;
+                node.inputs.extend(std::mem::take(&mut node.completions));
+                self.work(arguments.node(0));
+            }
             "log-reads" => {
                 let id = arguments.node(0);
                 self.node(id).read_mode = match arguments.word(1) {

@@ -55,6 +55,9 @@ pub(crate) struct Node {
     pub(crate) snapshots: BTreeMap<Index, (SnapshotMeta, Vec<EntryId>)>,
     /// Completions that the replica has not been told yet.
     pub(crate) inputs: VecDeque<Input>,
+    /// Whether the replica hears late of writes that completed, and of which.
+    pub(crate) completions_held: bool,
+    pub(crate) completions: Vec<Input>,
     /// What `timer` saw last.
     pub(crate) timer: Option<Time>,
 }
@@ -76,6 +79,8 @@ impl Node {
             applied: Vec::new(),
             snapshots: BTreeMap::new(),
             inputs: VecDeque::new(),
+            completions_held: false,
+            completions: Vec::new(),
             timer: None,
         }
     }
@@ -118,6 +123,7 @@ impl Node {
         self.work.clear();
         self.log_reads.clear();
         self.inputs.clear();
+        self.completions.clear();
         self.timer = None;
     }
 }

@@ -281,7 +281,12 @@ impl World {
         for message in write.then {
             self.send(id, message);
         }
-        self.node(id).inputs.push_back(Input::Persisted(write.seq));
+        let node = self.node(id);
+        if node.completions_held {
+            node.completions.push(Input::Persisted(write.seq));
+        } else {
+            node.inputs.push_back(Input::Persisted(write.seq));
+        }
     }
 
     fn read_log(&mut self, id: NodeId, request: LogRead) {
