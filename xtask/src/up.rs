@@ -128,11 +128,11 @@ fn serve(cluster: &mut Cluster) -> Outcome {
     println!("\nTalk to it (etcdctl is in Debian's package etcd-client):");
     println!(
         "  ETCDCTL_API=3 etcdctl --endpoints={} put greeting hello",
-        client.endpoints()
+        client.addresses()
     );
     println!(
         "  ETCDCTL_API=3 etcdctl --endpoints={} get greeting",
-        client.endpoints()
+        client.addresses()
     );
     println!("or, without etcdctl:");
     println!("  {}", cargo::line(&client.command(&["get", "greeting"])));

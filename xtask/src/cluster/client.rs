@@ -49,6 +49,12 @@ impl Client {
         self.endpoints.join(",")
     }
 
+    /// `127.0.0.1:2379,...`, as etcdctl likes them best: with `http://` in front, its `endpoint status` sends the whole
+    /// URL as the name of the server, which HTTP/2 does not allow.
+    pub(crate) fn addresses(&self) -> String {
+        self.endpoints().replace("http://", "")
+    }
+
     /// A command of raft-node, with the endpoints.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
