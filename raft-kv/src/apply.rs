@@ -2,10 +2,10 @@
 //!
 //! A command sees the effects of those before it in the same batch through an overlay over the live keys; the database
 //! sees all of them at once in [`Batch::commit`], together with the position in the log (R72). A put costs one point
-//! lookup; nothing here syncs or scans, but a deletion scans its range. The outcome depends on the store and the
+//! lookup, and the lookups of a batch are made together; nothing here syncs or scans, but a deletion scans its range. The outcome depends on the store and the
 //! command alone, damaged commands included.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub(crate) struct Batch<'db> {
     writes: WriteBatch,
     /// What the batch changed so far.
     overlay: BTreeMap<Bytes, Pending>,
+    /// What the database holds for keys that the batch will need.
+    prefetched: HashMap<Bytes, Option<Live>>,
     version_key: Vec<u8>,
     record: Vec<u8>,
 }
@@ -49,6 +51,7 @@ impl<'db> Batch<'db> {
             state,
             writes: WriteBatch::default(),
             overlay: BTreeMap::new(),
+            prefetched: HashMap::new(),
             version_key: Vec::new(),
             record: Vec::new(),
         }
@@ -64,15 +67,36 @@ impl<'db> Batch<'db> {
         self.state.applied = id;
     }
 
-    /// Applies the bytes of a command. What does not decode is answered with an error and changes nothing, on every
-    /// replica alike.
-    pub(crate) fn apply(&mut self, command: &[u8]) -> Result<Bytes, StorageError> {
-        let outcome = match Command::decode(command) {
-            Ok(Command::Put(request)) => self.put(request)?.map(Response::Put),
-            Ok(Command::DeleteRange(request)) => self.delete_range(&request)?.map(Response::DeleteRange),
-            Err(error) => Err(KvError::Malformed(error.to_string())),
-        };
-        Ok(Response::encode_outcome(&outcome))
+    /// Looks up, all at once, the keys that `commands` will put: sorted, they share filters, blocks and locks.
+    pub(crate) fn prefetch<'a>(
+        &mut self,
+        commands: impl Iterator<Item = &'a Command>,
+    ) -> Result<(), StorageError> {
+        let mut keys: Vec<&Bytes> = commands
+            .filter_map(|command| match command {
+                Command::Put(request) => Some(&request.key),
+                _ => None,
+            })
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let found =
+            self.database
+                .rocks()
+                .batched_multi_get_cf(self.database.keys(), keys.iter().copied(), true);
+        for (key, stored) in keys.into_iter().zip(found) {
+            let live = stored?.map(|bytes| Live::decode(&bytes)).transpose()?;
+            self.prefetched.insert(key.clone(), live);
+        }
+        Ok(())
+    }
+
+    /// Applies a command.
+    pub(crate) fn apply(&mut self, command: Command) -> Result<Result<Response, KvError>, StorageError> {
+        Ok(match command {
+            Command::Put(request) => self.put(request)?.map(Response::Put),
+            Command::DeleteRange(request) => self.delete_range(&request)?.map(Response::DeleteRange),
+        })
     }
 
     /// Writes everything as one atom.
@@ -189,6 +213,9 @@ impl<'db> Batch<'db> {
             Some(Pending::Live(live, _)) => return Ok(Some(*live)),
             Some(Pending::Deleted) => return Ok(None),
             None => {}
+        }
+        if let Some(live) = self.prefetched.get(key) {
+            return Ok(*live);
         }
         let stored = self.database.rocks().get_pinned_cf(self.database.keys(), key)?;
         stored.map(|bytes| Live::decode(&bytes)).transpose()

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, LogLevel, Options,
-    WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DataBlockIndexType, LogLevel, Options, WriteBatch, WriteOptions,
 };
 
 use crate::directory::Directory;
@@ -27,7 +27,7 @@ use crate::layout::{FAMILIES, FORMAT, HISTORY, KEYS, META, META_FORMAT, META_STA
 /// How much memory the store may use. Each value changes speed only, never what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvOptions {
-    /// Bytes of blocks kept in memory.
+    /// Bytes of blocks kept in memory: half of them for the live keys, half for everything else.
     pub cache_bytes: usize,
     /// Bytes of changes kept in memory before they are flushed to files. What is not flushed is applied again from
     /// the Raft log after a crash.
@@ -39,7 +39,7 @@ pub struct KvOptions {
 impl Default for KvOptions {
     fn default() -> KvOptions {
         KvOptions {
-            cache_bytes: 32 << 20,
+            cache_bytes: 64 << 20,
             write_buffer_bytes: 32 << 20,
             open_files_max: 512,
         }
@@ -90,9 +90,15 @@ impl Database {
                 reason: format!("STATE names database {number}, which is missing"),
             });
         }
-        let cache = Cache::new_lru_cache(options.cache_bytes);
-        let families =
-            FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family_options(name, &cache, options)));
+        // Values must not push the index out of memory: it is what every put looks up.
+        let index_cache = Cache::new_lru_cache(options.cache_bytes / 2);
+        let value_cache = Cache::new_lru_cache(options.cache_bytes / 2);
+        let families = FAMILIES.map(|name| {
+            ColumnFamilyDescriptor::new(name, {
+                let cache = if name == KEYS { &index_cache } else { &value_cache };
+                family_options(name, cache, options)
+            })
+        });
         let rocks = DB::open_cf_descriptors(&database_options(create, options), &path, families)
             .map_err(|error| OpenError::from_rocks(&path, &error))?;
         let mut write_options = WriteOptions::default();
@@ -240,6 +246,8 @@ fn family_options(name: &str, cache: &Cache, options: &KvOptions) -> Options {
         family.set_memtable_whole_key_filtering(true);
     }
     if name == KEYS {
+        table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+        table.set_data_block_hash_ratio(0.75);
         // Deleted keys must not slow ranges down for long.
         family.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
     }

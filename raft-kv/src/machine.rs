@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::apply::Batch;
 use crate::archive::{self, ArchiveReader};
+use crate::command::{Command, Response};
 use crate::database::{Database, KvOptions};
 use crate::directory::{Directory, RemoveOnDrop};
 use crate::error::{KvError, OpenError};
@@ -106,7 +107,9 @@ impl KvStateMachine {
         let database = self.store.database();
         let mut batch = Batch::new(&database, self.state);
         let mut responses = Vec::with_capacity(entries.len());
-        for entry in entries {
+        let commands: Vec<_> = entries.iter().map(decode).collect();
+        batch.prefetch(commands.iter().flatten().flatten())?;
+        for (entry, command) in entries.iter().zip(commands) {
             let applied = batch.state().applied;
             if entry.index() != applied.index.next() || entry.term() < applied.term {
                 return Err(StateMachineError::new(MachineError::NotContiguous {
@@ -114,9 +117,10 @@ impl KvStateMachine {
                     found: entry.id,
                 }));
             }
-            responses.push(match &entry.payload {
-                Payload::Command(command) => batch.apply(command)?,
-                Payload::Noop | Payload::Membership(_) => Bytes::new(),
+            responses.push(match command {
+                Some(Ok(command)) => Response::encode_outcome(&batch.apply(command)?),
+                Some(Err(refusal)) => Response::encode_outcome(&Err(refusal)),
+                None => Bytes::new(),
             });
             batch.advance(entry.id);
         }
@@ -219,6 +223,17 @@ impl StateMachine for KvStateMachine {
     }
 }
 
+/// The command of an entry, if it has one. What does not decode becomes an answer, on every replica alike, and changes
+/// nothing.
+fn decode(entry: &Entry) -> Option<Result<Command, KvError>> {
+    match &entry.payload {
+        Payload::Command(bytes) => {
+            Some(Command::decode(bytes).map_err(|error| KvError::Malformed(error.to_string())))
+        }
+        Payload::Noop | Payload::Membership(_) => None,
+    }
+}
+
 fn read_state(database: &Database) -> Result<StoreState, crate::error::StorageError> {
     View::new(database).map(|view| *view.state())
 }
@@ -228,7 +243,7 @@ mod tests {
     use rocksdb::WriteBatch;
 
     use super::*;
-    use crate::command::{Command, PutRequest};
+    use crate::command::PutRequest;
     use crate::layout::META_STATE;
 
     /// The compacted revision is part of the state from the first format on, although no command moves it yet.
