@@ -78,12 +78,17 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         ended.stdout.parse().unwrap()
     };
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("election-timeout-ms = 500", "")).unwrap();
     assert_eq!(
         printed(&mut cluster.command(1))["election-timeout-ms"].as_integer(),
         Some(1000)
     );
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, format!("{text}election-timeout-ms = 700\n")).unwrap();
+    fs::write(
+        &file,
+        text.replace("election-timeout-ms = 500", "election-timeout-ms = 700"),
+    )
+    .unwrap();
     assert_eq!(
         printed(&mut cluster.command(1))["election-timeout-ms"].as_integer(),
         Some(700)

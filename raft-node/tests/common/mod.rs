@@ -126,7 +126,8 @@ impl Cluster {
         let text = format!(
             "cluster = \"test\"\ndata-dir = \"{0}/data-n{{id}}\"\ncert = \"{0}/pki/n{{id}}.pem\"\n\
              key = \"{0}/pki/n{{id}}.key\"\nca = \"{0}/pki/ca.pem\"\n\
-             initial-cluster = \"{1}\"\ninitial-client-urls = \"{2}\"\n",
+             initial-cluster = \"{1}\"\ninitial-client-urls = \"{2}\"\n\
+             election-timeout-ms = 500\nheartbeat-interval-ms = 50\n",
             path.display(),
             map(&|(_, peer)| format!("quic://127.0.0.1:{peer}")),
             map(&|(client, _)| format!("http://127.0.0.1:{client}")),

@@ -25,6 +25,7 @@ use super::status::table;
 use crate::client::endpoints::EndpointUrl;
 use crate::client::status::{self, NodeStatus};
 use crate::config::cluster_name::ClusterName;
+use crate::config::log_output::check_directives;
 
 /// How long a leader is waited for before the state of things is shown anyway.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,7 +69,7 @@ pub(super) struct DevArguments {
     peer_port: u16,
 
     /// What the nodes log
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_directives)]
     log_level: String,
 }
 
@@ -140,6 +141,10 @@ pub(super) fn run(arguments: DevArguments) -> Result<ExitCode, CliError> {
         .map_err(CliError::Runtime)?;
     runtime.block_on(supervise(&plan))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn parse_directives(text: &str) -> Result<String, String> {
+    check_directives(text).map(|()| text.to_owned())
 }
 
 /// The given directory, or a temporary one that goes away with the second value.
