@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quinn::{Connection, SendStream};
-use raft_core::message::Message;
 use raft_core::traits::Inbound;
 use raft_core::types::NodeId;
 use raft_core::wire::{
@@ -21,6 +20,7 @@ use crate::frame_io::{FrameError, FrameReader};
 use crate::handshake::Established;
 use crate::peer::{Link, Peer, close};
 use crate::protocol::CloseCode;
+use crate::queue::Batch;
 use crate::shared::Shared;
 use crate::snapshot_receive::accept_snapshots;
 
@@ -116,12 +116,7 @@ pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, established: Estab
     let mut tasks = JoinSet::new();
     let frame_bytes_max = shared.limits.frame_bytes_max;
     tasks.spawn(read_messages(reader, ends, frame_bytes_max, inbound.clone()));
-    tasks.spawn(write_messages(
-        sender,
-        connection.clone(),
-        peer.clone(),
-        shared.clone(),
-    ));
+    tasks.spawn(write_messages(sender, connection.clone(), peer.clone()));
     tasks.spawn(accept_snapshots(
         shared.clone(),
         connection.clone(),
@@ -179,15 +174,9 @@ async fn write_messages(
     mut sender: SendStream,
     connection: Connection,
     peer: Arc<Peer>,
-    shared: Arc<Shared>,
 ) -> Result<Infallible, LinkError> {
     let closed = connection.closed();
     tokio::pin!(closed);
-    let batch_bytes_max = shared
-        .limits
-        .coalesce_bytes_max
-        .min(shared.limits.frame_bytes_max - COUNT_BYTES);
-    let mut batch = Vec::new();
     loop {
         // First whether it is closed: the messages may belong to the connection that took over.
         tokio::select! {
@@ -195,25 +184,24 @@ async fn write_messages(
             error = &mut closed => return Err(LinkError::Lost(error.to_string())),
             () = peer.queue.ready() => {}
         }
-        let bytes = peer.queue.take(&mut batch, batch_bytes_max);
-        if batch.is_empty() {
+        let batch = peer.queue.take();
+        if batch.messages.is_empty() {
             continue;
         }
-        let frame = encode_batch(&batch, bytes);
-        if let Err(error) = sender.write_chunk(frame).await {
-            peer.queue.count_dropped(batch.len());
+        if let Err(error) = sender.write_chunk(encode_batch(&batch)).await {
+            peer.queue.count_dropped(batch.messages.len());
             return Err(LinkError::Lost(error.to_string()));
         }
-        batch.clear();
     }
 }
 
 /// What precedes the messages in the body of a frame: their number.
 const COUNT_BYTES: usize = 4;
 
-/// `bytes` is an upper bound of what the messages take.
-fn encode_batch(batch: &[Message], bytes: usize) -> Bytes {
-    let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + COUNT_BYTES + bytes);
-    encode_frame(FrameKind::Messages, &mut frame, |out| encode_messages(batch, out));
+fn encode_batch(batch: &Batch) -> Bytes {
+    let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + COUNT_BYTES + batch.bytes);
+    encode_frame(FrameKind::Messages, &mut frame, |out| {
+        encode_messages(&batch.messages, out);
+    });
     Bytes::from(frame)
 }

@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 /// How much is read at once before the size of a frame is known.
-const SCRATCH_BYTES: usize = 16 * 1024;
+const SCRATCH_BYTES: usize = 8 * 1024;
 
 /// Why there is no next frame.
 #[derive(Debug, Error)]

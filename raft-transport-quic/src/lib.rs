@@ -63,7 +63,7 @@
 //! | limit | default | at the limit |
 //! |---|---|---|
 //! | `frame_bytes_max` | 4 MiB | a larger frame closes the connection, before memory is allocated for it; a larger message is dropped by the sender |
-//! | `coalesce_bytes_max` | 256 KiB | the next frame begins |
+//! | `coalesce_bytes_max` | 64 KiB | the next frame begins |
 //! | `queue_messages_max` | 16,384 messages | the newest are dropped and counted |
 //! | `queue_bytes_max` | 32 MiB | the newest are dropped and counted |
 //! | `queue_age_max` | 1 s | what waits for a peer without a connection is dropped and counted |

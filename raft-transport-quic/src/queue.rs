@@ -23,14 +23,14 @@ pub(crate) struct SendQueue {
     messages_max: usize,
     bytes_max: usize,
     message_bytes_max: usize,
+    batch_bytes_max: usize,
     age_max: Duration,
 }
 
 #[derive(Default)]
 struct State {
-    messages: VecDeque<Message>,
-    /// The encoded size of each message, in step with `messages`.
-    sizes: VecDeque<usize>,
+    batches: VecDeque<Batch>,
+    messages: usize,
     bytes: usize,
     dropped: u64,
     connected: bool,
@@ -38,45 +38,56 @@ struct State {
     waiting_since: Option<Instant>,
 }
 
+/// Messages that leave together.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) messages: Vec<Message>,
+    /// An upper bound of their encoded size.
+    pub(crate) bytes: usize,
+}
+
 impl SendQueue {
     pub(crate) fn new(limits: &QuicLimits) -> SendQueue {
+        // A frame begins with the count of its messages.
+        let message_bytes_max = limits.frame_bytes_max - limits.frame_bytes_max.min(4);
         SendQueue {
             state: Mutex::default(),
             ready: Notify::new(),
             messages_max: limits.queue_messages_max,
             bytes_max: limits.queue_bytes_max,
-            // A frame begins with the count of its messages.
-            message_bytes_max: limits.frame_bytes_max - limits.frame_bytes_max.min(4),
+            message_bytes_max,
+            batch_bytes_max: limits.coalesce_bytes_max.min(message_bytes_max),
             age_max: limits.queue_age_max,
         }
     }
 
     /// Adds what fits of `messages`. Never blocks.
     pub(crate) fn push(&self, messages: Vec<Message>) {
-        let mut sizes = Vec::with_capacity(messages.len());
-        sizes.extend(messages.iter().map(message_bytes));
+        // Outside the lock: the size of a large batch takes a while to add up.
+        let whole = Batch {
+            bytes: messages.iter().map(message_bytes).sum(),
+            messages,
+        };
+        if whole.messages.is_empty() {
+            return;
+        }
         let mut state = self.lock();
         let stale = self.take_stale(&mut state);
-        let was_empty = state.messages.is_empty();
+        let was_empty = state.messages == 0;
         if was_empty && !state.connected {
             state.waiting_since = Some(Instant::now());
         }
-        let mut refused = Vec::new();
-        for (message, bytes) in messages.into_iter().zip(sizes) {
-            let fits = state.messages.len() < self.messages_max
-                && state.bytes.saturating_add(bytes) <= self.bytes_max
-                && bytes <= self.message_bytes_max;
-            // Once one was refused, the rest of the batch goes, too: a gap in the middle would only cost a rejection.
-            if fits && refused.is_empty() {
-                state.bytes += bytes;
-                state.messages.push_back(message);
-                state.sizes.push_back(bytes);
-            } else {
-                refused.push(message);
-            }
-        }
+        let fits = state.messages + whole.messages.len() <= self.messages_max
+            && state.bytes + whole.bytes <= self.bytes_max
+            && whole.bytes <= self.batch_bytes_max;
+        let refused = if fits {
+            state.add(whole);
+            Vec::new()
+        } else {
+            self.push_piecewise(&mut state, whole.messages)
+        };
         state.dropped += refused.len() as u64;
-        let wake = was_empty && !state.messages.is_empty();
+        let wake = was_empty && state.messages > 0;
         drop(state);
         if wake {
             self.ready.notify_one();
@@ -85,38 +96,54 @@ impl SendQueue {
         drop((stale, refused));
     }
 
+    /// Adds a batch that is too large for one frame or for the room that is left. Returns what found no room.
+    fn push_piecewise(&self, state: &mut State, messages: Vec<Message>) -> Vec<Message> {
+        let mut refused = Vec::new();
+        let mut batch = Batch::default();
+        for message in messages {
+            let bytes = message_bytes(&message);
+            let fits = state.messages + batch.messages.len() < self.messages_max
+                && state.bytes + batch.bytes + bytes <= self.bytes_max
+                && bytes <= self.message_bytes_max;
+            // Once one was refused, the rest goes, too: a gap in the middle would only cost a rejection.
+            if !fits || !refused.is_empty() {
+                refused.push(message);
+                continue;
+            }
+            if batch.bytes + bytes > self.batch_bytes_max {
+                state.add(std::mem::take(&mut batch));
+            }
+            batch.bytes += bytes;
+            batch.messages.push(message);
+        }
+        state.add(batch);
+        refused
+    }
+
     /// Waits until something waits. Safe to cancel.
     pub(crate) async fn ready(&self) {
         loop {
-            if !self.lock().messages.is_empty() {
+            if self.lock().messages > 0 {
                 return;
             }
             self.ready.notified().await;
         }
     }
 
-    /// Moves the oldest messages into `batch`, at least one if any waits, and then as many as fit into `bytes_max` encoded
-    /// bytes. Returns their encoded size.
-    pub(crate) fn take(&self, batch: &mut Vec<Message>, bytes_max: usize) -> usize {
+    /// The oldest messages, as many as share a frame: at least one if any waits.
+    pub(crate) fn take(&self) -> Batch {
         let mut state = self.lock();
-        let mut bytes = 0;
-        let mut count = 0;
-        if state.bytes <= bytes_max {
-            bytes = state.bytes;
-            count = state.messages.len();
-        } else {
-            for &size in &state.sizes {
-                if count > 0 && bytes + size > bytes_max {
-                    break;
-                }
-                bytes += size;
-                count += 1;
-            }
+        let mut taken = state.batches.pop_front().unwrap_or_default();
+        while let Some(next) = state.batches.front_mut()
+            && taken.bytes + next.bytes <= self.batch_bytes_max
+        {
+            taken.bytes += next.bytes;
+            taken.messages.append(&mut next.messages);
+            state.batches.pop_front();
         }
-        state.bytes -= bytes;
-        state.sizes.drain(..count);
-        batch.extend(state.messages.drain(..count));
-        bytes
+        state.messages -= taken.messages.len();
+        state.bytes -= taken.bytes;
+        taken
     }
 
     /// Tells whether messages can leave now.
@@ -124,7 +151,7 @@ impl SendQueue {
         let mut state = self.lock();
         let stale = self.take_stale(&mut state);
         state.connected = connected;
-        state.waiting_since = (!connected && !state.messages.is_empty()).then(Instant::now);
+        state.waiting_since = (!connected && state.messages > 0).then(Instant::now);
         drop(state);
         drop(stale);
     }
@@ -137,10 +164,10 @@ impl SendQueue {
     /// How many messages wait, and how many were dropped since the start.
     pub(crate) fn depth_and_dropped(&self) -> (usize, u64) {
         let state = self.lock();
-        (state.messages.len(), state.dropped)
+        (state.messages, state.dropped)
     }
 
-    fn take_stale(&self, state: &mut State) -> VecDeque<Message> {
+    fn take_stale(&self, state: &mut State) -> VecDeque<Batch> {
         let old = state
             .waiting_since
             .is_some_and(|since| since.elapsed() > self.age_max);
@@ -148,15 +175,26 @@ impl SendQueue {
             return VecDeque::new();
         }
         state.waiting_since = None;
-        state.dropped += state.messages.len() as u64;
-        state.sizes.clear();
+        state.dropped += state.messages as u64;
+        state.messages = 0;
         state.bytes = 0;
-        std::mem::take(&mut state.messages)
+        std::mem::take(&mut state.batches)
     }
 
     /// No code that can panic runs under this lock, so a poisoned one is whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, batch: Batch) {
+        if batch.messages.is_empty() {
+            return;
+        }
+        self.messages += batch.messages.len();
+        self.bytes += batch.bytes;
+        self.batches.push_back(batch);
     }
 }
 
@@ -181,14 +219,13 @@ mod tests {
         }
     }
 
-    fn numbers(batch: &[Message]) -> Vec<u64> {
-        batch
-            .iter()
-            .map(|message| match &message.body {
-                Body::ForwardRequest(request) => request.ticket.0,
-                other => panic!("{other:?}"),
-            })
-            .collect()
+    fn take_numbers(queue: &SendQueue) -> Vec<u64> {
+        let taken = queue.take();
+        let number = |message: &Message| match &message.body {
+            Body::ForwardRequest(request) => request.ticket.0,
+            other => panic!("{other:?}"),
+        };
+        taken.messages.iter().map(number).collect()
     }
 
     fn queue(limits: QuicLimits) -> SendQueue {
@@ -208,9 +245,8 @@ mod tests {
         queue.push(vec![message(3, 0), message(4, 0), message(5, 0)]);
         queue.push(vec![message(6, 0)]);
         assert_eq!(queue.depth_and_dropped(), (3, 3));
-        let mut batch = Vec::new();
-        queue.take(&mut batch, usize::MAX);
-        assert_eq!(numbers(&batch), [1, 2, 3]);
+        assert_eq!(take_numbers(&queue), [1, 2, 3]);
+        assert_eq!(queue.depth_and_dropped(), (0, 3));
     }
 
     /// R76: the bound counts bytes, too.
@@ -231,22 +267,30 @@ mod tests {
         let queue = queue(QuicLimits::default());
         queue.push(vec![message(1, 5 << 20)]);
         queue.push(vec![message(2, 10)]);
-        let mut batch = Vec::new();
-        queue.take(&mut batch, usize::MAX);
-        assert_eq!(numbers(&batch), [2]);
+        assert_eq!(take_numbers(&queue), [2]);
     }
 
+    /// What was sent together and what was sent one by one is cut into the same frames.
     #[test]
-    fn take_stops_at_the_limit_but_always_takes_one() {
-        let queue = queue(QuicLimits::default());
-        queue.push((1..=4).map(|number| message(number, 1000)).collect());
-        let mut batch = Vec::new();
-        queue.take(&mut batch, 10);
-        assert_eq!(numbers(&batch), [1]);
-        batch.clear();
-        queue.take(&mut batch, 2 * message_bytes(&message(0, 1000)));
-        assert_eq!(numbers(&batch), [2, 3]);
-        assert_eq!(queue.depth_and_dropped().0, 1);
+    fn a_frame_holds_what_fits_but_at_least_one_message() {
+        let limits = QuicLimits {
+            coalesce_bytes_max: 2 * message_bytes(&message(0, 1000)),
+            ..QuicLimits::default()
+        };
+        let messages = || {
+            let small = (1..=5).map(|number| message(number, 1000));
+            small.chain([message(6, 100_000), message(7, 0)])
+        };
+        let together = queue(limits.clone());
+        together.push(messages().collect());
+        let one_by_one = queue(limits);
+        messages().for_each(|message| one_by_one.push(vec![message]));
+        for queue in [together, one_by_one] {
+            for expected in [&[1, 2][..], &[3, 4], &[5], &[6], &[7], &[]] {
+                assert_eq!(take_numbers(&queue), expected);
+            }
+            assert_eq!(queue.depth_and_dropped(), (0, 0));
+        }
     }
 
     #[test]

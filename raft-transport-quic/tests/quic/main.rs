@@ -5,6 +5,7 @@
 
 mod bind;
 mod certificates;
+mod conformance;
 mod hostile;
 mod intruder;
 mod messages;
