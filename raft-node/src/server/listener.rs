@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use super::api::Api;
 use super::backend::Backend;
 use super::dispatch::Dispatch;
+use super::lenient::LenientStream;
 
 /// How many connections are open at once; further ones wait in the system's queue.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -170,7 +171,7 @@ async fn serve_connection<B: Backend>(
         let dispatch = dispatch.clone();
         async move { Ok::<_, Infallible>(dispatch.serve(request).await) }
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(LenientStream::new(stream)), service);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         debug!(%error, "a connection of a client broke");
     }

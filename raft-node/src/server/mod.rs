@@ -15,6 +15,7 @@ mod error;
 mod grpc;
 mod identity;
 mod kv;
+mod lenient;
 mod listener;
 mod maintenance;
 mod metrics;

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
 use raft_kv::{Header, PutResponse, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::{FakeNode, Reply, Server};
-use crate::proto::etcdserverpb::PutRequest;
+use crate::proto::etcdserverpb::{PutRequest, StatusResponse};
 
 /// Asks for a page as a browser of old would, and returns everything that comes back.
 pub(super) async fn get(server: &Server, path: &str) -> String {
@@ -49,6 +50,52 @@ async fn both_versions_of_http_share_the_port() {
     // And gRPC.
     let error = server.kv().await.put(PutRequest::default()).await.unwrap_err();
     assert_eq!(error.message(), "etcdserver: key is not provided");
+}
+
+/// `etcdctl endpoint status` names a URL where an authority belongs, if it was given one as its endpoint.
+#[tokio::test]
+async fn a_request_with_a_url_for_its_authority_is_served() {
+    let server = Server::start(FakeNode::new()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let path = "/etcdserverpb.Maintenance/Status";
+    let authority = "http://127.0.0.1:2379";
+    let kind = "application/grpc";
+    let block = [
+        // `:method POST` and `:scheme http`; the others are literals: a name by its index, a length, a text.
+        &b"\x83\x86"[..],
+        &[0x44, path.len() as u8],
+        path.as_bytes(),
+        &[0x41, authority.len() as u8],
+        authority.as_bytes(),
+        &[0x5f, kind.len() as u8],
+        kind.as_bytes(),
+    ]
+    .concat();
+    let request = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        // No settings.
+        b"\0\0\0\x04\0\0\0\0\0",
+        // The headers, whole, of stream 1.
+        &[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1],
+        &block,
+        // The data, to their end: an empty message.
+        b"\0\0\x05\0\x01\0\0\0\x01\0\0\0\0\0",
+    ]
+    .concat();
+    stream.write_all(&request).await.unwrap();
+    let message = loop {
+        let mut header = [0; 9];
+        stream.read_exact(&mut header).await.unwrap();
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        assert_ne!(header[3], 3, "the stream was reset");
+        if header[3] == 0 {
+            break Bytes::from(payload).slice(5..);
+        }
+    };
+    let status = StatusResponse::decode(message).unwrap();
+    assert_eq!(status.raft_term, 7);
 }
 
 #[tokio::test]
