@@ -5,7 +5,7 @@
 
 mod scenario_world;
 
-use scenario_world::{Scenario, check, load_all};
+use scenario_world::{check, load_all};
 
 macro_rules! scenarios {
     ($($folder:ident { $($name:ident)* })*) => {
@@ -78,6 +78,7 @@ scenarios! {
         caught_up_probe
         cold_reads_end_where_memory_begins
         compacted_meanwhile
+        inherited_entries_cost_nothing
         lost_window
         refusals
         send_until_paused
@@ -141,13 +142,11 @@ scenarios! {
 fn every_file_is_listed() {
     let scenarios = load_all();
     if std::env::var_os("UPDATE_SCENARIOS").is_some() {
-        let fails = |scenario: &&Scenario| std::panic::catch_unwind(|| check(&scenario.name)).is_err();
-        let failed: Vec<&str> = scenarios
+        // A new file can be written down before it is listed; the listed ones do that themselves.
+        let new = scenarios
             .iter()
-            .filter(fails)
-            .map(|scenario| scenario.name.as_str())
-            .collect();
-        assert!(failed.is_empty(), "these scenarios failed: {failed:?}");
+            .filter(|scenario| !LISTED.contains(&scenario.name.as_str()));
+        new.for_each(|scenario| check(&scenario.name));
     }
     let files: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     let mut listed = LISTED.to_vec();

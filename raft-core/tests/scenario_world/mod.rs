@@ -28,4 +28,4 @@ mod script;
 mod views;
 mod world;
 
-pub(crate) use script::{Scenario, check, load_all};
+pub(crate) use script::{check, load_all};
