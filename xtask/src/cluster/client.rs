@@ -49,8 +49,7 @@ impl Client {
         self.endpoints.join(",")
     }
 
-    /// `127.0.0.1:2379,...`, as etcdctl likes them best: with `http://` in front, its `endpoint status` sends the whole
-    /// URL as the name of the server, which HTTP/2 does not allow.
+    /// `127.0.0.1:2379,...`, the form that etcdctl's own manual uses.
     pub(crate) fn addresses(&self) -> String {
         self.endpoints().replace("http://", "")
     }
@@ -165,6 +164,17 @@ mod tests {
             },
         ];
         assert_eq!(statuses(&json), expected);
+    }
+
+    #[test]
+    fn endpoints_are_shown_with_and_without_a_scheme() {
+        let client = Client::new(
+            Path::new("raft-node"),
+            vec!["http://a:1".into(), "http://b:2".into()],
+        );
+        assert_eq!(client.endpoints(), "http://a:1,http://b:2");
+        assert_eq!(client.addresses(), "a:1,b:2");
+        assert_eq!(client.of("http://b:2".into()).addresses(), "b:2");
     }
 
     #[test]
