@@ -114,12 +114,25 @@ async fn a_cut_off_leader_gives_up_and_the_majority_goes_on() {
 /// A follower that was away while the log was compacted gets a snapshot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_lags_too_far_gets_a_snapshot() {
-    let world = World::started(3, |config| {
+    a_follower_lags(false).await;
+}
+
+/// The same, without a thread for the state machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_machine_that_never_blocks_needs_no_thread() {
+    a_follower_lags(true).await;
+}
+
+async fn a_follower_lags(never_blocks: bool) {
+    let mut world = World::new(3, |config| {
         config.snapshot_entries = 50;
         config.retained_entries = 10;
         config.tail_bytes_max = 1;
-    })
-    .await;
+    });
+    world.never_blocks = never_blocks;
+    for id in 1..=3 {
+        world.start(id).await;
+    }
     let away = world.follower().await;
     world.network.isolate(NodeId(away));
     let others: Vec<u64> = (1..=3).filter(|id| *id != away).collect();

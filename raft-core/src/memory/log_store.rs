@@ -61,6 +61,10 @@ impl LogStore for MemoryLogStore {
         Ok(())
     }
 
+    fn may_block(&self) -> bool {
+        false
+    }
+
     async fn read(
         &self,
         group: GroupId,

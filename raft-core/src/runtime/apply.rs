@@ -1,9 +1,11 @@
-//! The thread of the state machine: applies what is committed, answers questions, takes and restores snapshots.
+//! The state machine's own thread or task: applies what is committed, answers questions, takes and restores snapshots.
 
 use std::sync::Arc;
 
+use super::error::NodeError;
+use super::queue::{TaskQueue, ThreadQueue};
 use super::shared::{PanicGuard, Shared};
-use super::snapshots;
+use super::snapshots::{self, SnapshotStream};
 use super::waiters::Question;
 use crate::driver::ApplyBatch;
 use crate::input::Input;
@@ -20,31 +22,73 @@ pub(super) enum Job {
     Ask(Vec<Question>),
 }
 
-/// Starts the thread. It ends when the queue of jobs is closed or the state machine fails.
-pub(super) fn spawn(shared: Arc<Shared>, state_machine: Box<dyn StateMachine>) -> std::io::Result<()> {
+/// Starts the state machine: on a thread, or as a task if it never blocks. It ends when the queue of jobs is closed or
+/// the state machine fails.
+pub(super) fn spawn(shared: &Arc<Shared>, state_machine: Box<dyn StateMachine>) -> std::io::Result<()> {
     let alive = shared.lifecycle.alive();
-    let name = format!("raft-apply-{}", shared.config.id);
-    let work = move || {
-        let _alive = alive;
-        let _guard = PanicGuard {
-            shared: shared.clone(),
-            part: "state machine",
-        };
-        // A transport may spawn tasks when it is given an answer to send.
-        let _context = shared.handle.enter();
-        let mut applier = Applier {
-            shared: shared.clone(),
-            state_machine,
-        };
-        let mut jobs = Vec::new();
-        while shared.jobs.take(&mut jobs) {
-            if let Err(error) = applier.perform(&mut jobs) {
-                shared.fail(error.into());
-                return;
-            }
-        }
+    let guard = PanicGuard {
+        shared: shared.clone(),
+        part: "state machine",
     };
-    std::thread::Builder::new().name(name).spawn(work).map(drop)
+    let mut applier = Applier {
+        shared: shared.clone(),
+        state_machine,
+    };
+    match &shared.jobs {
+        Jobs::Task(_) => {
+            shared.handle.spawn(async move {
+                let _held = (alive, guard);
+                let shared = applier.shared.clone();
+                if let Err(error) = applier.run_as_task().await {
+                    shared.fail(error);
+                }
+            });
+            Ok(())
+        }
+        Jobs::Thread(_) => {
+            let name = format!("raft-apply-{}", shared.config.id);
+            let work = move || {
+                let _held = (alive, guard);
+                if let Err(error) = applier.run_as_thread() {
+                    applier.shared.fail(error.into());
+                }
+            };
+            std::thread::Builder::new().name(name).spawn(work).map(drop)
+        }
+    }
+}
+
+/// The queue of jobs, for a thread or for a task.
+#[derive(Debug)]
+pub(super) enum Jobs {
+    Thread(ThreadQueue<Job>),
+    Task(TaskQueue<Job>),
+}
+
+impl Jobs {
+    pub(super) fn new(may_block: bool) -> Jobs {
+        if may_block {
+            Jobs::Thread(ThreadQueue::new())
+        } else {
+            Jobs::Task(TaskQueue::new())
+        }
+    }
+
+    /// Moves everything out of `jobs` to the end of the queue. Drops it if the queue is closed.
+    pub(super) fn push_all(&self, jobs: &mut Vec<Job>) {
+        match self {
+            Jobs::Thread(queue) => queue.push_all(jobs),
+            Jobs::Task(queue) => queue.push_all(jobs),
+        }
+    }
+
+    /// Lets the state machine end, and returns what it did not do.
+    pub(super) fn close(&self) -> Vec<Job> {
+        match self {
+            Jobs::Thread(queue) => queue.close(),
+            Jobs::Task(queue) => queue.close(),
+        }
+    }
 }
 
 struct Applier {
@@ -53,20 +97,88 @@ struct Applier {
 }
 
 impl Applier {
-    /// Does everything in order; entries that arrived in several batches are applied as one.
-    fn perform(&mut self, jobs: &mut Vec<Job>) -> Result<(), StateMachineError> {
+    fn run_as_thread(&mut self) -> Result<(), StateMachineError> {
+        let shared = self.shared.clone();
+        // A transport may spawn tasks when it is given an answer to send.
+        let _context = shared.handle.enter();
+        let Jobs::Thread(queue) = &shared.jobs else {
+            return Ok(());
+        };
+        let mut jobs = Vec::new();
+        while queue.take(&mut jobs) {
+            let mut rest = jobs.drain(..);
+            while let Some(meta) = self.perform(&mut rest)? {
+                let content = self.open(&meta);
+                snapshots::restore(&mut *self.state_machine, &meta, content)?;
+                self.restored(&meta);
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_as_task(mut self) -> Result<(), NodeError> {
+        let shared = self.shared.clone();
+        let Jobs::Task(queue) = &shared.jobs else {
+            return Ok(());
+        };
+        let mut jobs = Vec::new();
+        while queue.take(&mut jobs).await {
+            let mut rest = jobs.drain(..);
+            while let Some(meta) = self.perform(&mut rest)? {
+                let (content, mut state_machine, meta_of_task) =
+                    (self.open(&meta), self.state_machine, meta.clone());
+                // A snapshot is read as a blocking stream.
+                let work = move || {
+                    snapshots::restore(&mut *state_machine, &meta_of_task, content).map(|()| state_machine)
+                };
+                let restored = tokio::task::spawn_blocking(work).await;
+                self.state_machine = restored.map_err(|_| NodeError::Panicked("state machine"))??;
+                self.restored(&meta);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does jobs in order up to the next snapshot to restore, which is returned. Entries that arrived in several
+    /// batches are applied as one.
+    fn perform(
+        &mut self,
+        jobs: &mut impl Iterator<Item = Job>,
+    ) -> Result<Option<SnapshotMeta>, StateMachineError> {
         let mut pending: Option<ApplyBatch> = None;
-        for job in jobs.drain(..) {
+        for job in jobs {
             match (job, &mut pending) {
                 (Job::Apply(next), Some(batch)) => batch.merge(next),
                 (Job::Apply(next), None) => pending = Some(next),
-                (other, _) => {
+                (Job::CreateSnapshot(meta), _) => {
                     self.apply(pending.take())?;
-                    self.perform_other(other)?;
+                    self.expect_position("applying entries", meta.last)?;
+                    let content = self.state_machine.snapshot()?;
+                    snapshots::save(&self.shared, meta, content);
+                }
+                (Job::RestoreSnapshot(meta), _) => {
+                    self.apply(pending.take())?;
+                    return Ok(Some(meta));
+                }
+                (Job::Ask(questions), _) => {
+                    self.apply(pending.take())?;
+                    self.answer(questions);
                 }
             }
         }
-        self.apply(pending)
+        self.apply(pending)?;
+        Ok(None)
+    }
+
+    fn open(&self, meta: &SnapshotMeta) -> SnapshotStream {
+        let store = self.shared.snapshot_store.clone();
+        let alive = self.shared.lifecycle.alive();
+        let (handle, group) = (&self.shared.handle, self.shared.config.group);
+        snapshots::open_stream(handle, store, group, meta.last, alive)
+    }
+
+    fn restored(&self, meta: &SnapshotMeta) {
+        self.shared.inbox.complete([Input::SnapshotRestored(meta.last)]);
     }
 
     fn apply(&mut self, batch: Option<ApplyBatch>) -> Result<(), StateMachineError> {
@@ -98,31 +210,6 @@ impl Applier {
         Err(StateMachineError::new(format!(
             "after {after} up to {expected} its last_applied is {found}; every entry counts, also one without a command"
         )))
-    }
-
-    fn perform_other(&mut self, job: Job) -> Result<(), StateMachineError> {
-        match job {
-            Job::Apply(batch) => self.apply(Some(batch)),
-            Job::CreateSnapshot(meta) => {
-                self.expect_position("applying entries", meta.last)?;
-                let content = self.state_machine.snapshot()?;
-                snapshots::save(&self.shared, meta, content);
-                Ok(())
-            }
-            Job::RestoreSnapshot(meta) => {
-                let store = self.shared.snapshot_store.clone();
-                let alive = self.shared.lifecycle.alive();
-                let (handle, group) = (&self.shared.handle, self.shared.config.group);
-                let content = snapshots::open_stream(handle, store, group, meta.last, alive);
-                snapshots::restore(&mut *self.state_machine, &meta, content)?;
-                self.shared.inbox.complete([Input::SnapshotRestored(meta.last)]);
-                Ok(())
-            }
-            Job::Ask(questions) => {
-                self.answer(questions);
-                Ok(())
-            }
-        }
     }
 
     /// A question that cannot be answered concerns nobody but who asked it.

@@ -10,6 +10,7 @@ use super::apply::Job;
 use super::inbox::{Arrivals, Taken};
 use super::shared::{Answer, Shared};
 use super::snapshots;
+use super::writer;
 use crate::driver::{ApplyBatch, Driver, Outcome, Ports};
 use crate::effect::{FatalReason, RoleChange, RoleKind, Write};
 use crate::input::{Input, LogRead, LogReadResult, Proposal, RefusalReason};
@@ -68,6 +69,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut driver: Driver, clock: Clock) {
             inputs.push(Input::Tick);
         }
         driver.step_all(now, inputs.drain(..), &mut ports);
+        while ports.write_here(&mut inputs).await {
+            driver.step_all(now, inputs.drain(..), &mut ports);
+        }
         ports.flush();
         if now.since(published) >= STATUS_AGE_MAX {
             shared.status.send_replace(driver.status());
@@ -151,16 +155,28 @@ struct NodePorts {
     writes: Vec<Write>,
     jobs: Vec<Job>,
     outcomes: Vec<(Ticket, Outcome)>,
+    /// The log store never waits: there is nothing to overlap a write with.
+    writes_here: bool,
 }
 
 impl NodePorts {
     fn new(shared: Arc<Shared>) -> NodePorts {
         NodePorts {
+            writes_here: !shared.log_store.may_block(),
             shared,
             writes: Vec::new(),
             jobs: Vec::new(),
             outcomes: Vec::new(),
         }
+    }
+
+    /// Writes in this task if the log store never waits. Returns whether the replica has something to hear of it.
+    async fn write_here(&mut self, inputs: &mut Vec<Input>) -> bool {
+        self.writes_here
+            && !self.writes.is_empty()
+            && writer::write(&self.shared, &mut self.writes, inputs)
+                .await
+                .is_ok()
     }
 
     fn flush(&mut self) {

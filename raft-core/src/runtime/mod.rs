@@ -10,7 +10,8 @@
 //!
 //! - The consensus task takes everything that arrived as one step. Nothing it calls blocks.
 //! - The log writer merges everything that waits into one durable write: a batch is what arrived during the last sync.
-//! - The state machine has a thread of its own, because it is synchronous and may block.
+//! - The state machine has a thread of its own, because it is synchronous and may block. One that never blocks is a task,
+//!   and a log store that never waits is called where the replica runs: that spares most changes of thread.
 //! - Everything else that touches a disk or a peer is a task of its own, so that none waits for another (R35, R76).
 //!
 //! Every queue is bounded: clients are refused with `Busy`, messages are dropped (they may be lost anyway), and what the

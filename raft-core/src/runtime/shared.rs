@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::apply::Job;
+use super::apply::Jobs;
 use super::error::NodeError;
 use super::inbox::Inbox;
 use super::lifecycle::Lifecycle;
-use super::queue::{TaskQueue, ThreadQueue};
+use super::queue::TaskQueue;
 use super::waiters::Waiters;
 use crate::config::Config;
 use crate::effect::Write;
@@ -28,8 +28,8 @@ pub(super) struct Shared {
     pub(super) waiters: Waiters,
     /// To the log writer. Bounded by the windows of the protocol and by the driver's limit on unwritten bytes.
     pub(super) writes: TaskQueue<Write>,
-    /// To the apply thread. Bounded by `apply_bytes_max` and `reads_max`.
-    pub(super) jobs: ThreadQueue<Job>,
+    /// To the state machine. Bounded by `apply_bytes_max` and `reads_max`.
+    pub(super) jobs: Jobs,
     pub(super) status: watch::Sender<Status>,
     pub(super) lifecycle: Lifecycle,
     pub(super) log_store: Arc<dyn LogStore>,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::apply::{self, Job};
+use super::apply::{self, Job, Jobs};
 use super::consensus::{self, Clock};
 use super::error::NodeError;
 use super::inbound::NodeInbound;
 use super::inbox::Inbox;
 use super::lifecycle::{AllEnded, Lifecycle};
 use super::options::NodeOptions;
-use super::queue::{TaskQueue, ThreadQueue};
+use super::queue::TaskQueue;
 use super::shared::Shared;
 use super::snapshots;
 use super::waiters::{Waiter, Waiters};
@@ -46,7 +46,7 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
         inbox: Inbox::new(&config),
         waiters: Waiters::default(),
         writes: TaskQueue::new(),
-        jobs: ThreadQueue::new(),
+        jobs: Jobs::new(state_machine.may_block()),
         status: watch::Sender::new(driver.status()),
         lifecycle,
         log_store: options.log_store,
@@ -59,7 +59,7 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
         .transport
         .start(Arc::new(NodeInbound::new(&shared)))
         .await?;
-    if let Err(error) = apply::spawn(shared.clone(), state_machine) {
+    if let Err(error) = apply::spawn(&shared, state_machine) {
         shared.transport.shutdown().await;
         return Err(NodeError::Thread(Arc::new(error)));
     }

@@ -18,30 +18,47 @@ pub(super) fn spawn(shared: &Arc<Shared>) {
     });
 }
 
-/// Runs until the queue is closed or a write fails: what a failed write left on disk is unknown, so nothing may be
+/// Runs until the queue is closed or a write fails. What a failed write left on disk is unknown, so nothing may be
 /// written, and no message may leave, after it (R60).
 async fn run(shared: Arc<Shared>) {
     let _guard = PanicGuard {
         shared: shared.clone(),
         part: "log writer",
     };
-    let mut writes = Vec::new();
+    let (mut writes, mut completions) = (Vec::new(), Vec::new());
     while shared.writes.take(&mut writes).await {
-        let batch = Batch::of(&shared, &mut writes);
-        if let Some(change) = batch.change
-            && let Err(error) = shared.log_store.write(vec![change]).await
-        {
-            shared.fail(error.into());
+        if write(&shared, &mut writes, &mut completions).await.is_err() {
             return;
         }
-        let (own, mut messages) = split(shared.config.id, batch.messages);
-        // Others wait for these; the replica itself comes second.
-        shared.send_all(&mut messages);
-        let persisted = Input::Persisted(batch.last);
-        let own = own.into_iter().map(Input::Receive);
-        shared.inbox.complete(std::iter::once(persisted).chain(own));
+        shared.inbox.complete(completions.drain(..));
     }
 }
+
+/// Makes all of `writes` durable at once, sends what waited for that, and adds what the replica must hear of it to
+/// `completions`. If that fails, the node stops.
+pub(super) async fn write(
+    shared: &Shared,
+    writes: &mut Vec<Write>,
+    completions: &mut Vec<Input>,
+) -> Result<(), Stopped> {
+    let batch = Batch::of(shared, writes);
+    if let Some(change) = batch.change
+        && let Err(error) = shared.log_store.write(vec![change]).await
+    {
+        shared.fail(error.into());
+        return Err(Stopped);
+    }
+    let (own, mut messages) = split(shared.config.id, batch.messages);
+    // Others wait for these; the replica itself comes second.
+    shared.send_all(&mut messages);
+    completions.push(Input::Persisted(batch.last));
+    completions.extend(own.into_iter().map(Input::Receive));
+    Ok(())
+}
+
+/// The write failed, and the node is told to stop.
+#[derive(Debug)]
+pub(super) struct Stopped;
 
 /// Several writes as one.
 struct Batch {

@@ -30,6 +30,12 @@ pub trait LogStore: Send + Sync + 'static {
     /// Makes one batch durable: at most one write per group and call.
     async fn write(&self, batch: Vec<GroupWrite>) -> Result<(), LogStoreError>;
 
+    /// Whether [`write`](LogStore::write) may wait, as for a disk. If not, the replica calls it where it runs, which
+    /// spares every batch a change of task. Asked once, at the start.
+    fn may_block(&self) -> bool {
+        true
+    }
+
     /// The entries from `first` to `last` inclusive, in order, cut after `bytes_max` payload bytes (the first entry
     /// always fits). An entry that is not stored is an error, never a short answer.
     async fn read(

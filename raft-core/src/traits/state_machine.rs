@@ -12,7 +12,8 @@ use crate::types::EntryId;
 
 /// The service that is replicated: a deterministic function of the committed log (mission row S2).
 ///
-/// All methods are called from one thread of its own, one at a time; they may block. An error stops the replica, but for
+/// All methods are called one at a time, from one thread of its own; they may block (but see
+/// [`may_block`](StateMachine::may_block)). An error stops the replica, but for
 /// one of [`query`](StateMachine::query): that is the answer to whoever asked.
 ///
 /// Invariants that every implementation keeps:
@@ -33,6 +34,13 @@ pub trait StateMachine: Send + 'static {
     /// A stream of the whole state as it is now. Called between two batches; should return fast (a checkpoint, a
     /// reference-counted copy): the stream itself is read on another thread, while entries are applied.
     fn snapshot(&mut self) -> Result<Box<dyn Read + Send>, StateMachineError>;
+
+    /// Whether a method other than [`restore`](StateMachine::restore) may wait for a disk or a lock, or compute for long
+    /// (say, a millisecond). If not, the state machine needs no thread: it is called where the replica runs, which
+    /// spares every request two changes of thread. Asked once, at the start.
+    fn may_block(&self) -> bool {
+        true
+    }
 
     /// Replaces the state by what `content` holds; afterwards `last_applied` is `meta.last`. A crash in between leaves
     /// either state, or a state whose `last_applied` is below `meta.last`.

@@ -30,6 +30,8 @@ pub struct Counter {
     pub last: EntryId,
     pub gate: Gate,
     pub fault: Fault,
+    /// It asks for no thread of its own.
+    pub never_blocks: bool,
 }
 
 /// What is wrong with a [`Counter`].
@@ -72,6 +74,10 @@ impl Gate {
 impl StateMachine for Counter {
     fn last_applied(&self) -> EntryId {
         self.last
+    }
+
+    fn may_block(&self) -> bool {
+        !self.never_blocks
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateMachineError> {
@@ -123,6 +129,8 @@ pub struct World {
     pub network: InProcessNetwork,
     pub voters: Membership,
     pub change: fn(&mut Config),
+    /// What [`World::start`] tells its counters.
+    pub never_blocks: bool,
     pub logs: Vec<MemoryLogStore>,
     pub snapshots: Vec<MemorySnapshotStore>,
     pub nodes: Vec<Option<Node>>,
@@ -135,6 +143,7 @@ impl World {
             network: InProcessNetwork::new(),
             voters: Membership::of_voters((1..=count).map(NodeId)).unwrap(),
             change,
+            never_blocks: false,
             logs: (0..count).map(|_| MemoryLogStore::new()).collect(),
             snapshots: (0..count).map(|_| MemorySnapshotStore::new()).collect(),
             nodes: (0..count).map(|_| None).collect(),
@@ -152,10 +161,11 @@ impl World {
 
     /// Starts a node on what its disks hold; its state machine begins empty.
     pub async fn start(&mut self, id: u64) {
-        let node = self
-            .try_start(id, Counter::default())
-            .await
-            .expect("the node starts");
+        let counter = Counter {
+            never_blocks: self.never_blocks,
+            ..Counter::default()
+        };
+        let node = self.try_start(id, counter).await.expect("the node starts");
         self.nodes[id as usize - 1] = Some(node);
     }
 
