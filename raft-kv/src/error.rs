@@ -55,7 +55,9 @@ pub enum KvError {
 #[derive(Debug, Error)]
 pub(crate) enum StorageError {
     /// RocksDB failed.
-    #[error("the store failed: {0}")]
+    #[error(
+        "the store failed: {0}; check the disk, or remove the directory and let the node fetch a snapshot"
+    )]
     Rocks(#[from] rocksdb::Error),
     /// What is stored contradicts itself.
     #[error("the store is damaged: {0}; remove its directory and let the node fetch a snapshot")]

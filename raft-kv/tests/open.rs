@@ -7,9 +7,9 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{Machine, SMALL, delete, listing, put};
+use common::{Machine, SMALL, delete, everything, listing, put};
 use raft_core::traits::StateMachine;
-use raft_kv::{Command, KvStateMachine, OpenError};
+use raft_kv::{Command, KvError, KvStateMachine, OpenError};
 
 fn refusal(path: &Path) -> OpenError {
     let error = KvStateMachine::open(path, SMALL).map(|_| ()).unwrap_err();
@@ -242,6 +242,63 @@ fn a_manifest_cut_anywhere_never_gives_a_mixture() {
         }
     }
     assert!(opened > 0 && refused > 0, "{opened} opened, {refused} refused");
+}
+
+/// R77: a flipped bit in a file is noticed at the latest when what it belongs to is read; no read answers anything else
+/// than before.
+#[test]
+fn a_flipped_bit_never_gives_another_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = Machine::open(directory.path());
+    for round in 0..5 {
+        let put_all = (0..40).map(|i| Command::Put(put(&format!("key-{i}"), &format!("{round} {i}"))));
+        machine.apply_all(&put_all.collect::<Vec<_>>());
+    }
+    let (answer, hash) = (machine.range(&everything()), machine.store.hash(0).unwrap());
+    drop(machine);
+    let (mut at_open, mut at_read, mut harmless) = (0, 0, 0);
+    let names = listing(&directory.path().join("db-1"));
+    for name in names.iter().filter(|name| name.ends_with(".sst")) {
+        let content = fs::read(directory.path().join("db-1").join(name)).unwrap();
+        for position in (0..content.len()).step_by(content.len() / 6) {
+            let damaged = tempfile::tempdir().unwrap();
+            copy(directory.path(), damaged.path());
+            let mut bytes = content.clone();
+            bytes[position] ^= 0x20;
+            fs::write(damaged.path().join("db-1").join(name), bytes).unwrap();
+            let store = match KvStateMachine::open(damaged.path(), SMALL) {
+                Ok((_machine, store)) => store,
+                Err(error) => {
+                    assert!(
+                        matches!(error, OpenError::Damaged { .. }),
+                        "{name} at {position}: {error}"
+                    );
+                    at_open += 1;
+                    continue;
+                }
+            };
+            match (store.range(&everything()), store.hash(0), store.audit()) {
+                (Ok(found), Ok(found_hash), Ok(_)) => {
+                    assert!(found == answer && found_hash == hash, "{name} at {position}");
+                    harmless += 1;
+                }
+                outcomes => {
+                    let (range, found_hash, audit) = outcomes;
+                    let errors = [range.err(), found_hash.err(), audit.err()];
+                    let storage = errors
+                        .iter()
+                        .flatten()
+                        .all(|error| matches!(error, KvError::Storage(_)));
+                    assert!(storage, "{name} at {position}: {errors:?}");
+                    at_read += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        at_open + at_read > harmless,
+        "{at_open} at open, {at_read} at read, {harmless} unnoticed"
+    );
 }
 
 /// Copies a closed store.
