@@ -17,13 +17,14 @@ use crate::shared::Shared;
 
 /// Accepts connections until the transport stops.
 pub(crate) async fn accept_connections(shared: Arc<Shared>) {
+    let Some(endpoint) = shared.endpoint() else { return };
     let mut handshakes = Handshakes::default();
     loop {
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => break,
             Some(_) = handshakes.running.join_next() => {}
-            incoming = shared.endpoint.accept() => match incoming {
+            incoming = endpoint.accept() => match incoming {
                 Some(incoming) => handshakes.admit(&shared, incoming),
                 None => break,
             },

@@ -138,6 +138,9 @@ async fn start_connecting(shared: &Shared, peer: &Peer) -> Result<Connecting, Ha
     let resolved = tokio::net::lookup_host(&address)
         .await
         .map_err(|error| unusable(&error))?;
+    let endpoint = shared
+        .endpoint()
+        .ok_or_else(|| unusable(&"the transport was shut down"))?;
     let name = node_name(peer.id, &shared.cluster);
     let candidates: Vec<_> = resolved.collect();
     let mut last = unusable(&"the name has no address");
@@ -145,10 +148,7 @@ async fn start_connecting(shared: &Shared, peer: &Peer) -> Result<Connecting, Ha
     let start = usize::try_from(random_u64() % 1024).unwrap_or(0);
     for step in 0..candidates.len() {
         let candidate = candidates[(start + step) % candidates.len()];
-        match shared
-            .endpoint
-            .connect_with(shared.client_config(), candidate, &name)
-        {
+        match endpoint.connect_with(shared.client_config(), candidate, &name) {
             Ok(connecting) => return Ok(connecting),
             Err(error) => last = unusable(&error),
         }

@@ -21,7 +21,6 @@ pub(crate) struct Shared {
     pub(crate) id: NodeId,
     pub(crate) cluster: String,
     pub(crate) limits: QuicLimits,
-    pub(crate) endpoint: Endpoint,
     /// Random, and new with every start: see [`Hello::incarnation`].
     pub(crate) incarnation: u64,
     /// Where messages are delivered; set by `start`.
@@ -33,6 +32,8 @@ pub(crate) struct Shared {
     /// Every task of the transport.
     pub(crate) tasks: TaskTracker,
     pub(crate) warnings: Warnings,
+    /// None once the transport was shut down: the socket closes with the last handle.
+    endpoint: RwLock<Option<Endpoint>>,
     client: RwLock<ClientConfig>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
 }
@@ -49,18 +50,34 @@ impl Shared {
             id: options.id,
             cluster: options.cluster.clone(),
             limits: options.limits.clone(),
-            endpoint,
             incarnation: random_u64(),
             inbound: OnceLock::new(),
             snapshot_permits: Arc::new(Semaphore::new(options.limits.inbound_snapshots_max)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             warnings: Warnings::default(),
+            endpoint: RwLock::new(Some(endpoint)),
             client: RwLock::new(client),
             peers: RwLock::default(),
         };
         shared.change_peers(&options.peers);
         shared
+    }
+
+    /// The socket with QUIC on it, until the transport is shut down.
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Takes the endpoint away from everybody.
+    pub(crate) fn take_endpoint(&self) -> Option<Endpoint> {
+        self.endpoint
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// The peer `id`, if it is one.

@@ -2,13 +2,17 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::{
-    ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
-    VarInt,
+    AsyncTimer, AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
+    Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::credentials::Credentials;
 use crate::error::QuicError;
@@ -19,7 +23,13 @@ const INCOMING_BUFFER_BYTES: u64 = 16 * 1024;
 const INCOMING_BUFFERS_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Opens the socket and puts QUIC on it.
-pub(crate) fn open_endpoint(options: &QuicOptions, server: ServerConfig) -> Result<Endpoint, QuicError> {
+///
+/// The socket closes when the endpoint is dropped and QUIC's own `tasks` have ended.
+pub(crate) fn open_endpoint(
+    options: &QuicOptions,
+    server: ServerConfig,
+    tasks: &QuicTasks,
+) -> Result<Endpoint, QuicError> {
     let listen = |source| QuicError::Listen {
         address: options.listen,
         source,
@@ -27,9 +37,50 @@ pub(crate) fn open_endpoint(options: &QuicOptions, server: ServerConfig) -> Resu
     if tokio::runtime::Handle::try_current().is_err() {
         return Err(QuicError::NoRuntime);
     }
-    let runtime = quinn::default_runtime().ok_or(QuicError::NoRuntime)?;
+    let runtime = Arc::new(TrackedRuntime(tasks.clone()));
     let socket = open_socket(options.listen, options.limits.socket_buffer_bytes).map_err(listen)?;
     Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime).map_err(listen)
+}
+
+/// The tasks of QUIC itself: one for the socket and one for each connection. They hold the socket.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct QuicTasks {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl QuicTasks {
+    /// Gives them `goodbye_max` to tell the peers, then ends them. Without that, a closed connection would keep the
+    /// address for three of its probe time-outs, up to a second.
+    pub(crate) async fn end(&self, goodbye_max: Duration) {
+        self.tasks.close();
+        if tokio::time::timeout(goodbye_max, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            self.stop.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}
+
+/// Tokio, with every task that QUIC spawns among [`QuicTasks`].
+#[derive(Debug)]
+struct TrackedRuntime(QuicTasks);
+
+impl Runtime for TrackedRuntime {
+    fn new_timer(&self, at: std::time::Instant) -> Pin<Box<dyn AsyncTimer>> {
+        TokioRuntime.new_timer(at)
+    }
+
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        let stop = self.0.stop.clone();
+        self.0.tasks.spawn(stop.run_until_cancelled_owned(task));
+    }
+
+    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        TokioRuntime.wrap_udp_socket(socket)
+    }
 }
 
 /// With the system's default buffers, bulk over loopback loses thousands of packets a second.
@@ -89,7 +140,7 @@ fn transport_config(limits: &QuicLimits) -> Arc<TransportConfig> {
     config.receive_window(varint(limits.connection_window_bytes()));
     config.send_window(limits.connection_window_bytes());
     // The first packet to a node that is not up yet is lost; the default of 333 ms would repeat it after a second.
-    config.initial_rtt(std::time::Duration::from_millis(100));
+    config.initial_rtt(Duration::from_millis(100));
     // Begin with what every path carries: with an initial MTU above the initial congestion window quinn sends nothing,
     // without an error. Discovery finds the rest; far above Ethernet's size it fell back to 1,200 under bulk.
     let mut discovery = MtuDiscoveryConfig::default();

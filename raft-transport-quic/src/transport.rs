@@ -19,16 +19,18 @@ use crate::peer::Peer;
 use crate::protocol::CloseCode;
 use crate::shared::Shared;
 use crate::snapshot_send::send_snapshot;
-use crate::socket::{client_config, open_endpoint, server_config};
+use crate::socket::{QuicTasks, client_config, open_endpoint, server_config};
 
 /// How long `shutdown` waits until the peers have heard of it. They notice without, only later.
-const GOODBYE_MAX: Duration = Duration::from_millis(200);
+const GOODBYE_MAX: Duration = Duration::from_millis(100);
 
 /// Messages and snapshots over QUIC. See the crate's documentation for the life of a connection and the limits.
 ///
 /// Dropping it closes everything, too, but does not wait.
 pub struct QuicTransport {
     shared: Arc<Shared>,
+    /// The tasks of QUIC itself, which hold the socket.
+    quic_tasks: QuicTasks,
     options: QuicOptions,
     local_addr: SocketAddr,
 }
@@ -42,7 +44,9 @@ impl QuicTransport {
     pub fn bind(options: QuicOptions) -> Result<QuicTransport, QuicError> {
         options.validate()?;
         let credentials = Credentials::load(&options)?;
-        let endpoint = open_endpoint(&options, server_config(&credentials, &options.limits))?;
+        let quic_tasks = QuicTasks::default();
+        let server = server_config(&credentials, &options.limits);
+        let endpoint = open_endpoint(&options, server, &quic_tasks)?;
         let local_addr = endpoint.local_addr().map_err(|source| QuicError::Listen {
             address: options.listen,
             source,
@@ -51,6 +55,7 @@ impl QuicTransport {
         let shared = Arc::new(Shared::new(&options, endpoint, client));
         Ok(QuicTransport {
             shared,
+            quic_tasks,
             options,
             local_addr,
         })
@@ -86,9 +91,9 @@ impl QuicTransport {
     pub fn reload_credentials(&self) -> Result<(), QuicError> {
         let credentials = Credentials::load(&self.options)?;
         let limits = &self.options.limits;
-        self.shared
-            .endpoint
-            .set_server_config(Some(server_config(&credentials, limits)));
+        if let Some(endpoint) = self.shared.endpoint() {
+            endpoint.set_server_config(Some(server_config(&credentials, limits)));
+        }
         self.shared.set_client_config(client_config(&credentials, limits));
         Ok(())
     }
@@ -156,20 +161,20 @@ impl Transport for QuicTransport {
     async fn shutdown(&self) {
         self.stop();
         self.shared.tasks.wait().await;
-        self.shared
-            .endpoint
-            .close(CloseCode::Shutdown.code(), CloseCode::Shutdown.reason());
+        if let Some(endpoint) = self.shared.take_endpoint() {
+            endpoint.close(CloseCode::Shutdown.code(), CloseCode::Shutdown.reason());
+        }
         // Lost goodbyes are no harm: the peers' idle time-out does the same.
-        let _ = tokio::time::timeout(GOODBYE_MAX, self.shared.endpoint.wait_idle()).await;
+        self.quic_tasks.end(GOODBYE_MAX).await;
     }
 }
 
 impl Drop for QuicTransport {
     fn drop(&mut self) {
         self.stop();
-        self.shared
-            .endpoint
-            .close(CloseCode::Shutdown.code(), CloseCode::Shutdown.reason());
+        if let Some(endpoint) = self.shared.take_endpoint() {
+            endpoint.close(CloseCode::Shutdown.code(), CloseCode::Shutdown.reason());
+        }
     }
 }
 

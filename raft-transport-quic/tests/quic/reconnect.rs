@@ -172,3 +172,16 @@ async fn a_silent_peer_is_found_dead_by_the_idle_time_out() {
     mute.die();
     wait_until("the dead peer is noticed", || !node.status(2).connected).await;
 }
+
+/// Whoever embeds a node stops and starts it in one process: the address is free when `shutdown` returns, while the old
+/// transport still exists.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_frees_the_address() {
+    let limits = QuicLimits::default();
+    let (certificates, nodes) = start_cluster(3, &limits).await;
+    for id in 1..=3 {
+        let options = options_like(&certificates, &nodes, id, &limits);
+        nodes[id as usize - 1].transport.shutdown().await;
+        TestNode::bind(options).transport.shutdown().await;
+    }
+}
