@@ -15,6 +15,7 @@ mod output;
 mod signals;
 mod start;
 mod status;
+mod stores;
 mod verify;
 
 use std::process::ExitCode;

@@ -13,10 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use raft_core::membership::{Membership, MembershipError};
 use raft_core::runtime::{Node, NodeError, NodeOptions};
-use raft_core::traits::{LogStore, LogStoreError};
+use raft_core::traits::LogStoreError;
 use raft_core::types::NodeId;
-use raft_kv::{KvOptions, KvStateMachine, KvStore};
-use raft_storage_rocksdb::{FileSnapshotStore, RocksLogOptions, RocksLogStore};
 use raft_transport_quic::{QuicError, QuicLimits, QuicOptions, QuicTransport};
 use thiserror::Error;
 use tokio::net::{TcpListener, lookup_host};
@@ -24,7 +22,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::signals::StopSignals;
-use crate::config::node_config::{GROUP, NodeConfig};
+use super::stores::{self, Closer, Stores};
+use crate::config::node_config::NodeConfig;
 use crate::data_directory::directory::DataDirectory;
 use crate::data_directory::error::DataDirectoryError;
 use crate::server::{MemberUrls, ServeError, ServerOptions, serve};
@@ -108,28 +107,22 @@ struct Opened {
     stores: Stores,
 }
 
-struct Stores {
-    log: RocksLogStore,
-    snapshots: FileSnapshotStore,
-    state_machine: KvStateMachine,
-    store: Arc<KvStore>,
-}
-
-/// Runs a node until a signal stops it, `Ok`, or until it cannot go on.
+/// Runs a node until a signal stops it, `Ok`, or until it cannot go on. The databases stay open for `closer`.
 pub(super) async fn run(
     config: NodeConfig,
     mut signals: StopSignals,
     stop_with_stdin: bool,
+    closer: &mut Closer,
 ) -> Result<(), NodeStartError> {
-    let opened = Box::pin(open(&config)).await?;
+    let opened = Box::pin(open(&config, closer)).await?;
     let peer_address = opened.transport.local_addr();
     let client_address = opened.listener.local_addr().ok();
     let transport = opened.transport;
     let node = Box::pin(Node::start(NodeOptions {
         config: seeded(&config),
         bootstrap: Some(Membership::of_voters(config.peers.keys().copied())?),
-        log_store: Arc::new(opened.stores.log),
-        snapshot_store: Arc::new(opened.stores.snapshots),
+        log_store: opened.stores.log,
+        snapshot_store: opened.stores.snapshots,
         transport: transport.clone(),
         state_machine: Box::new(opened.stores.state_machine),
     }))
@@ -230,27 +223,11 @@ async fn stdin_closed(is_watched: bool) {
     }
 }
 
-async fn open(config: &NodeConfig) -> Result<Opened, NodeStartError> {
+async fn open(config: &NodeConfig, closer: &mut Closer) -> Result<Opened, NodeStartError> {
     let data = DataDirectory::open(&config.data_dir, &config.cluster, config.id)?;
     let listener = listen_for_clients(config).await?;
     let transport = open_transport(config).await?;
-    let (log, snapshots, kv) = (data.log(), data.snapshots(), data.kv());
-    // Opening may read a lot; the threads of the runtime are not for that.
-    let stores = tokio::task::spawn_blocking(move || -> Result<Stores, NodeStartError> {
-        let log = RocksLogStore::open(&log, RocksLogOptions::default()).map_err(NodeStartError::LogStore)?;
-        let snapshots = FileSnapshotStore::open(&snapshots).map_err(NodeStartError::SnapshotStore)?;
-        let (state_machine, store) =
-            KvStateMachine::open(&kv, KvOptions::default()).map_err(NodeStartError::StateMachine)?;
-        Ok(Stores {
-            log,
-            snapshots,
-            state_machine,
-            store,
-        })
-    })
-    .await??;
-    let recovered = stores.log.load(GROUP).await.map_err(NodeStartError::ReadLog)?;
-    data.check_log(recovered.is_empty())?;
+    let stores = stores::open(&data, closer).await?;
     Ok(Opened {
         data,
         listener,

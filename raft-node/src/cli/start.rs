@@ -2,16 +2,20 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::error::CliError;
 use super::signals::StopSignals;
+use super::stores::Closer;
 use super::{logging, node, output};
 use crate::config::file;
 use crate::config::node_config::NodeConfig;
 use crate::config::settings::{Settings, VARIABLE_PREFIX};
 
+/// How long work that cannot be interrupted, such as writing a snapshot, is waited for at the end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The environment variables that are no settings of a node.
 const OTHER_VARIABLES: [&str; 2] = ["RAFT_NODE_CONFIG", "RAFT_NODE_ENDPOINTS"];
 
@@ -75,11 +79,16 @@ pub(super) fn run(arguments: StartArguments) -> Result<ExitCode, CliError> {
         .enable_all()
         .build()
         .map_err(CliError::Runtime)?;
-    runtime.block_on(async {
+    let mut closer = Closer::default();
+    let result = runtime.block_on(async {
         let signals = StopSignals::listen().map_err(CliError::Runtime)?;
-        Box::pin(node::run(config, signals, arguments.stop_with_stdin)).await?;
+        Box::pin(node::run(config, signals, arguments.stop_with_stdin, &mut closer)).await?;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // First the tasks go, then what they used.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    closer.close();
+    result
 }
 
 /// A misspelt variable must not go unnoticed. It does not stop the node, because other programs set variables, too:

@@ -273,6 +273,21 @@ impl Cluster {
         assert_eq!(Cluster::acked(file), count);
     }
 
+    /// Begins to write keys for `seconds` and to note them in `file`.
+    pub(crate) fn start_load(&self, seconds: u32, file: &Path) -> Load {
+        let mut command = raft_node();
+        command.args([
+            "load",
+            "--duration",
+            &seconds.to_string(),
+            "--clients",
+            "8",
+            "--json",
+        ]);
+        command.args(["--endpoints", &self.urls(), "--acked"]).arg(file);
+        Load(Some(command.stdout(Stdio::piped()).spawn().unwrap()))
+    }
+
     /// Compares what `file` says on every node.
     pub(crate) fn verify(&self, file: &Path) -> String {
         output_of(&[
@@ -282,6 +297,27 @@ impl Cluster {
             "--endpoints",
             &self.urls(),
         ])
+    }
+}
+
+/// A load that runs beside the test and ends with it.
+pub(crate) struct Load(Option<Child>);
+
+impl Load {
+    /// Waits for its end; its summary.
+    pub(crate) fn report(mut self) -> serde_json::Value {
+        let output = self.0.take().unwrap().wait_with_output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
