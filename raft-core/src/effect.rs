@@ -217,14 +217,6 @@ pub enum FatalReason {
         /// The other one.
         other: NodeId,
     },
-    /// A follower that had acknowledged this index does not have it any more (R11). Reported by the leader about
-    /// itself when it is asked to replicate below its own match.
-    AcknowledgedEntryLost {
-        /// The commit index that the log does not reach.
-        commit: Index,
-        /// The last entry of the log.
-        last: EntryId,
-    },
 }
 
 impl fmt::Display for FatalReason {
@@ -243,11 +235,6 @@ impl fmt::Display for FatalReason {
                 f,
                 "nodes {known} and {other} both lead term {term}: one lost its vote, or its id is used twice; stop \
                  both, and rejoin the one whose disk was damaged or copied under a new id"
-            ),
-            FatalReason::AcknowledgedEntryLost { commit, last } => write!(
-                f,
-                "the log ends at {last}, below the commit index {commit} that this replica knew: acknowledged entries \
-                 were lost; remove its data and let it rejoin under a new id"
             ),
         }
     }

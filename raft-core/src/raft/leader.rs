@@ -378,6 +378,10 @@ fn send_snapshot(common: &mut Common, to: NodeId, progress: &mut Progress) {
     if meta.last == EntryId::ZERO || common.log.snapshot_durable() != meta.last {
         return;
     }
+    // A follower that nobody hears is not worth a transfer with each heartbeat: its first answer brings it here again.
+    if common.now.since(progress.last_contact) >= common.config.election_timeout {
+        return;
+    }
     progress.become_snapshot(meta.last.index);
     common.effects.push(Effect::SendSnapshot {
         to,

@@ -6,7 +6,7 @@ use super::common::Common;
 use super::follower::Follower;
 use super::role::Role;
 use crate::config::{Config, ConfigError};
-use crate::effect::{Effect, FatalReason, RoleChangeReason, RoleKind};
+use crate::effect::{Effect, RoleChangeReason, RoleKind};
 use crate::input::{Input, LogReader, RefusalReason};
 use crate::traits::Recovered;
 use crate::types::{EntryId, GroupId, Index, NodeId, Term, Ticket, Time};
@@ -46,7 +46,10 @@ pub enum RaftError {
 
 /// Entries that a replica had acknowledged are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("{}", FatalReason::AcknowledgedEntryLost { commit: self.commit, last: self.last })]
+#[error(
+    "the log ends at {last}, below the commit index {commit} that this replica knew: acknowledged entries were lost; \
+     remove its data and let it rejoin under a new id"
+)]
 pub struct LostEntries {
     /// What was known to be committed or was applied.
     pub commit: Index,
