@@ -23,7 +23,7 @@ pub(super) type Leadership = (NodeId, Term);
 /// - everything ends by a deadline, and there is a limit to everything.
 #[derive(Clone, Debug)]
 pub(super) struct Forwards {
-    /// By the ticket on the wire, which is also the order of arrival.
+    /// By the ticket on the wire.
     requests: BTreeMap<u64, Forward>,
     /// Begins at a random place, so that an answer to an earlier incarnation of this node fits nothing.
     next_number: u64,
@@ -143,7 +143,7 @@ impl Forwards {
         Ok(())
     }
 
-    /// Sends what waits to the leadership that is known now. Only requests from number `from` on are looked at.
+    /// Sends what waits to the leadership that is known now, and ends what an earlier one has not answered.
     pub(super) fn dispatch(
         &mut self,
         now: Time,
@@ -151,6 +151,7 @@ impl Forwards {
         leadership: Leadership,
         mut perform: impl FnMut(Dispatch),
     ) {
+        self.renumber_turned_down(leadership);
         let mut ended = Vec::new();
         for (&number, forward) in &mut self.requests {
             match forward.state {
@@ -168,6 +169,23 @@ impl Forwards {
             }
         }
         ended.into_iter().for_each(|number| drop(self.remove(number)));
+    }
+
+    /// Gives a new ticket to each command that is about to be sent a second time: a late copy of the first answer, which
+    /// may come from the same node, says nothing about the second attempt.
+    fn renumber_turned_down(&mut self, leadership: Leadership) {
+        let again = |forward: &Forward| {
+            forward.command.is_some() && matches!(forward.state, State::TurnedDown { by } if by != leadership)
+        };
+        let requests = self.requests.iter();
+        let numbers = requests.filter(|(_, forward)| again(forward));
+        let numbers: Vec<u64> = numbers.map(|(number, _)| *number).collect();
+        for number in numbers {
+            if let Some(forward) = self.requests.remove(&number) {
+                self.requests.insert(self.next_number, forward);
+                self.next_number = self.next_number.wrapping_add(1);
+            }
+        }
     }
 
     /// Sends the request that was added last, which nobody has seen yet.

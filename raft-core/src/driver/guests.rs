@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::replay::ReplayGuard;
 use crate::input::RefusalReason;
 use crate::message::{ForwardResult, ForwardedRequest};
-use crate::types::{NodeId, Ticket};
+use crate::types::{NodeId, Term, Ticket};
 use bytes::Bytes;
 
 /// Tickets with this bit are guests' tickets; those of the node's own clients are without.
@@ -23,6 +23,18 @@ pub(super) struct Guests {
     proposals: usize,
     next_ticket: u64,
     replays: ReplayGuard,
+    /// The leadership that `replays` is about; none before the first of this incarnation.
+    led: Option<Term>,
+}
+
+/// What became of a command that another replica forwarded to a leadership of this node that is over.
+pub(super) enum Recollection {
+    /// It never arrived while that leadership lasted, and has no effect.
+    NeverTaken,
+    /// It was taken, and answered when it ended. This is a copy of the request.
+    Taken,
+    /// This node does not remember.
+    Unknown,
 }
 
 /// A request of another replica.
@@ -37,8 +49,20 @@ pub(super) struct Guest {
 
 impl Guests {
     /// A new leadership begins: requests of earlier ones name another term.
-    pub(super) fn begin_leadership(&mut self) {
+    pub(super) fn begin_leadership(&mut self, term: Term) {
         self.replays.clear();
+        self.led = Some(term);
+    }
+
+    /// What became of a command that was meant for the leadership of `term`. The network may deliver a request twice:
+    /// the late copy must not be refused when the first one was taken.
+    pub(super) fn recall(&self, from: NodeId, ticket: Ticket, term: Term) -> Recollection {
+        let known = self.replays.knows(from, ticket);
+        match known.filter(|_| self.led == Some(term)) {
+            Some(false) => Recollection::NeverTaken,
+            Some(true) => Recollection::Taken,
+            None => Recollection::Unknown,
+        }
     }
 
     /// Registers a request and gives it a ticket; none if it was delivered before. `limits` are those of proposals and

@@ -26,10 +26,10 @@ use crate::input::{Input, Proposal, RefusalReason};
 use crate::message::{Body, ForwardResult, InstallSnapshot, Message};
 use crate::raft::Raft;
 use crate::status::Status;
-use crate::types::{EntryId, Index, Ticket, Time};
+use crate::types::{EntryId, Index, NodeId, Term, Ticket, Time};
 use batches::{Outbox, WriteBacklog};
 use forward::{Dispatch, Forwards, Leadership};
-use guests::Guests;
+use guests::{Guests, Recollection};
 use ports::{Claim, Origin, ReplyHeader};
 
 /// One replica with its clients.
@@ -234,38 +234,56 @@ impl Driver {
 
     /// Another replica asks on behalf of its client.
     fn serve_guest(&mut self, message: Message) {
-        let Body::ForwardRequest(request) = message.body else {
+        let Message { from, term, body, .. } = message;
+        let Body::ForwardRequest(request) = body else {
             return;
         };
+        let (ticket, command) = (request.ticket, request.request.into_command());
         // The term makes sure that the request is meant for this very leadership: a late copy of a request that was
         // served in an earlier one must not be served again.
-        let leads = self.raft.role() == RoleKind::Leader && message.term == self.raft.term();
-        let result = if leads {
-            let command = request.request.into_command();
-            let limits = (self.raft.config().proposals_max, self.raft.config().reads_max);
-            match self
-                .guests
-                .admit(message.from, request.ticket, command.is_some(), limits)
-            {
-                Ok(Some(ticket)) => {
-                    let served = self.serve(ticket, command);
-                    if served.is_err() {
-                        self.guests.remove(ticket);
-                    }
-                    served
-                }
-                // Delivered twice.
-                Ok(None) => Ok(()),
-                Err(reason) => Err(reason),
-            }
+        let result = if self.raft.role() == RoleKind::Leader && term == self.raft.term() {
+            self.admit_guest(from, ticket, command)
         } else {
-            let leader = self.raft.leader();
-            Err(RefusalReason::NotLeader { leader })
+            self.turn_guest_down(from, ticket, term, command.is_some())
         };
-        if let Err(reason) = result {
-            let refused = ForwardResult::Refused(reason);
-            self.outbox
-                .push(self.replies().response(message.from, request.ticket, refused));
+        if let Err(result) = result {
+            self.outbox.push(self.replies().response(from, ticket, result));
+        }
+    }
+
+    fn admit_guest(
+        &mut self,
+        from: NodeId,
+        ticket: Ticket,
+        command: Option<Bytes>,
+    ) -> Result<(), ForwardResult> {
+        let limits = (self.raft.config().proposals_max, self.raft.config().reads_max);
+        let admitted = self.guests.admit(from, ticket, command.is_some(), limits);
+        // None: a copy of a request that is being served.
+        let Some(own_ticket) = admitted.map_err(ForwardResult::Refused)? else {
+            return Ok(());
+        };
+        self.serve(own_ticket, command).map_err(|reason| {
+            self.guests.remove(own_ticket);
+            ForwardResult::Refused(reason)
+        })
+    }
+
+    /// The request is meant for a leadership that is over.
+    fn turn_guest_down(
+        &self,
+        from: NodeId,
+        ticket: Ticket,
+        term: Term,
+        proposes: bool,
+    ) -> Result<(), ForwardResult> {
+        let leader = self.raft.leader();
+        let refused = ForwardResult::Refused(RefusalReason::NotLeader { leader });
+        match self.guests.recall(from, ticket, term) {
+            _ if !proposes => Err(refused),
+            Recollection::NeverTaken => Err(refused),
+            Recollection::Taken => Ok(()),
+            Recollection::Unknown => Err(ForwardResult::Unknown),
         }
     }
 
@@ -428,12 +446,15 @@ impl Driver {
             self.lose_pending(ports);
         }
         if change.to == RoleKind::Leader {
-            self.guests.begin_leadership();
+            self.guests.begin_leadership(change.term);
         }
         ports.role_changed(&change);
-        if let Some(leader) = change.leader {
+        // A step can change roles more than once; only what holds at its end is worth acting on.
+        let leadership = change.leader.map(|leader| (leader, change.term));
+        if let Some(leadership) = leadership
+            && self.leadership() == Some(leadership)
+        {
             let mut dispatches = Vec::new();
-            let leadership = (leader, change.term);
             self.forwards
                 .dispatch(now, self.raft.id(), leadership, |dispatch| {
                     dispatches.push(dispatch);

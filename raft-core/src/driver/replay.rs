@@ -52,6 +52,16 @@ impl ReplayGuard {
         self.seen.get_mut(&key).is_some_and(|seen| seen.admit(ticket.0))
     }
 
+    /// Whether `ticket` came from `from`, if that is known for certain.
+    pub(super) fn knows(&self, from: NodeId, ticket: Ticket) -> Option<bool> {
+        let key = (from, ticket.0 >> INCARNATION_SHIFT);
+        match self.seen.get(&key) {
+            Some(seen) => seen.knows(ticket.0),
+            // A forgotten incarnation looks like one that never was.
+            None => (self.seen.len() < INCARNATIONS_MAX).then_some(false),
+        }
+    }
+
     fn forget_oldest(&mut self) {
         if self.seen.len() < INCARNATIONS_MAX {
             return;
@@ -79,6 +89,14 @@ impl Seen {
         let is_new = self.bits[word] & bit == 0;
         self.bits[word] |= bit;
         is_new
+    }
+
+    fn knows(&self, ticket: u64) -> Option<bool> {
+        if ticket > self.newest {
+            return Some(false);
+        }
+        let (word, bit) = place(ticket);
+        (self.newest - ticket < WINDOW).then(|| self.bits[word] & bit != 0)
     }
 
     fn clear(&mut self, ticket: u64) {

@@ -163,6 +163,11 @@ impl Inbox {
         self.wake.notified().await;
     }
 
+    /// How many messages of peers were lost because they did not fit.
+    pub(super) fn messages_dropped(&self) -> u64 {
+        self.lock().messages_dropped
+    }
+
     /// Takes nothing any more, and returns what was left.
     pub(super) fn close(&self) -> Arrivals {
         let mut state = self.lock();

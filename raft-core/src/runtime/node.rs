@@ -169,6 +169,12 @@ impl Node {
         self.owner.shared.waiters.unresolved()
     }
 
+    /// How many messages of other nodes were lost here since the start because too many waited.
+    #[must_use]
+    pub fn messages_dropped(&self) -> u64 {
+        self.owner.shared.inbox.messages_dropped()
+    }
+
     /// Stops the node: every request is resolved, every task and thread ends. Returns when all have.
     pub async fn shutdown(&self) {
         self.owner.shared.inbox.stop();
