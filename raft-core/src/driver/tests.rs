@@ -348,6 +348,38 @@ fn a_request_delivered_twice_is_served_once() {
     assert_eq!(cluster.drivers[0].status().appended_index, before);
 }
 
+/// R45: "not applied" must be true. Once a copy of a command was taken, a late copy is not refused, and a leader that
+/// does not remember does not deny.
+#[test]
+fn a_late_copy_is_not_refused_after_the_first_was_taken() {
+    let mut cluster = Cluster::led_by_1(|_| {});
+    cluster.step(2, [propose([20])]);
+    let taken = cluster.ports[1].sent[0].clone();
+    cluster.lose = |message| matches!(message.body, Body::AppendEntries(_));
+    cluster.run();
+    let mut never_taken = taken.clone();
+    if let Body::ForwardRequest(request) = &mut never_taken.body {
+        request.ticket = Ticket(request.ticket.0 + 1);
+    }
+    cluster.advance(1, config(1).election_timeout);
+    assert_ne!(cluster.drivers[0].raft().role(), RoleKind::Leader);
+    let mut answers_to = |message: &Message| {
+        cluster.ports[0].sent.clear();
+        cluster.step(1, [Input::Receive(message.clone())]);
+        let sent = std::mem::take(&mut cluster.ports[0].sent);
+        let result = |message: Message| match message.body {
+            Body::ForwardResponse(response) => Some(response.result),
+            _ => None,
+        };
+        sent.into_iter().filter_map(result).collect::<Vec<_>>()
+    };
+    let not_leader = ForwardResult::Refused(RefusalReason::NotLeader { leader: None });
+    assert_eq!(answers_to(&taken), []);
+    assert_eq!(answers_to(&never_taken), [not_leader]);
+    never_taken.term = crate::types::Term(0);
+    assert_eq!(answers_to(&never_taken), [ForwardResult::Unknown]);
+}
+
 /// An answer meant for an earlier incarnation of a node must not end a request of this one.
 #[test]
 fn tickets_differ_between_incarnations() {

@@ -66,7 +66,10 @@ async fn write(
         return Err("the state machine's stream panicked".into());
     }
     writer.finish().await?;
-    store.remove_older(group, meta.last).await?;
+    if let Err(error) = store.remove_older(group, meta.last).await {
+        let id = shared.config.id;
+        tracing::warn!("node {id} cannot remove its old snapshots, which keep their space: {error}");
+    }
     Ok(())
 }
 
