@@ -31,7 +31,9 @@ cargo xtask COMMAND
   up [--keep] [--client-port P] [--peer-port P]
                  prepare this machine, build, start three nodes and leave them running; Ctrl-C stops them
   up --check     prove it and exit: 1,000 keys through every node, the leader killed under load, every key compared
-  test [--quick] prepare this machine, then every test; --quick: format, layers, clippy and the test suite
+  test [--quick] [--from STEP]
+                 prepare this machine, then every test; --quick: format, layers, clippy and the test suite;
+                 --from: begin with this step of the summary, after a failure was mended
   layers         check that the arrows between the crates, and inside raft-core, point down
   bench [NAME]   run one benchmark of the crate `benches`; without a name, list them
   prepare        only find or install what the C++ build needs
@@ -48,6 +50,7 @@ Examples:
   cargo xtask up --keep --client-port 12379 --peer-port 12380
   cargo xtask up --check
   cargo xtask test --quick
+  cargo xtask test --from docs
   cargo xtask bench core
 ";
 

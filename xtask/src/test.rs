@@ -96,10 +96,20 @@ const STEPS: &[Step] = &[
 pub(crate) fn run(words: &[String]) -> Outcome {
     let mut arguments = Arguments::new("test", words);
     let quick = arguments.switch("--quick");
+    let first = arguments
+        .value("--from")?
+        .unwrap_or_else(|| "prepare".to_string());
     arguments.finish()?;
+    let Some(skipped) = STEPS.iter().position(|step| step.name == first) else {
+        let names: Vec<String> = STEPS.iter().map(|step| format!("`{}`", step.name)).collect();
+        return Err(Failure::usage(format!(
+            "there is no step `{first}`; there are {}",
+            names.join(", ")
+        )));
+    };
     let mut times = Vec::new();
     let mut outcome = Ok(());
-    for step in STEPS.iter().filter(|step| step.quick || !quick) {
+    for step in STEPS.iter().skip(skipped).filter(|step| step.quick || !quick) {
         println!("\n=== {} ===", step.name);
         let started = Instant::now();
         let result = (step.run)();

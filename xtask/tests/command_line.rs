@@ -44,6 +44,17 @@ fn a_wrong_command_line_ends_with_2_and_names_the_word() {
 }
 
 #[test]
+fn a_step_that_does_not_exist_is_answered_with_those_that_do() {
+    let output = xtask(&["test", "--from", "attic"]);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.contains("attic") && errors.contains("`up --check`"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn a_port_that_is_none_is_refused() {
     let output = xtask(&["up", "--client-port", "70000"]);
     assert_eq!(output.status.code(), Some(2));
