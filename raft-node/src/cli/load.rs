@@ -45,7 +45,7 @@ pub(super) struct LoadArguments {
     #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=1_048_576))]
     value_bytes: u32,
 
-    /// Append KEY<TAB>VALUE to this file for every acknowledged write
+    /// Append key, tab and value of every acknowledged write to this file
     #[arg(long, value_name = "FILE")]
     acked: Option<PathBuf>,
 
