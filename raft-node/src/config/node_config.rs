@@ -12,6 +12,7 @@ use super::cluster_name::ClusterName;
 use super::error::ConfigError;
 use super::log_output::{LogFormat, check_directives};
 use super::settings::Settings;
+use crate::server::REQUEST_BYTES_MAX;
 
 /// The one group that this server replicates.
 pub const GROUP: GroupId = GroupId(1);
@@ -128,6 +129,8 @@ impl NodeConfig {
         config.election_timeout = self.election_timeout;
         config.heartbeat_interval = self.heartbeat_interval;
         config.snapshot_entries = self.snapshot_entries;
+        // What the client API takes, the log must take.
+        config.entry_bytes_max = REQUEST_BYTES_MAX;
         config
     }
 

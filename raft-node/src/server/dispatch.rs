@@ -10,12 +10,12 @@ use axum::Router;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tonic::body::Body;
 use tower_service::Service;
 
 use super::api::Api;
 use super::backend::Backend;
-use super::grpc::unary;
+use super::body::ResponseBody;
+use super::grpc::{refusal, unary};
 use super::{cluster, error, kv, maintenance, pages};
 
 /// How many requests are served at once. It bounds memory; the node has queues of its own, which are shorter in count
@@ -45,13 +45,13 @@ impl<B: Backend> Dispatch<B> {
     }
 
     /// Serves one request.
-    pub(super) async fn serve(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(super) async fn serve(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         if !is_grpc(&request) {
             return self.page(request).await;
         }
         let api = &*self.api;
         let Some(_slot) = Slot::take(api) else {
-            return error::too_many_requests().into_http();
+            return refusal(&error::too_many_requests());
         };
         // The future of a call is large and what surrounds it moves it several times, hence the boxes.
         match request.uri().path() {
@@ -69,14 +69,14 @@ impl<B: Backend> Dispatch<B> {
             "/etcdserverpb.Maintenance/Alarm" => {
                 Box::pin(unary(request, |call| maintenance::alarm(api, call))).await
             }
-            other => error::not_implemented(other).into_http(),
+            other => refusal(&error::not_implemented(other)),
         }
     }
 
-    async fn page(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn page(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let answer: Result<_, Infallible> = self.pages.clone().call(request).await;
         match answer {
-            Ok(response) => response.map(Body::new),
+            Ok(response) => response.map(ResponseBody::Page),
             Err(never) => match never {},
         }
     }

@@ -1,17 +1,29 @@
-//! One unary gRPC call: its limits, and what the client demands of every method alike.
+//! One unary gRPC call: from the frames of a request to a message, and back.
+//!
+//! A call is one message in each direction, so nothing here streams: the message is decoded where it arrived, without a
+//! copy, and encoded into a buffer of its own size. The library's own path copies both and sets 16 KiB aside per call.
 
+use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost::Message;
-use tonic::body::Body;
-use tonic::server::{Grpc, UnaryService};
-use tonic::{Code, Status};
-use tonic_prost::ProstCodec;
+use tonic::Status;
 
 use super::api::REQUEST_BYTES_MAX;
+use super::body::{GRPC_STATUS, ResponseBody};
 use super::error;
+
+/// What precedes every message: whether it is compressed, and its length in four bytes.
+const PREFIX_BYTES: usize = 5;
+
+/// The media type of gRPC.
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// How many bytes one message of a client may have: a command of the largest size and what stands around it, as in
 /// etcd. A larger one is refused before memory is set aside for it.
@@ -62,58 +74,84 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 }
 
 /// Decodes the one message of `request`, calls `method` with it, and encodes the result.
-pub(super) async fn unary<B, M, R, F, Fut>(request: Request<B>, mut method: F) -> Response<Body>
+pub(super) async fn unary<B, M, R, Fut>(
+    request: Request<B>,
+    method: impl FnOnce(Call<M>) -> Fut,
+) -> Response<ResponseBody>
 where
-    B: http_body::Body + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
-    M: Message + Default + Send + 'static,
-    R: Message + Send + 'static,
-    F: FnMut(Call<M>) -> Fut,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    M: Message + Default,
+    R: Message,
     Fut: Future<Output = Result<R, Status>>,
 {
     let terms = Terms::of(request.headers());
-    let method = Method(|message: tonic::Request<M>| {
-        let answer = method(Call {
-            message: message.into_inner(),
-            terms,
-        });
-        async { answer.await.map(tonic::Response::new) }
-    });
-    let mut grpc = Grpc::new(ProstCodec::<R, M>::default()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let response = grpc.unary(method, request).await;
-    match refused_by_size(response.headers()) {
-        true => error::message_too_large().into_http(),
-        false => response,
-    }
-}
-
-/// Whether the decoder refused the message for its size. It says so with a code that etcd's clients read as a revision
-/// out of range.
-fn refused_by_size(headers: &HeaderMap) -> bool {
-    // A call that went well has its status in the trailers and none in the headers.
-    let Some(code) = headers.get("grpc-status") else {
-        return false;
+    let answer = async {
+        let message = read_message(request.into_body()).await?;
+        encode(&method(Call { message, terms }).await?)
     };
-    let text = headers
-        .get("grpc-message")
-        .map_or(&b""[..], |text| text.as_bytes());
-    Code::from_bytes(code.as_bytes()) == Code::OutOfRange && !text.starts_with(b"etcdserver")
+    match answer.await {
+        Ok(bytes) => {
+            let mut response = Response::new(ResponseBody::Message(Some(bytes)));
+            response.headers_mut().insert(CONTENT_TYPE, GRPC);
+            response
+        }
+        Err(status) => refusal(&status),
+    }
 }
 
-/// Lets a closure be the method of a call without a boxed future.
-struct Method<F>(F);
-
-impl<F, Fut, M, R> UnaryService<M> for Method<F>
-where
-    F: FnMut(tonic::Request<M>) -> Fut,
-    Fut: Future<Output = Result<tonic::Response<R>, Status>>,
-{
-    type Response = R;
-    type Future = Fut;
-
-    fn call(&mut self, request: tonic::Request<M>) -> Fut {
-        (self.0)(request)
+/// A response that is nothing but a status.
+pub(super) fn refusal(status: &Status) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Nothing);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, GRPC);
+    if let Err(unfit) = status.add_header(headers) {
+        // The text has a character that no header may have: send the status alone.
+        headers.insert(GRPC_STATUS, HeaderValue::from(unfit.code() as i32));
     }
+    response
+}
+
+/// Reads the whole of `body` and decodes its only message.
+async fn read_message<B, M>(body: B) -> Result<M, Status>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    M: Message + Default,
+{
+    let body = Limited::new(body, PREFIX_BYTES + MESSAGE_BYTES_MAX);
+    // What arrived in one piece, as most messages do, is not copied.
+    let mut bytes = match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(error::message_too_large()),
+        Err(_broken) => return Err(Status::cancelled("the client gave up")),
+    };
+    let Some(&[compressed, ref length @ ..]) = bytes.first_chunk::<PREFIX_BYTES>() else {
+        return Err(Status::internal("the request has no message"));
+    };
+    if compressed != 0 {
+        return Err(Status::unimplemented("compressed messages are not implemented"));
+    }
+    let length = u32::from_be_bytes(*length) as usize;
+    bytes.advance(PREFIX_BYTES);
+    if bytes.len() != length {
+        return Err(Status::internal("the request is not exactly one message"));
+    }
+    M::decode(bytes).map_err(|error| Status::internal(format!("the message cannot be decoded: {error}")))
+}
+
+fn encode(message: &impl Message) -> Result<Bytes, Status> {
+    let length = message.encoded_len();
+    let Ok(prefix) = u32::try_from(length) else {
+        return Err(Status::resource_exhausted(
+            "the answer exceeds 4 GiB; ask for less with a limit",
+        ));
+    };
+    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
+    bytes.put_u8(0);
+    bytes.put_u32(prefix);
+    message.encode(&mut bytes).expect("a buffer that grows has room");
+    Ok(bytes.freeze())
 }
 
 #[cfg(test)]

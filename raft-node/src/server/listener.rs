@@ -161,6 +161,8 @@ async fn serve_connection<B: Backend>(
         .header_read_timeout(HEADER_READ_TIMEOUT);
     builder
         .http2()
+        // Calls have no use for the date.
+        .auto_date_header(false)
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -8,6 +8,7 @@
 
 mod api;
 mod backend;
+mod body;
 mod cluster;
 mod convert;
 mod dispatch;
