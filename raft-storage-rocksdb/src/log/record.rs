@@ -362,3 +362,94 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: GroupId = GroupId(3);
+
+    fn encoded(term: u64, index: u64, previous: u64) -> (Vec<u8>, u64) {
+        let mut value = Vec::new();
+        let entry = Entry::command(Term(term), Index(index), Bytes::from_static(b"payload"));
+        let chain = encode_entry(&entry_key(GROUP, Index(index)), &entry, previous, &mut value);
+        (value, chain)
+    }
+
+    #[test]
+    fn keys_sort_by_group_then_index() {
+        let mut keys = [
+            entries_end(GroupId(1)).to_vec(),
+            entry_key(GroupId(0), Index(u64::MAX)).to_vec(),
+            entry_key(GroupId(1), Index(256)).to_vec(),
+            entry_key(GroupId(1), Index(2)).to_vec(),
+            entry_key(GroupId(1), Index(u64::MAX)).to_vec(),
+            entry_key(GroupId(2), Index(0)).to_vec(),
+        ];
+        keys.sort();
+        let indexes: Vec<_> = keys.iter().map(|key| index_of_key(GroupId(1), key)).collect();
+        let expected = [None, Some(2), Some(256), Some(u64::MAX), None, None];
+        assert_eq!(indexes, expected.map(|index| index.map(Index)));
+    }
+
+    #[test]
+    fn an_entry_follows_its_predecessor_and_no_other() {
+        let (first, chain) = encoded(4, 9, 77);
+        let first = EntryView::verify(GROUP, Index(9), &first).unwrap();
+        assert_eq!(
+            (first.link.id, first.link.chain),
+            (EntryId::new(Term(4), Index(9)), chain)
+        );
+        assert_eq!(
+            first.decode().unwrap(),
+            Payload::Command(Bytes::from_static(b"payload"))
+        );
+        let follows = |term, previous| {
+            let (value, _) = encoded(term, 10, previous);
+            EntryView::verify(GROUP, Index(10), &value)
+                .unwrap()
+                .follows(&first.link)
+                .is_ok()
+        };
+        assert!(follows(4, chain) && follows(5, chain));
+        assert!(!follows(3, chain), "terms never fall");
+        assert!(!follows(4, chain ^ 1), "the chain is broken");
+    }
+
+    #[test]
+    fn every_flipped_bit_of_an_entry_is_noticed_and_no_cut_panics() {
+        let (value, _) = encoded(4, 9, 77);
+        for bit in 0..value.len() * 8 {
+            let mut damaged = value.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(EntryView::verify(GROUP, Index(9), &damaged).is_err(), "bit {bit}");
+        }
+        for bytes in 0..value.len() {
+            assert!(EntryView::verify(GROUP, Index(9), &value[..bytes]).is_err());
+        }
+        assert!(EntryView::verify(GROUP, Index(8), &value).is_err());
+        assert!(EntryView::verify(GroupId(2), Index(9), &value).is_err());
+    }
+
+    #[test]
+    fn a_state_record_belongs_to_its_key() {
+        let hard_state = HardState {
+            term: Term(5),
+            vote: None,
+            commit: Index(3),
+        };
+        let value = encode_hard_state(GROUP, &hard_state);
+        assert_eq!(decode_hard_state(GROUP, &value).unwrap(), hard_state);
+        assert!(decode_hard_state(GroupId(4), &value).is_err());
+        assert!(decode_purged(GROUP, &value).is_err());
+        for bytes in 0..value.len() {
+            assert!(decode_hard_state(GROUP, &value[..bytes]).is_err());
+        }
+        let mut newer = value;
+        newer[0] = 2;
+        assert!(matches!(
+            decode_hard_state(GROUP, &newer),
+            Err(RecordError::Version(2))
+        ));
+    }
+}

@@ -51,7 +51,7 @@ impl fmt::Debug for RocksLogStore {
 
 impl RocksLogStore {
     /// Opens the store in `dir`, or creates one there; then verifies every entry of every group against its checksum,
-    /// its neighbour and the watermark. Blocks for as long as that takes: about a second for a million small entries.
+    /// its neighbour and the watermark. Blocks for as long as that takes: a second or two for a million small entries.
     ///
     /// # Errors
     /// See [`OpenError`], and the table in the crate's documentation. A store that cannot prove that it has everything it

@@ -136,31 +136,65 @@ async fn calls_in_flight_keep_their_order() {
     assert_eq!(store.load(G).await.unwrap().last_index, Index(300));
 }
 
+/// Queued together, writes meet in one batch: each cuts what the one before has just staged.
 #[tokio::test]
 async fn truncations_follow_each_other_within_one_batch() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     write(&store, append(G, commands(1, 1..=10))).await;
-    // Queued together, so that they meet in one batch: each cuts what the one before has just staged.
     let writes = [
+        // The writer takes the first one alone; the others wait for its sync.
         commands(2, 8..=20),
-        commands(3, 15..=16),
-        commands(4, 9..=12),
-        commands(5, 13..=14),
+        commands(3, 9..=20),
+        commands(4, 12..=14),
+        commands(5, 13..=18),
+        commands(6, 16..=16),
     ];
     let calls = writes.map(|entries| store.write(vec![append(G, entries)]));
     for result in join_all(calls).await {
         result.unwrap();
     }
-    let mut expected = commands(1, 1..=7);
-    expected.extend(commands(2, 8..=8));
-    expected.extend(commands(4, 9..=12));
-    expected.extend(commands(5, 13..=14));
-    assert_eq!(read(&store, G, 1, 14).await, expected);
+    let parts = [
+        (1, 1..=7),
+        (2, 8..=8),
+        (3, 9..=11),
+        (4, 12..=12),
+        (5, 13..=15),
+        (6, 16..=16),
+    ];
+    let expected: Vec<Entry> = parts
+        .into_iter()
+        .flat_map(|(term, indexes)| commands(term, indexes))
+        .collect();
+    assert_eq!(read(&store, G, 1, 16).await, expected);
     drop(store);
     let store = open(dir.path());
-    assert_eq!(read(&store, G, 1, 14).await, expected);
-    assert_eq!(store.load(G).await.unwrap().last_index, Index(14));
+    assert_eq!(read(&store, G, 1, 16).await, expected);
+    assert_eq!(store.load(G).await.unwrap().last_index, Index(16));
+}
+
+#[tokio::test]
+async fn a_reset_and_its_neighbours_meet_in_one_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let writes = [
+        append(G, commands(1, 1..=10)),
+        append(G, commands(2, 5..=10)),
+        reset(G, 2, 100, commands(3, 101..=110)),
+        append(G, commands(4, 105..=107)),
+    ];
+    let calls = writes.map(|change| store.write(vec![change]));
+    for result in join_all(calls).await {
+        result.unwrap();
+    }
+    drop(store);
+    let store = open(dir.path());
+    let recovered = store.load(G).await.unwrap();
+    assert_eq!((recovered.purged, recovered.last_index), (id(2, 100), Index(107)));
+    assert_eq!(
+        recovered.term_runs,
+        [(Index(101), Term(3)), (Index(105), Term(4))]
+    );
 }
 
 /// Polls all of them in order, then waits for each.

@@ -48,7 +48,8 @@ fn say(line: &str) {
         .unwrap();
 }
 
-/// Writes for ever: batches for three groups, now and then a truncation that ends higher than the log did, a vote, a purge.
+/// Writes for ever: batches for three groups, now and then a truncation that ends higher than the log did, a vote, a
+/// purge, a fourth group that comes and goes.
 async fn write_until_killed(dir: &Path, seed: u64) {
     let store = open(dir);
     let mut numbers = Numbers(seed);
@@ -61,7 +62,7 @@ async fn write_until_killed(dir: &Path, seed: u64) {
     }
     loop {
         let mut batch: Vec<GroupWrite> = Vec::new();
-        let new_term = numbers.below(20) == 0;
+        let new_term = numbers.below(3) == 0;
         term += u64::from(new_term);
         let (mut intent, mut acked) = (String::from("intent"), format!("acked {term}"));
         for (&group, (purged, last)) in &mut last {
@@ -82,6 +83,14 @@ async fn write_until_killed(dir: &Path, seed: u64) {
         say(&intent);
         store.write(batch).await.unwrap();
         say(&acked);
+        if numbers.below(8) == 0 {
+            store
+                .write(vec![append(GroupId(4), commands(term, 1..=3))])
+                .await
+                .unwrap();
+            store.write(vec![vote(GroupId(4), term, Some(1))]).await.unwrap();
+            store.destroy(GroupId(4)).await.unwrap();
+        }
         if numbers.below(30) == 0 {
             let (purged, last) = last.get_mut(&2).unwrap();
             let through = (*last).saturating_sub(20).max(*purged);
