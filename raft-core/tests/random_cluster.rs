@@ -4,6 +4,8 @@
 //!
 //! A failure prints its seed; `RANDOM_CLUSTER_SEED=<seed>` replays it alone.
 
+#![allow(clippy::unwrap_used, reason = "a world that is not as it must be fails the test")]
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
