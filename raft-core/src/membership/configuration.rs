@@ -1,5 +1,8 @@
 //! A configuration: the voters of one or two halves, and the learners.
 
+use std::fmt;
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::majority::{self, VoteResult};
@@ -12,11 +15,28 @@ use crate::types::{Index, NodeId};
 /// - `voters` is not empty (I20), except in [`Membership::empty`], which a replica has before it joined a group;
 /// - a learner is in neither half of the voters (R65);
 /// - 0 is not a member.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Clones share their lists. That also keeps log entries small, which are copied far more often than configurations.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Membership {
+    lists: Arc<Lists>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Lists {
     voters: Vec<NodeId>,
     outgoing: Vec<NodeId>,
     learners: Vec<NodeId>,
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership")
+            .field("voters", &self.lists.voters)
+            .field("outgoing", &self.lists.outgoing)
+            .field("learners", &self.lists.learners)
+            .finish()
+    }
 }
 
 /// Why three lists of nodes are not a configuration.
@@ -58,11 +78,12 @@ impl Membership {
                 return Err(MembershipError::VoterAndLearner(learner));
             }
         }
-        Ok(Membership {
+        let lists = Arc::new(Lists {
             voters,
             outgoing,
             learners,
-        })
+        });
+        Ok(Membership { lists })
     }
 
     /// What a replica has before it belongs to a group.
@@ -74,37 +95,37 @@ impl Membership {
     /// The voters, sorted; of the incoming half if the configuration is joint.
     #[must_use]
     pub fn voters(&self) -> &[NodeId] {
-        &self.voters
+        &self.lists.voters
     }
 
     /// The voters of the outgoing half, sorted; empty unless the configuration is joint.
     #[must_use]
     pub fn outgoing(&self) -> &[NodeId] {
-        &self.outgoing
+        &self.lists.outgoing
     }
 
     /// The learners, sorted: they receive the log and count for nothing.
     #[must_use]
     pub fn learners(&self) -> &[NodeId] {
-        &self.learners
+        &self.lists.learners
     }
 
     /// Whether `node` votes in either half.
     #[must_use]
     pub fn is_voter(&self, node: NodeId) -> bool {
-        self.voters.binary_search(&node).is_ok() || self.outgoing.binary_search(&node).is_ok()
+        self.lists.voters.binary_search(&node).is_ok() || self.lists.outgoing.binary_search(&node).is_ok()
     }
 
     /// Whether `node` is a voter or a learner.
     #[must_use]
     pub fn contains(&self, node: NodeId) -> bool {
-        self.is_voter(node) || self.learners.binary_search(&node).is_ok()
+        self.is_voter(node) || self.lists.learners.binary_search(&node).is_ok()
     }
 
     /// Every member once, sorted.
     #[must_use]
     pub fn members(&self) -> Vec<NodeId> {
-        let mut members = [&self.voters[..], &self.outgoing, &self.learners].concat();
+        let mut members = [&self.lists.voters[..], &self.lists.outgoing, &self.lists.learners].concat();
         members.sort_unstable();
         members.dedup();
         members
@@ -113,8 +134,8 @@ impl Membership {
     /// The state of a vote; a joint configuration is won only when both halves are.
     #[must_use]
     pub fn vote_result(&self, mut answer: impl FnMut(NodeId) -> Option<bool>) -> VoteResult {
-        let incoming = majority::vote_result(&self.voters, &mut answer);
-        let outgoing = majority::vote_result(&self.outgoing, &mut answer);
+        let incoming = majority::vote_result(&self.lists.voters, &mut answer);
+        let outgoing = majority::vote_result(&self.lists.outgoing, &mut answer);
         match (incoming, outgoing) {
             (VoteResult::Won, VoteResult::Won) => VoteResult::Won,
             (VoteResult::Lost, _) | (_, VoteResult::Lost) => VoteResult::Lost,
@@ -125,15 +146,15 @@ impl Membership {
     /// The largest index that is durable on a majority of every half (R13).
     #[must_use]
     pub fn committed_index(&self, mut matched: impl FnMut(NodeId) -> Index) -> Index {
-        majority::committed_index(&self.voters, &mut matched)
-            .min(majority::committed_index(&self.outgoing, &mut matched))
+        majority::committed_index(&self.lists.voters, &mut matched)
+            .min(majority::committed_index(&self.lists.outgoing, &mut matched))
     }
 
     /// The largest value that a majority of every half has reached (R43).
     #[must_use]
     pub fn reached_by_quorum(&self, mut reached: impl FnMut(NodeId) -> u64) -> u64 {
-        majority::reached_by_majority(&self.voters, &mut reached)
-            .min(majority::reached_by_majority(&self.outgoing, &mut reached))
+        majority::reached_by_majority(&self.lists.voters, &mut reached)
+            .min(majority::reached_by_majority(&self.lists.outgoing, &mut reached))
     }
 }
 
