@@ -16,8 +16,8 @@ use rocksdb::WriteBatch;
 use super::database::Database;
 use super::group::Group;
 use super::record::{
-    ENTRY_HEADER_BYTES, Link, StateKind, chain_origin, encode_entry, encode_hard_state, encode_purged,
-    encode_snapshot, entry_key, state_key,
+    Link, StateKind, chain_origin, encode_entry, encode_hard_state, encode_purged, encode_snapshot,
+    entry_key, state_key,
 };
 use super::scan::{ScanError, Scanned, link_at};
 
@@ -84,10 +84,6 @@ impl Tail {
         }
     }
 
-    fn not_contiguous(&self, group: GroupId, last: Index, found: EntryId) -> LogStoreError {
-        LogStoreError::NotContiguous { group, last, found }
-    }
-
     /// The chain up to `index`, which lies between `purged` and `last`. A truncation reads it back from disk: the only
     /// read of the writer thread, and a rare one.
     fn link(&self, database: &Database, group: GroupId, index: Index) -> Result<Link, LogStoreError> {
@@ -129,7 +125,7 @@ impl Tail {
                     });
                 };
                 if first.index() <= self.purged.id.index || first.index() > self.last.id.index.next() {
-                    return Err(self.not_contiguous(group, self.last.id.index, first.id));
+                    return Err(not_contiguous(group, self.last.id.index, first.id));
                 }
                 Plan {
                     begin: None,
@@ -158,7 +154,7 @@ impl Tail {
         let mut last = plan.previous.id;
         for entry in plan.entries {
             if entry.index() != last.index.next() || entry.term() < last.term {
-                return Err(self.not_contiguous(group, last.index, entry.id));
+                return Err(not_contiguous(group, last.index, entry.id));
             }
             last = entry.id;
         }
@@ -198,14 +194,16 @@ impl<'a> Stage<'a> {
     /// Stages a call of `write`: all of it, or nothing and an error.
     pub(crate) fn write(&mut self, batch: &[GroupWrite]) -> Result<(), LogStoreError> {
         let mut plans = Vec::with_capacity(batch.len());
-        for (number, write) in batch.iter().enumerate() {
-            if batch[..number].iter().any(|other| other.group == write.group) {
-                let cause = format!(
-                    "group {} is named twice in one batch; merge its writes first",
-                    write.group
-                );
-                return Err(LogStoreError::Io(cause.into()));
-            }
+        let mut groups: Vec<GroupId> = batch.iter().map(|write| write.group).collect();
+        groups.sort_unstable();
+        if let Some(twice) = groups.windows(2).find(|pair| pair[0] == pair[1]) {
+            let cause = format!(
+                "group {} is named twice in one batch; merge its writes first",
+                twice[0]
+            );
+            return Err(LogStoreError::Io(cause.into()));
+        }
+        for write in batch {
             let tail = tail(self.tails, write.group);
             plans.push(tail.plan(self.database, write)?);
         }
@@ -284,7 +282,6 @@ impl<'a> Stage<'a> {
             staged.links.truncate(kept);
         }
         let mut last = plan.previous;
-        self.scratch.reserve(ENTRY_HEADER_BYTES);
         for entry in plan.entries {
             let key = entry_key(group, entry.index());
             last = Link {
@@ -333,6 +330,10 @@ impl<'a> Stage<'a> {
             .put_cf(self.database.state(), key, encode_purged(group, &purged));
         Ok(())
     }
+}
+
+fn not_contiguous(group: GroupId, last: Index, found: EntryId) -> LogStoreError {
+    LogStoreError::NotContiguous { group, last, found }
 }
 
 /// The tail of `group`; of an empty log if it is new.

@@ -173,6 +173,24 @@ async fn truncations_follow_each_other_within_one_batch() {
     assert_eq!(store.load(G).await.unwrap().last_index, Index(16));
 }
 
+/// R60: a batch that breaks the contract is an error like any other: nothing of it is stored, and nothing after it.
+#[tokio::test]
+async fn a_group_named_twice_in_one_batch_fails_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let twice = vec![
+        append(G, commands(1, 1..=1)),
+        append(GroupId(1), commands(1, 1..=1)),
+        append(G, commands(1, 2..=2)),
+    ];
+    let error = store.write(twice).await.unwrap_err();
+    assert!(error.to_string().contains("group 7 is named twice"), "{error}");
+    let later = store.write(vec![append(G, commands(1, 1..=1))]).await;
+    assert!(matches!(later, Err(LogStoreError::Failed)), "{later:?}");
+    drop(store);
+    assert!(open(dir.path()).load(G).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_reset_and_its_neighbours_meet_in_one_batch() {
     let dir = tempfile::tempdir().unwrap();
