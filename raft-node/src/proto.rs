@@ -1,4 +1,4 @@
-//! The messages and services of the etcd v3 client API, generated from `proto/`, for servers and clients.
+//! The messages of the etcd v3 client API, and its clients, generated from `proto/`.
 //!
 //! Nothing is written by hand here; the definitions and their meaning are in the `.proto` files.
 

@@ -3,8 +3,8 @@
 //! Owns what clients see: services, limits, error texts, headers. It never decides what is consistent: a write is what
 //! the node applied, a linearizable read is what the node's barrier allows.
 //!
-//! From the outside in: [`listener`] accepts connections, [`dispatch`] finds the method, [`grpc`] decodes the message,
-//! [`kv`], [`cluster`] and [`maintenance`] are the services, [`api`] waits for the node, [`backend`] is the node.
+//! From the outside in: `listener` accepts connections, `dispatch` finds the method, `grpc` decodes the message,
+//! `kv`, `cluster` and `maintenance` are the services, `api` waits for the node, `backend` is the node.
 
 mod api;
 mod backend;

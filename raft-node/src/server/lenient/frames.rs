@@ -81,6 +81,11 @@ impl Frames {
         }
     }
 
+    /// Whether the client has said that it speaks HTTP/2.
+    pub(super) fn are_known(&self) -> bool {
+        self.preface_seen
+    }
+
     /// Moves everything that is left to `out`.
     pub(super) fn finish(&mut self, out: &mut BytesMut) {
         self.pass(self.pending.len(), out);

@@ -12,21 +12,29 @@ mod frames;
 mod hpack;
 mod huffman;
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use frames::Frames;
 
 /// How many bytes are read from the socket at once while frames are looked at.
 const READ_BYTES: usize = 16 * 1024;
 
+/// How long a client may take to say which protocol it speaks. Later silence is the library's business.
+const OPENING_TIME: Duration = Duration::from_secs(10);
+
 /// A connection of a client.
 pub(super) struct LenientStream<S> {
     stream: S,
+    /// Until when the protocol must be known; `None` once it is.
+    opening: Option<Pin<Box<Sleep>>>,
     /// `None` once the connection is left alone.
     frames: Option<Frames>,
     /// What was looked at and waits to be read.
@@ -38,6 +46,7 @@ impl<S> LenientStream<S> {
     pub(super) fn new(stream: S) -> LenientStream<S> {
         LenientStream {
             stream,
+            opening: Some(Box::pin(sleep(OPENING_TIME))),
             frames: Some(Frames::default()),
             looked_at: BytesMut::new(),
         }
@@ -61,11 +70,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for LenientStream<S> {
             let Some(frames) = &mut this.frames else {
                 return Pin::new(&mut this.stream).poll_read(cx, buf);
             };
+            if let Some(deadline) = &mut this.opening
+                && deadline.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
             let mut chunk = [0; READ_BYTES];
             let mut chunk = ReadBuf::new(&mut chunk);
             ready!(Pin::new(&mut this.stream).poll_read(cx, &mut chunk))?;
             let ended = chunk.filled().is_empty();
             let watch_on = frames.push(chunk.filled(), &mut this.looked_at);
+            if frames.are_known() || !watch_on {
+                this.opening = None;
+            }
             if ended || !watch_on {
                 frames.finish(&mut this.looked_at);
                 this.frames = None;
@@ -97,5 +114,39 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LenientStream<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_says_its_protocol_is_cut() {
+        for beginning in ["", "PRI * HTTP/2"] {
+            let (mut client, server) = duplex(1024);
+            client.write_all(beginning.as_bytes()).await.unwrap();
+            let started = Instant::now();
+            let error = LenientStream::new(server).read_u8().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(started.elapsed().as_secs(), OPENING_TIME.as_secs());
+        }
+    }
+
+    /// Clients keep connections open before they have anything to ask.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_said_its_protocol_may_be_silent() {
+        for beginning in ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\n"] {
+            let (mut client, server) = duplex(1024);
+            let mut server = LenientStream::new(server);
+            client.write_all(beginning.as_bytes()).await.unwrap();
+            let mut received = vec![0; beginning.len()];
+            server.read_exact(&mut received).await.unwrap();
+            let silence = tokio::time::timeout(OPENING_TIME * 100, server.read_u8()).await;
+            assert!(silence.is_err(), "{silence:?}");
+        }
     }
 }
