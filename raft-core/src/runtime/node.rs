@@ -175,7 +175,8 @@ impl Node {
         self.owner.shared.inbox.messages_dropped()
     }
 
-    /// Stops the node: every request is resolved, every task and thread ends. Returns when all have.
+    /// Stops the node: every request is resolved, every task and thread ends. Returns when all have, so it waits for the
+    /// call that the state machine or the log store is in.
     pub async fn shutdown(&self) {
         self.owner.shared.inbox.stop();
         // Whatever else it stopped for was logged, and `stopped` tells it.
