@@ -36,16 +36,7 @@ pub(crate) async fn keep_connected(shared: Arc<Shared>, peer: Arc<Peer>) {
 async fn dial_for_ever(shared: &Arc<Shared>, peer: &Arc<Peer>) {
     let mut backoff = Backoff::new(&shared.limits);
     loop {
-        let attempt = tokio::select! {
-            biased;
-            // The attempt under way may have begun before the peer could hear it, and would repeat itself too late.
-            () = peer.redial.notified() => {
-                backoff.reset();
-                continue;
-            }
-            attempt = dial(shared, peer) => attempt,
-        };
-        match attempt {
+        match dial(shared, peer).await {
             Ok(established) => {
                 backoff.reset();
                 let task = connection::run(shared.clone(), peer.clone(), established);
@@ -85,15 +76,23 @@ async fn knock_for_ever(shared: &Arc<Shared>, peer: &Arc<Peer>) {
 
 /// One attempt to make the connection.
 async fn dial(shared: &Shared, peer: &Peer) -> Result<Established, HandshakeError> {
-    let attempt = async {
-        let connection = connect(shared, peer).await?;
-        let established = exchange_hello(shared, connection.clone(), peer.id).await;
-        close_after(&connection, established)
-    };
     let limit = shared.limits.handshake_timeout;
-    timeout(limit, attempt)
-        .await
-        .unwrap_or(Err(HandshakeError::TooSlow(limit)))
+    let connection = loop {
+        tokio::select! {
+            biased;
+            // This attempt may have begun before the peer could hear it, and would repeat itself too late: begin anew.
+            // Once TLS is done the peer did hear it, and may use the connection already; then a knock changes nothing.
+            () = peer.redial.notified() => {}
+            connected = timeout(limit, connect(shared, peer)) => {
+                break connected.unwrap_or(Err(HandshakeError::TooSlow(limit)))?;
+            }
+        }
+    };
+    let established = timeout(limit, exchange_hello(shared, connection.clone(), peer.id)).await;
+    close_after(
+        &connection,
+        established.unwrap_or(Err(HandshakeError::TooSlow(limit))),
+    )
 }
 
 /// One attempt to be heard.

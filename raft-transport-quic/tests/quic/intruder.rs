@@ -156,6 +156,12 @@ fn server_config(certificates: &Certificates, identity: Identity) -> ServerConfi
     ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
 }
 
+/// A bare server with any certificate.
+pub(crate) fn bare_server(certificates: &Certificates, identity: Identity) -> Endpoint {
+    let config = server_config(certificates, identity);
+    Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()
+}
+
 /// A server with any certificate. To whoever completes a handshake it says hello and sends messages.
 pub(crate) struct RogueServer {
     endpoint: Endpoint,
@@ -169,8 +175,7 @@ impl RogueServer {
         claimed: u64,
         messages: Vec<Message>,
     ) -> RogueServer {
-        let config = server_config(certificates, identity);
-        let endpoint = Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let endpoint = bare_server(certificates, identity);
         let (sender, ended) = mpsc::unbounded_channel();
         let accepting = endpoint.clone();
         tokio::spawn(async move {
@@ -220,14 +225,13 @@ pub(crate) struct MuteServer {
 
 impl MuteServer {
     pub(crate) fn start(certificates: &Certificates, id: u64) -> MuteServer {
-        let config = server_config(certificates, certificates.authority.issue_node(id));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let _inside = runtime.enter();
-        let endpoint = Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let endpoint = bare_server(certificates, certificates.authority.issue_node(id));
         let accepting = endpoint.clone();
         runtime.spawn(async move {
             let mut kept = Vec::new();

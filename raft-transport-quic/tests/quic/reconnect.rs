@@ -8,7 +8,10 @@ use raft_core::traits::Transport;
 use raft_core::types::NodeId;
 use raft_transport_quic::{QuicLimits, QuicOptions};
 
-use crate::support::{Certificates, TestNode, addresses, bind_again, message, start_cluster, wait_until};
+use crate::intruder::{Intruder, MuteServer, bare_server, close_code, hello, messages_frame};
+use crate::support::{
+    CLUSTER, Certificates, TestNode, addresses, bind_again, message, start_cluster, wait_until,
+};
 
 /// Only a restarted peer's own effort helps in time: nobody finds a dead connection or dials again by himself.
 fn patient() -> QuicLimits {
@@ -153,6 +156,34 @@ async fn a_knock_ends_the_pause_of_the_lower_id() {
     wait_heard((2, &higher), (1, &lower)).await;
 }
 
+/// The peer may use the connection as soon as it has heard hello: a knock that comes between the two hellos must not end
+/// it, or what the peer sent on it is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_knock_between_the_hellos_ends_nothing() {
+    let certificates = Certificates::new();
+    let server = bare_server(&certificates, certificates.authority.issue_node(2));
+    let node = TestNode::bind(QuicOptions {
+        peers: BTreeMap::from([(NodeId(2), server.local_addr().unwrap().to_string())]),
+        ..certificates.options(1)
+    });
+    node.start().await;
+    let connection = server.accept().await.unwrap().await.unwrap();
+    let _their_hello = connection.accept_uni().await.unwrap();
+
+    let knocker = Intruder::new(&certificates, certificates.authority.issue_node(2));
+    let heard = knocker
+        .attack_with(node.address(), 1, &hello(1, 2, CLUSTER))
+        .await;
+    assert_eq!(close_code(&heard), Some(8u32.into()), "{heard}");
+
+    let mut stream = connection.open_uni().await.unwrap();
+    stream.write_all(&hello(1, 2, CLUSTER)).await.unwrap();
+    let frame = messages_frame(&[message(2, 1, 1, Bytes::new())]);
+    stream.write_all(&frame).await.unwrap();
+    node.inbound.wait_count(1).await;
+    assert!(connection.close_reason().is_none() && node.status(2).connected);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_peer_is_found_dead_by_the_idle_time_out() {
     let limits = QuicLimits {
@@ -161,7 +192,7 @@ async fn a_silent_peer_is_found_dead_by_the_idle_time_out() {
         ..QuicLimits::default()
     };
     let certificates = Certificates::new();
-    let mute = crate::intruder::MuteServer::start(&certificates, 2);
+    let mute = MuteServer::start(&certificates, 2);
     let node = TestNode::bind(QuicOptions {
         peers: BTreeMap::from([(NodeId(2), mute.address().to_string())]),
         limits,
