@@ -30,6 +30,10 @@ impl StateMachine for Counter {
         Ok(Bytes::copy_from_slice(&self.applied.to_le_bytes()))
     }
 
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn snapshot(&mut self) -> Result<Box<dyn Read + Send>, StateMachineError> {
         Ok(Box::new(Cursor::new(self.applied.to_le_bytes())))
     }
