@@ -140,6 +140,11 @@ impl Queue {
 }
 
 impl Request {
+    /// About what it adds to a batch; at most what the whole queue may hold.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
     /// Answers; returns the bytes to give back.
     pub(crate) fn finish(self, result: Result<(), LogStoreError>) -> usize {
         // The caller may have stopped waiting.

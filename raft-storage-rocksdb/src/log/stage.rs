@@ -173,12 +173,17 @@ impl Tail {
 }
 
 impl<'a> Stage<'a> {
-    pub(crate) fn new(database: &'a Database, tails: &'a mut BTreeMap<GroupId, Tail>) -> Stage<'a> {
+    /// `bytes` is about what the batch will hold: growing it step by step would copy every payload once more.
+    pub(crate) fn new(
+        database: &'a Database,
+        tails: &'a mut BTreeMap<GroupId, Tail>,
+        bytes: usize,
+    ) -> Stage<'a> {
         Stage {
             database,
             tails,
             staged: StagedBatch {
-                batch: WriteBatch::default(),
+                batch: WriteBatch::with_capacity_bytes(bytes),
                 sync: false,
                 groups: Vec::new(),
             },

@@ -98,7 +98,8 @@ impl Writer {
         }
         let mut taken = Vec::with_capacity(requests.len());
         let mut failure = None;
-        let mut stage = Stage::new(&self.database, &mut self.tails);
+        let staged_bytes = requests.iter().map(Request::bytes).sum();
+        let mut stage = Stage::new(&self.database, &mut self.tails, staged_bytes);
         while failure.is_none()
             && let Some(request) = requests.pop_front_if(|request| !matches!(request.job, Job::Destroy(_)))
         {
