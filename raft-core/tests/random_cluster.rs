@@ -4,7 +4,10 @@
 //!
 //! A failure prints its seed; `RANDOM_CLUSTER_SEED=<seed>` replays it alone.
 
-#![allow(clippy::unwrap_used, reason = "a world that is not as it must be fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a world that is not as it must be fails the test"
+)]
 
 use std::collections::{BTreeMap, VecDeque};
 
