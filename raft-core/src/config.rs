@@ -19,6 +19,14 @@ pub struct Config {
     pub election_timeout: Duration,
     /// How often a leader contacts its followers. At most a third of `election_timeout`. Default: 100 ms.
     pub heartbeat_interval: Duration,
+    /// How much this replica should lead, from 0 to [`PRIORITY_MAX`]. Each step below the highest makes it wait one
+    /// election timeout longer before it campaigns, and half as long again with every election timeout in which no
+    /// leader was found. It never overrides the log (R38). Default: `PRIORITY_MAX`.
+    pub priority: u8,
+    /// Serve reads by lease (thesis §6.4.1): by how much two clocks of the cluster may drift apart within
+    /// `election_timeout`, at most. None asks a quorum for every batch of reads, which needs no clocks. The same on
+    /// every replica. Default: none.
+    pub lease_drift_max: Option<Duration>,
     /// The seed of the randomised election timeouts; replicas of one group should differ. Default: from `id`.
     pub random_seed: u64,
     /// The largest command, in bytes. Default: 1 MiB.
@@ -44,10 +52,18 @@ pub struct Config {
     pub tail_bytes_max: usize,
     /// A snapshot is taken when this many entries were applied since the last one. Default: 100,000.
     pub snapshot_entries: u64,
+    /// How many followers are sent a snapshot at once. Default: 2.
+    pub snapshot_transfers_max: usize,
+    /// How many bytes of snapshots are sent per second, to all followers together. None sends as fast as the network
+    /// takes them. Default: none.
+    pub snapshot_bytes_per_second: Option<u64>,
     /// How many entries below a snapshot are kept, so that a follower that is a little behind needs no snapshot.
     /// Default: 10,000.
     pub retained_entries: u64,
 }
+
+/// The highest [`Config::priority`].
+pub const PRIORITY_MAX: u8 = 4;
 
 /// Why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -62,6 +78,20 @@ pub enum ConfigError {
     /// A limit is zero.
     #[error("{0} is zero; give a positive limit")]
     ZeroLimit(&'static str),
+    /// A priority is out of range.
+    #[error("priority {0} is above {PRIORITY_MAX}; give 0 to {PRIORITY_MAX}")]
+    PriorityTooHigh(u8),
+    /// Clocks that drift so much leave no lease.
+    #[error(
+        "lease_drift_max {lease_drift_max:?} is not below election_timeout {election_timeout:?}; no lease would ever \
+         be valid"
+    )]
+    DriftTooLarge {
+        /// The refused bound.
+        lease_drift_max: Duration,
+        /// The election timeout it was compared with.
+        election_timeout: Duration,
+    },
     /// Heartbeats are too rare (mission row S15).
     #[error(
         "heartbeat_interval {heartbeat_interval:?} is more than a third of election_timeout {election_timeout:?}; \
@@ -84,6 +114,8 @@ impl Config {
             id,
             election_timeout: Duration::from_secs(1),
             heartbeat_interval: Duration::from_millis(100),
+            priority: PRIORITY_MAX,
+            lease_drift_max: None,
             random_seed: id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ group.0,
             entry_bytes_max: 1 << 20,
             append_bytes_max: 1 << 20,
@@ -95,6 +127,8 @@ impl Config {
             apply_bytes_max: 64 << 20,
             tail_bytes_max: 32 << 20,
             snapshot_entries: 100_000,
+            snapshot_transfers_max: 2,
+            snapshot_bytes_per_second: None,
             retained_entries: 10_000,
         }
     }
@@ -118,6 +152,18 @@ impl Config {
                 election_timeout: self.election_timeout,
             });
         }
+        if self.priority > PRIORITY_MAX {
+            return Err(ConfigError::PriorityTooHigh(self.priority));
+        }
+        if let Some(lease_drift_max) = self.lease_drift_max
+            && lease_drift_max >= self.election_timeout
+        {
+            return Err(ConfigError::DriftTooLarge {
+                lease_drift_max,
+                election_timeout: self.election_timeout,
+            });
+        }
+        let per_second = self.snapshot_bytes_per_second.unwrap_or(u64::MAX);
         let limits = [
             ("entry_bytes_max", self.entry_bytes_max),
             ("append_bytes_max", self.append_bytes_max),
@@ -128,6 +174,11 @@ impl Config {
             ("reads_max", self.reads_max),
             ("apply_bytes_max", self.apply_bytes_max),
             ("tail_bytes_max", self.tail_bytes_max),
+            ("snapshot_transfers_max", self.snapshot_transfers_max),
+            (
+                "snapshot_bytes_per_second",
+                usize::try_from(per_second).unwrap_or(usize::MAX),
+            ),
             (
                 "snapshot_entries",
                 usize::try_from(self.snapshot_entries).unwrap_or(usize::MAX),

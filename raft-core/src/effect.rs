@@ -3,8 +3,10 @@
 use std::fmt;
 
 use crate::entry::Entry;
-use crate::input::{LogRead, RefusalReason};
+use crate::input::LogRead;
+use crate::membership::Membership;
 use crate::message::{Message, SnapshotMeta};
+use crate::request::{ChangePreview, RefusalReason, TransferResult};
 use crate::types::{EntryId, HardState, Index, NodeId, Term, Ticket, WriteSeq};
 
 /// One thing to do.
@@ -59,6 +61,37 @@ pub enum Effect {
         ticket: Ticket,
         /// The index to wait for.
         index: Index,
+    },
+    /// The members are others from now on: a configuration was appended, rolled back with its entry, or installed with
+    /// a snapshot. Whoever is in it must be reachable.
+    MembershipChanged(Membership),
+    /// A change of the members is committed and complete.
+    ChangeCommitted {
+        /// The request.
+        ticket: Ticket,
+        /// Where its last configuration stands in the log.
+        index: Index,
+        /// That configuration.
+        membership: Membership,
+    },
+    /// What a change of the members would do.
+    Previewed {
+        /// The request.
+        ticket: Ticket,
+        /// The answer.
+        preview: ChangePreview,
+    },
+    /// A transfer of leadership ended.
+    TransferEnded {
+        /// The request.
+        ticket: Ticket,
+        /// How.
+        result: TransferResult,
+    },
+    /// Nobody here will learn any more how this request ended: leadership was lost with it under way (R45).
+    Unresolved {
+        /// The request.
+        ticket: Ticket,
     },
     /// The role, the term or the known leader changed.
     RoleChanged(RoleChange),
@@ -178,6 +211,12 @@ pub enum RoleChangeReason {
     LeaderFound,
     /// A leader heard from no quorum for a whole election timeout (R36).
     QuorumLost,
+    /// The leader asked this replica to take over (thesis §3.10).
+    TransferReceived,
+    /// A leader's own disk or state machine made no progress for an election timeout (R35).
+    Stalled,
+    /// A leader lost its vote by a change of the members that is committed now (R64).
+    Removed,
 }
 
 impl fmt::Display for RoleChangeReason {
@@ -191,6 +230,11 @@ impl fmt::Display for RoleChangeReason {
             RoleChangeReason::HigherTerm { from } => write!(f, "node {from} has a higher term"),
             RoleChangeReason::LeaderFound => f.write_str("the leader of this term made itself known"),
             RoleChangeReason::QuorumLost => f.write_str("heard from no quorum for an election timeout"),
+            RoleChangeReason::TransferReceived => f.write_str("the leader asked it to take over"),
+            RoleChangeReason::Stalled => {
+                f.write_str("its own disk or state machine made no progress for an election timeout")
+            }
+            RoleChangeReason::Removed => f.write_str("it is no voter any more"),
         }
     }
 }

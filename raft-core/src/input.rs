@@ -1,10 +1,9 @@
 //! Everything that can happen to a replica. A recorded run is the list of its inputs, and replays exactly.
 
-use std::fmt;
-
 use bytes::Bytes;
 
 use crate::entry::Entry;
+use crate::membership::MemberChange;
 use crate::message::{InstallSnapshot, Message, SnapshotMeta};
 use crate::types::{EntryId, Index, NodeId, Ticket, WriteSeq};
 
@@ -19,6 +18,15 @@ pub enum Input {
     Propose(Vec<Proposal>),
     /// Clients ask to read linearizably.
     Read(Vec<Ticket>),
+    /// Somebody asks to change the members, or what a change would do.
+    ChangeMembership(ChangeRequest),
+    /// Somebody asks that another voter leads (thesis §3.10).
+    TransferLeadership {
+        /// Names the request in effects.
+        ticket: Ticket,
+        /// Who shall lead.
+        to: NodeId,
+    },
     /// The write with this number, and every write before it, is durable.
     Persisted(WriteSeq),
     /// The answer to [`Effect::ReadLog`](crate::effect::Effect::ReadLog).
@@ -54,6 +62,17 @@ pub struct Proposal {
     pub command: Bytes,
 }
 
+/// A wish to change the members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeRequest {
+    /// Names the request in effects.
+    pub ticket: Ticket,
+    /// What shall change, as one change.
+    pub changes: Vec<MemberChange>,
+    /// Whether only to say what would happen; nothing is proposed then.
+    pub dry_run: bool,
+}
+
 /// Entries that were read back from the log store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogReadResult {
@@ -83,47 +102,4 @@ pub enum LogReader {
     Apply,
     /// A follower that is behind.
     Peer(NodeId),
-}
-
-/// Why a request was not taken. It had no effect and never will; the reason says what the caller can do (R20).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RefusalReason {
-    /// This replica does not lead. Ask `leader`, or retry after an election if none is known.
-    NotLeader {
-        /// The leader of the current term, if known.
-        leader: Option<NodeId>,
-    },
-    /// A queue is full. Retry later.
-    Busy,
-    /// The command exceeds `entry_bytes_max`. Split it.
-    TooLarge {
-        /// The size of the command.
-        bytes: usize,
-        /// The limit.
-        bytes_max: usize,
-    },
-    /// The replica stopped. Ask another one.
-    Stopped,
-}
-
-impl fmt::Display for RefusalReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RefusalReason::NotLeader { leader: Some(leader) } => {
-                write!(f, "not the leader; node {leader} is")
-            }
-            RefusalReason::NotLeader { leader: None } => {
-                f.write_str("there is no leader; retry after an election")
-            }
-            RefusalReason::Busy => f.write_str("busy: a queue is full; retry later"),
-            RefusalReason::TooLarge { bytes, bytes_max } => {
-                write!(
-                    f,
-                    "the command has {bytes} bytes and the limit is {bytes_max}; split it"
-                )
-            }
-            RefusalReason::Stopped => f.write_str("the replica stopped; ask another one"),
-        }
-    }
 }

@@ -11,7 +11,7 @@
 //! # To read it
 //!
 //! Begin with [`raft`]: its table names the section of the paper that each file implements. Below it stand, each knowing
-//! only those before it: [`types`], [`config`], [`membership`], [`entry`], [`message`] with [`input`] and [`effect`], [`wire`],
+//! only those before it: [`types`], [`config`], [`membership`], [`entry`], [`request`], [`message`] with [`input`] and [`effect`], [`wire`],
 //! [`traits`], [`progress`] and [`log`]. Above it, [`driver`] keeps account of who waits for what, and `runtime` adds tasks,
 //! threads and a clock.
 //!
@@ -73,6 +73,7 @@ pub mod message;
 pub mod progress;
 pub mod raft;
 mod random;
+pub mod request;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 pub mod status;

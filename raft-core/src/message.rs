@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::entry::Entry;
-use crate::input::RefusalReason;
 use crate::membership::Membership;
+use crate::request::{ChangePreview, ClientRequest, RefusalReason, TransferResult};
 use crate::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
 
 /// One message between two replicas of a group.
@@ -38,6 +38,8 @@ pub enum Body {
     AppendEntries(AppendEntries),
     /// The answer to AppendEntries, and to a snapshot.
     AppendEntriesResponse(AppendEntriesResponse),
+    /// A leader asks a follower that has all of its log to start an election at once (thesis §3.10).
+    TimeoutNow(TimeoutNow),
     /// A replica passes a client's request to the leader. Handled by the driver; the state machine of the protocol
     /// never sees it.
     ForwardRequest(ForwardRequest),
@@ -50,6 +52,9 @@ pub enum Body {
 pub struct RequestVote {
     /// The candidate's last entry: a voter refuses a candidate whose log is behind its own (paper §5.4.1).
     pub last_log: EntryId,
+    /// Whether the leader itself asked for this election: then nobody protects it (thesis §4.2.3). That leader serves no
+    /// read by its lease any more (R33).
+    pub leadership_transfer: bool,
 }
 
 /// Result of RequestVote.
@@ -116,22 +121,21 @@ pub enum AppendResult {
     },
 }
 
+/// Arguments of TimeoutNow (thesis §3.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutNow {
+    /// The last entry of the leader, which the receiver must have as its last, too. With the message's term this makes
+    /// a late copy worthless (R33).
+    pub last_log: EntryId,
+}
+
 /// A client's request, passed on by the replica that received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardRequest {
     /// Chosen by the sender; the response repeats it.
     pub ticket: Ticket,
     /// What is asked.
-    pub request: ForwardedRequest,
-}
-
-/// What a forwarded request asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ForwardedRequest {
-    /// Append this command.
-    Propose(Bytes),
-    /// Confirm leadership and name the index that a linearizable read must wait for.
-    ReadIndex,
+    pub request: ClientRequest,
 }
 
 /// The leader's answer to a forwarded request.
@@ -158,6 +162,17 @@ pub enum ForwardResult {
         /// The index to wait for.
         index: Index,
     },
+    /// A change of the members is complete.
+    MembershipChanged {
+        /// Where its last configuration stands in the log.
+        index: Index,
+        /// That configuration.
+        membership: Membership,
+    },
+    /// What a change of the members would do.
+    Previewed(Box<ChangePreview>),
+    /// A transfer of leadership ended.
+    Transferred(TransferResult),
     /// Not applied, and never will be.
     Refused(RefusalReason),
     /// It may or may not be applied: leadership was lost with the command in flight.

@@ -7,7 +7,7 @@ mod node_world;
 
 use node_world::{Counter, Gate, PATIENCE, World, add, number, read, until, value};
 use raft_core::effect::RoleKind;
-use raft_core::input::RefusalReason;
+use raft_core::request::RefusalReason;
 use raft_core::runtime::{Node, NodeError, ProposeError};
 use raft_core::traits::SnapshotStore;
 use raft_core::types::{GroupId, NodeId};
@@ -224,7 +224,7 @@ async fn a_full_node_is_busy() {
     })
     .await;
     let refused = node.propose(number(1)).await;
-    assert_eq!(refused, Err(ProposeError::Refused(RefusalReason::Busy)));
+    assert_eq!(refused, Err(ProposeError::NotApplied(RefusalReason::Busy)));
     gate.open();
     while let Some(applied) = waiting.join_next().await {
         applied.unwrap().unwrap();
@@ -233,7 +233,7 @@ async fn a_full_node_is_busy() {
     let too_large = node.propose(vec![0; (1 << 20) + 1].into()).await;
     assert!(matches!(
         too_large,
-        Err(ProposeError::Refused(RefusalReason::TooLarge { .. }))
+        Err(ProposeError::NotApplied(RefusalReason::TooLarge { .. }))
     ));
 }
 

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use node_world::{Counter, Fault, PATIENCE, World, add, number, read, until};
 use raft_core::effect::RoleKind;
 use raft_core::entry::Entry;
-use raft_core::input::RefusalReason;
 use raft_core::memory::MemoryLogStore;
+use raft_core::request::RefusalReason;
 use raft_core::runtime::{Node, NodeError, ProposeError, ReadError};
 use raft_core::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
 use raft_core::types::{EntryId, GroupId, Index, NodeId};
@@ -93,7 +93,7 @@ async fn a_failing_log_store_stops_its_node() {
     let sum = read(world.node(2)).await;
     match outcome {
         Ok(_) => assert_eq!(sum, 2),
-        Err(ProposeError::Refused(_)) => assert_eq!(sum, 1),
+        Err(ProposeError::NotApplied(_)) => assert_eq!(sum, 1),
         Err(_) => assert!(sum == 1 || sum == 2),
     }
     assert_eq!(add(world.node(3), 10).await.1, sum + 10);
@@ -203,7 +203,7 @@ async fn a_shutdown_resolves_everything() {
     };
     timeout(PATIENCE, all).await.expect("everything is resolved");
     let late = world.node(leader).propose(number(1)).await;
-    assert_eq!(late, Err(ProposeError::Refused(RefusalReason::Stopped)));
+    assert_eq!(late, Err(ProposeError::NotApplied(RefusalReason::Stopped)));
     let late = world.node(leader).read_barrier().await;
     assert!(matches!(late, Err(ReadError::Refused(RefusalReason::Stopped))));
 }

@@ -361,8 +361,9 @@ impl World {
             Effect::Refused { ticket, .. } => {
                 self.pending_reads.remove(&ticket);
             }
-            Effect::Proposed { .. } => {}
+            Effect::Proposed { .. } | Effect::MembershipChanged(_) => {}
             Effect::Fatal(reason) => panic!("node {id} stopped: {reason}"),
+            other => panic!("nobody asked for {other:?}"),
         }
     }
 

@@ -94,6 +94,8 @@ impl Ports for Pending {
     fn resolve(&mut self, ticket: Ticket, outcome: Outcome) {
         self.ended.push((ticket, outcome));
     }
+    fn membership_changed(&mut self, _membership: &Membership) {}
+
     fn role_changed(&mut self, _change: &RoleChange) {}
     fn fatal(&mut self, reason: FatalReason) {
         panic!("{reason}");
@@ -230,6 +232,7 @@ impl World {
                     );
                 }
                 Outcome::Refused(_) | Outcome::Unknown => {}
+                other => panic!("nobody asked for {other:?}"),
             }
             let before = self.outcomes.insert(ticket, outcome);
             assert!(before.is_none(), "{ticket} ended twice, first with {before:?}");
@@ -404,7 +407,7 @@ impl World {
                         "{command:?} was refused ({reason}) and applied all the same"
                     );
                 }
-                Outcome::ReadReady { .. } | Outcome::Unknown => {}
+                _ => {}
             }
         }
     }
@@ -436,6 +439,7 @@ fn every_request_ends_once_and_truly() {
                 Outcome::ReadReady { .. } => "read",
                 Outcome::Refused(_) => "refused",
                 Outcome::Unknown => "unknown",
+                other => panic!("nobody asked for {other:?}"),
             };
             *kinds.entry(kind).or_default() += 1;
             if kind == "applied" {

@@ -85,6 +85,15 @@ scenarios! {
         uncommitted_quota
         window_in_bytes
     }
+    leadership {
+        stalled_disk_hands_over
+        transfer
+    }
+    membership {
+        grow_and_shrink
+        leader_removes_itself
+        refusals
+    }
     membership_static {
         joint_quorum
         learner
@@ -94,6 +103,7 @@ scenarios! {
     }
     reads {
         a_round_that_never_began
+        lease
         lost_round
         only_voters_count
         read_index

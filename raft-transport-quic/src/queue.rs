@@ -201,7 +201,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use raft_core::message::{Body, ForwardRequest, ForwardedRequest};
+    use raft_core::message::{Body, ForwardRequest};
+    use raft_core::request::ClientRequest;
     use raft_core::types::{GroupId, NodeId, Term, Ticket};
 
     use super::*;
@@ -214,7 +215,7 @@ mod tests {
             term: Term(1),
             body: Body::ForwardRequest(ForwardRequest {
                 ticket: Ticket(number),
-                request: ForwardedRequest::Propose(Bytes::from(vec![7; payload_bytes])),
+                request: ClientRequest::Propose(Bytes::from(vec![7; payload_bytes])),
             }),
         }
     }

@@ -2,7 +2,9 @@
 
 use raft_core::entry::Payload;
 use raft_core::membership::Membership;
-use raft_core::message::{Body, ForwardResult, ForwardedRequest, Message};
+use raft_core::message::{Body, ForwardRequest, ForwardResult, Message};
+use raft_core::request::ClientRequest;
+use raft_core::wire::{encode_membership, encode_messages};
 
 /// Group, sender, receiver, term and the kind of the body.
 const HEAD_BYTES: usize = 4 * 8 + 1;
@@ -19,17 +21,28 @@ pub(crate) fn message_bytes(message: &Message) -> usize {
             .iter()
             .map(|entry| ENTRY_HEAD_BYTES + payload_bytes(&entry.payload))
             .sum(),
-        Body::ForwardRequest(request) => match &request.request {
-            ForwardedRequest::Propose(command) => command.len(),
-            ForwardedRequest::ReadIndex => 0,
+        Body::ForwardRequest(ForwardRequest { request, .. }) => match request {
+            ClientRequest::Propose(command) => command.len(),
+            ClientRequest::ChangeMembership { .. } => return written_bytes(message),
+            _ => 0,
         },
         Body::ForwardResponse(response) => match &response.result {
             ForwardResult::Applied { response, .. } => response.len(),
+            ForwardResult::MembershipChanged { .. } | ForwardResult::Previewed(_) => {
+                return written_bytes(message);
+            }
             _ => 0,
         },
         _ => 0,
     };
     HEAD_BYTES + SMALL_BODY_BYTES + variable
+}
+
+/// What is rare is measured by writing it.
+fn written_bytes(message: &Message) -> usize {
+    let mut bytes = Vec::new();
+    encode_messages(std::slice::from_ref(message), &mut bytes);
+    bytes.len()
 }
 
 fn payload_bytes(payload: &Payload) -> usize {
@@ -41,23 +54,21 @@ fn payload_bytes(payload: &Payload) -> usize {
 }
 
 fn membership_bytes(membership: &Membership) -> usize {
-    [membership.voters(), membership.outgoing(), membership.learners()]
-        .iter()
-        .map(|nodes| 4 + 8 * nodes.len())
-        .sum()
+    let mut bytes = Vec::new();
+    encode_membership(membership, &mut bytes);
+    bytes.len()
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use raft_core::entry::Entry;
-    use raft_core::input::RefusalReason;
+    use raft_core::membership::MemberChange;
     use raft_core::message::{
-        AppendEntries, AppendEntriesResponse, AppendResult, ForwardRequest, ForwardResponse, RequestPreVote,
-        RequestVote,
+        AppendEntries, AppendEntriesResponse, AppendResult, ForwardResponse, RequestPreVote, RequestVote,
     };
+    use raft_core::request::RefusalReason;
     use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
-    use raft_core::wire::encode_messages;
 
     use super::*;
 
@@ -80,6 +91,7 @@ mod tests {
         vec![
             Body::RequestVote(RequestVote {
                 last_log: EntryId::ZERO,
+                leadership_transfer: false,
             }),
             Body::RequestPreVote(RequestPreVote {
                 candidate_term: Term(1),
@@ -100,7 +112,18 @@ mod tests {
             }),
             Body::ForwardRequest(ForwardRequest {
                 ticket: Ticket(1),
-                request: ForwardedRequest::Propose(Bytes::from(vec![0; 300])),
+                request: ClientRequest::Propose(Bytes::from(vec![0; 300])),
+            }),
+            Body::ForwardRequest(ForwardRequest {
+                ticket: Ticket(1),
+                request: ClientRequest::ChangeMembership {
+                    changes: vec![MemberChange::Remove(NodeId(3)); 40],
+                    dry_run: true,
+                },
+            }),
+            respond(ForwardResult::MembershipChanged {
+                index: Index(1),
+                membership: Membership::of_voters((1..40).map(NodeId)).unwrap(),
             }),
             respond(ForwardResult::Applied {
                 index: Index(1),

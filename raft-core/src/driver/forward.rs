@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::Outcome;
 use crate::config::Config;
-use crate::input::RefusalReason;
-use crate::message::{ForwardRequest, ForwardedRequest};
+use crate::message::ForwardRequest;
+use crate::request::{ClientRequest, RefusalReason, TransferAbort, TransferResult};
 use crate::types::{NodeId, Term, Ticket, Time};
 
 /// A leadership: the leader and its term.
@@ -51,8 +49,7 @@ struct Limits {
 #[derive(Clone, Debug)]
 struct Forward {
     ticket: Ticket,
-    /// The command; none for a read.
-    command: Option<Bytes>,
+    request: ClientRequest,
     since: Time,
     state: State,
 }
@@ -72,7 +69,7 @@ pub(super) enum Dispatch {
     /// Send it to the leader.
     Send(ForwardRequest),
     /// This node leads: it serves the request itself.
-    Serve(Ticket, Option<Bytes>),
+    Serve(Ticket, ClientRequest),
     /// Tell the client.
     Resolve(Ticket, Outcome),
 }
@@ -113,28 +110,25 @@ impl Forwards {
         &mut self,
         now: Time,
         ticket: Ticket,
-        command: Option<Bytes>,
+        request: ClientRequest,
     ) -> Result<(), RefusalReason> {
-        let (count, bytes) = match &command {
-            Some(command) => (self.proposals, command.len()),
-            None => (self.requests.len() - self.proposals, 0),
-        };
-        let count_max = if command.is_some() {
-            self.limits.proposals_max
+        let (count, count_max) = if request.is_repeatable() {
+            (self.requests.len() - self.proposals, self.limits.reads_max)
         } else {
-            self.limits.reads_max
+            (self.proposals, self.limits.proposals_max)
         };
+        let bytes = request.command_bytes();
         if count >= count_max || (self.bytes > 0 && self.bytes + bytes > self.limits.bytes_max) {
             return Err(RefusalReason::Busy);
         }
         if self.is_empty() {
             self.next_scan = now + self.limits.scan_interval;
         }
-        self.proposals += usize::from(command.is_some());
+        self.proposals += usize::from(!request.is_repeatable());
         self.bytes += bytes;
         let forward = Forward {
             ticket,
-            command,
+            request,
             since: now,
             state: State::Held,
         };
@@ -157,12 +151,12 @@ impl Forwards {
             match forward.state {
                 State::Sent { to, .. } if to == leadership => continue,
                 State::TurnedDown { by } if by == leadership => continue,
-                State::Sent { .. } if forward.command.is_some() => {
-                    perform(Dispatch::Resolve(forward.ticket, Outcome::Unknown));
+                State::Sent { .. } if !forward.request.is_repeatable() => {
+                    perform(Dispatch::Resolve(forward.ticket, forward.outlived_by(leadership)));
                     ended.push(number);
                 }
                 _ if leadership.0 == own_id => {
-                    perform(Dispatch::Serve(forward.ticket, forward.command.clone()));
+                    perform(Dispatch::Serve(forward.ticket, forward.request.clone()));
                     ended.push(number);
                 }
                 _ => perform(Dispatch::Send(forward.send(number, leadership, now))),
@@ -175,7 +169,8 @@ impl Forwards {
     /// may come from the same node, says nothing about the second attempt.
     fn renumber_turned_down(&mut self, leadership: Leadership) {
         let again = |forward: &Forward| {
-            forward.command.is_some() && matches!(forward.state, State::TurnedDown { by } if by != leadership)
+            !forward.request.is_repeatable()
+                && matches!(forward.state, State::TurnedDown { by } if by != leadership)
         };
         let requests = self.requests.iter();
         let numbers = requests.filter(|(_, forward)| again(forward));
@@ -208,14 +203,18 @@ impl Forwards {
             State::Sent { to, .. } if to.0 == from => to,
             _ => return None,
         };
-        let fits = match &outcome {
-            Outcome::Applied { .. } => forward.command.is_some(),
-            Outcome::ReadReady { .. } => forward.command.is_none(),
-            Outcome::Refused(RefusalReason::NotLeader { .. } | RefusalReason::Stopped) => {
+        let fits = match (&outcome, &forward.request) {
+            (Outcome::Applied { .. }, ClientRequest::Propose(_))
+            | (Outcome::ReadReady { .. }, ClientRequest::ReadIndex)
+            | (Outcome::MembershipChanged { .. }, ClientRequest::ChangeMembership { dry_run: false, .. })
+            | (Outcome::Previewed(_), ClientRequest::ChangeMembership { dry_run: true, .. })
+            | (Outcome::Transferred(_), ClientRequest::TransferLeadership(_)) => true,
+            (Outcome::Refused(RefusalReason::NotLeader { .. } | RefusalReason::Stopped), _) => {
                 forward.state = State::TurnedDown { by };
                 return None;
             }
-            Outcome::Refused(_) | Outcome::Unknown => true,
+            (Outcome::Refused(_) | Outcome::Unknown, _) => true,
+            _ => false,
         };
         if !fits {
             return None;
@@ -245,7 +244,7 @@ impl Forwards {
                 }
                 State::Sent { .. } if waited >= limits.unanswered_max => Some(Outcome::Unknown),
                 State::Sent { to, at }
-                    if forward.command.is_none() && now.since(at) >= limits.resend_after =>
+                    if forward.request.is_repeatable() && now.since(at) >= limits.resend_after =>
                 {
                     if leadership == Some(to) {
                         perform(Dispatch::Send(forward.send(number, to, now)));
@@ -267,7 +266,7 @@ impl Forwards {
         self.proposals = 0;
         self.bytes = 0;
         let end = |forward: Forward| match forward.state {
-            State::Sent { .. } if forward.command.is_some() => (forward.ticket, Outcome::Unknown),
+            State::Sent { .. } if !forward.request.is_repeatable() => (forward.ticket, Outcome::Unknown),
             _ => (forward.ticket, Outcome::Refused(RefusalReason::Stopped)),
         };
         std::mem::take(&mut self.requests)
@@ -278,10 +277,8 @@ impl Forwards {
 
     fn remove(&mut self, number: u64) -> Option<Forward> {
         let forward = self.requests.remove(&number)?;
-        if let Some(command) = &forward.command {
-            self.proposals -= 1;
-            self.bytes -= command.len();
-        }
+        self.proposals -= usize::from(!forward.request.is_repeatable());
+        self.bytes -= forward.request.command_bytes();
         Some(forward)
     }
 }
@@ -291,10 +288,21 @@ impl Forward {
         self.state = State::Sent { to, at };
         ForwardRequest {
             ticket: Ticket(number),
-            request: match &self.command {
-                Some(command) => ForwardedRequest::Propose(command.clone()),
-                None => ForwardedRequest::ReadIndex,
-            },
+            request: self.request.clone(),
+        }
+    }
+
+    /// How a request ends that was sent to one leadership, when another one begins before the answer came.
+    fn outlived_by(&self, (leader, term): Leadership) -> Outcome {
+        match self.request {
+            // The very change of leadership is the answer.
+            ClientRequest::TransferLeadership(to) if to == leader => {
+                Outcome::Transferred(TransferResult::Done { leader, term })
+            }
+            ClientRequest::TransferLeadership(_) => {
+                Outcome::Transferred(TransferResult::Aborted(TransferAbort::OtherLeader(leader)))
+            }
+            _ => Outcome::Unknown,
         }
     }
 }

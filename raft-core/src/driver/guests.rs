@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::replay::ReplayGuard;
-use crate::input::RefusalReason;
-use crate::message::{ForwardResult, ForwardedRequest};
+use crate::message::ForwardResult;
+use crate::request::RefusalReason;
 use crate::types::{NodeId, Term, Ticket};
-use bytes::Bytes;
 
 /// Tickets with this bit are guests' tickets; those of the node's own clients are without.
 const GUEST_BIT: u64 = 1 << 63;
@@ -116,15 +115,5 @@ impl Guests {
             (guest, result)
         };
         std::mem::take(&mut self.waiting).into_values().map(end).collect()
-    }
-}
-
-impl ForwardedRequest {
-    /// The command; none for a read.
-    pub(super) fn into_command(self) -> Option<Bytes> {
-        match self {
-            ForwardedRequest::Propose(command) => Some(command),
-            ForwardedRequest::ReadIndex => None,
-        }
     }
 }

@@ -16,15 +16,14 @@ mod replay;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-
 pub use ports::{ApplyBatch, Outcome, Ports, Settled};
 
 use crate::effect::{Effect, RoleChange, RoleKind};
 use crate::entry::Entry;
-use crate::input::{Input, Proposal, RefusalReason};
-use crate::message::{Body, ForwardResult, InstallSnapshot, Message};
+use crate::input::{ChangeRequest, Input, Proposal};
+use crate::message::{Body, ForwardRequest, ForwardResult, InstallSnapshot, Message};
 use crate::raft::Raft;
+use crate::request::{ClientRequest, RefusalReason};
 use crate::status::Status;
 use crate::types::{EntryId, Index, NodeId, Term, Ticket, Time};
 use batches::{Outbox, WriteBacklog};
@@ -112,7 +111,7 @@ impl Driver {
         self.expire_forwards(now, ports);
         self.step_raft(now, ports);
         // A role change may have turned held requests into requests to serve.
-        while !self.proposals.is_empty() || !self.reads.is_empty() {
+        while !(self.inputs.is_empty() && self.proposals.is_empty() && self.reads.is_empty()) {
             self.step_raft(now, ports);
         }
         self.release_reads(ports);
@@ -145,13 +144,24 @@ impl Driver {
         match input {
             Input::Propose(proposals) => {
                 for Proposal { ticket, command } in proposals {
-                    self.client_request(now, ticket, Some(command), ports);
+                    self.client_request(now, ticket, ClientRequest::Propose(command), ports);
                 }
             }
             Input::Read(tickets) => {
                 for ticket in tickets {
-                    self.client_request(now, ticket, None, ports);
+                    self.client_request(now, ticket, ClientRequest::ReadIndex, ports);
                 }
+            }
+            Input::ChangeMembership(ChangeRequest {
+                ticket,
+                changes,
+                dry_run,
+            }) => {
+                let request = ClientRequest::ChangeMembership { changes, dry_run };
+                self.client_request(now, ticket, request, ports);
+            }
+            Input::TransferLeadership { ticket, to } => {
+                self.client_request(now, ticket, ClientRequest::TransferLeadership(to), ports);
             }
             Input::Receive(message) => match message.body {
                 Body::ForwardRequest(_) | Body::ForwardResponse(_)
@@ -178,13 +188,13 @@ impl Driver {
         &mut self,
         now: Time,
         ticket: Ticket,
-        command: Option<Bytes>,
+        request: ClientRequest,
         ports: &mut P,
     ) {
         debug_assert!(!guests::is_guest(ticket), "tickets of clients are below 2^63");
         let result = match self.leadership() {
-            Some((leader, _)) if leader == self.raft.id() => self.serve(ticket, command),
-            leadership => self.forward(now, ticket, command, leadership),
+            Some((leader, _)) if leader == self.raft.id() => self.serve(ticket, request),
+            leadership => self.forward(now, ticket, request, leadership),
         };
         if let Err(reason) = result {
             ports.resolve(ticket, Outcome::Refused(reason));
@@ -192,9 +202,9 @@ impl Driver {
     }
 
     /// Queues a request for this node's own step as the leader.
-    fn serve(&mut self, ticket: Ticket, command: Option<Bytes>) -> Result<(), RefusalReason> {
-        match command {
-            Some(command) => {
+    fn serve(&mut self, ticket: Ticket, request: ClientRequest) -> Result<(), RefusalReason> {
+        match request {
+            ClientRequest::Propose(command) => {
                 let config = self.raft.config();
                 if self.pending.len() + self.proposals.len() >= config.proposals_max
                     || self.writes.bytes > config.uncommitted_bytes_max
@@ -204,7 +214,18 @@ impl Driver {
                 self.proposals.push(Proposal { ticket, command });
             }
             // The protocol limits the reads that wait for their confirmation itself.
-            None => self.reads.push(ticket),
+            ClientRequest::ReadIndex => self.reads.push(ticket),
+            // One change and one transfer are under way at a time; the protocol refuses the others.
+            ClientRequest::ChangeMembership { changes, dry_run } => {
+                self.inputs.push(Input::ChangeMembership(ChangeRequest {
+                    ticket,
+                    changes,
+                    dry_run,
+                }));
+            }
+            ClientRequest::TransferLeadership(to) => {
+                self.inputs.push(Input::TransferLeadership { ticket, to });
+            }
         }
         Ok(())
     }
@@ -214,15 +235,15 @@ impl Driver {
         &mut self,
         now: Time,
         ticket: Ticket,
-        command: Option<Bytes>,
+        request: ClientRequest,
         leadership: Option<Leadership>,
     ) -> Result<(), RefusalReason> {
-        let bytes = command.as_ref().map_or(0, Bytes::len);
+        let bytes = request.command_bytes();
         let bytes_max = self.raft.config().entry_bytes_max;
         if bytes > bytes_max {
             return Err(RefusalReason::TooLarge { bytes, bytes_max });
         }
-        self.forwards.add(now, ticket, command)?;
+        self.forwards.add(now, ticket, request)?;
         if let Some(leadership) = leadership
             && let Some(request) = self.forwards.dispatch_last(now, leadership)
         {
@@ -238,13 +259,13 @@ impl Driver {
         let Body::ForwardRequest(request) = body else {
             return;
         };
-        let (ticket, command) = (request.ticket, request.request.into_command());
+        let ForwardRequest { ticket, request } = request;
         // The term makes sure that the request is meant for this very leadership: a late copy of a request that was
         // served in an earlier one must not be served again.
         let result = if self.raft.role() == RoleKind::Leader && term == self.raft.term() {
-            self.admit_guest(from, ticket, command)
+            self.admit_guest(from, ticket, request)
         } else {
-            self.turn_guest_down(from, ticket, term, command.is_some())
+            self.turn_guest_down(from, ticket, term, !request.is_repeatable())
         };
         if let Err(result) = result {
             self.outbox.push(self.replies().response(from, ticket, result));
@@ -255,15 +276,16 @@ impl Driver {
         &mut self,
         from: NodeId,
         ticket: Ticket,
-        command: Option<Bytes>,
+        request: ClientRequest,
     ) -> Result<(), ForwardResult> {
         let limits = (self.raft.config().proposals_max, self.raft.config().reads_max);
-        let admitted = self.guests.admit(from, ticket, command.is_some(), limits);
+        let once = !request.is_repeatable();
+        let admitted = self.guests.admit(from, ticket, once, limits);
         // None: a copy of a request that is being served.
         let Some(own_ticket) = admitted.map_err(ForwardResult::Refused)? else {
             return Ok(());
         };
-        self.serve(own_ticket, command).map_err(|reason| {
+        self.serve(own_ticket, request).map_err(|reason| {
             self.guests.remove(own_ticket);
             ForwardResult::Refused(reason)
         })
@@ -304,8 +326,8 @@ impl Driver {
                         self.outbox.push(self.replies().message(leader, body));
                     }
                 }
-                Dispatch::Serve(ticket, command) => {
-                    if let Err(reason) = self.serve(ticket, command) {
+                Dispatch::Serve(ticket, request) => {
+                    if let Err(reason) = self.serve(ticket, request) {
                         ports.resolve(ticket, Outcome::Refused(reason));
                     }
                 }
@@ -366,6 +388,19 @@ impl Driver {
             Effect::Proposed { ticket, id } => self.pending.push_back((id, ticket)),
             Effect::Refused { ticket, reason } => self.refuse(ticket, reason, ports),
             Effect::ReadConfirmed { ticket, index } => self.read_confirmed(ticket, index),
+            Effect::MembershipChanged(membership) => ports.membership_changed(&membership),
+            Effect::ChangeCommitted {
+                ticket,
+                index,
+                membership,
+            } => self.end(ticket, Outcome::MembershipChanged { index, membership }, ports),
+            Effect::Previewed { ticket, preview } => {
+                self.end(ticket, Outcome::Previewed(Box::new(preview)), ports);
+            }
+            Effect::TransferEnded { ticket, result } => {
+                self.end(ticket, Outcome::Transferred(result), ports);
+            }
+            Effect::Unresolved { ticket } => self.end(ticket, Outcome::Unknown, ports),
             Effect::RoleChanged(change) => self.role_changed(now, change, ports),
             Effect::Fatal(reason) => ports.fatal(reason),
         }
@@ -404,25 +439,14 @@ impl Driver {
     }
 
     fn refuse<P: Ports + ?Sized>(&mut self, ticket: Ticket, reason: RefusalReason, ports: &mut P) {
-        self.end(
-            ticket,
-            ForwardResult::Refused(reason),
-            Outcome::Refused(reason),
-            ports,
-        );
+        self.end(ticket, Outcome::Refused(reason), ports);
     }
 
-    /// Ends a request that this node served: `result` for another replica, `outcome` for a client of its own.
-    fn end<P: Ports + ?Sized>(
-        &mut self,
-        ticket: Ticket,
-        result: ForwardResult,
-        outcome: Outcome,
-        ports: &mut P,
-    ) {
+    /// Ends a request that this node served, for another replica or for a client of its own.
+    fn end<P: Ports + ?Sized>(&mut self, ticket: Ticket, outcome: Outcome, ports: &mut P) {
         match self.guests.remove(ticket) {
             Some(guest) => {
-                let response = self.replies().response(guest.from, guest.ticket, result);
+                let response = self.replies().response(guest.from, guest.ticket, outcome.into());
                 self.outbox.push(response);
             }
             None => ports.resolve(ticket, outcome),
@@ -466,7 +490,7 @@ impl Driver {
     /// Leadership is lost with commands in flight: the next leader may have them or not (R45).
     fn lose_pending<P: Ports + ?Sized>(&mut self, ports: &mut P) {
         for (_, ticket) in std::mem::take(&mut self.pending) {
-            self.end(ticket, ForwardResult::Unknown, Outcome::Unknown, ports);
+            self.end(ticket, Outcome::Unknown, ports);
         }
     }
 

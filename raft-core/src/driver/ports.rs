@@ -4,8 +4,10 @@ use bytes::Bytes;
 
 use crate::effect::{FatalReason, RoleChange, Write};
 use crate::entry::Entry;
-use crate::input::{LogRead, RefusalReason};
+use crate::input::LogRead;
+use crate::membership::Membership;
 use crate::message::{Body, ForwardResponse, ForwardResult, InstallSnapshot, Message, SnapshotMeta};
+use crate::request::{ChangePreview, RefusalReason, TransferResult};
 use crate::types::{EntryId, GroupId, Index, NodeId, Term, Ticket};
 
 /// The surroundings of a [`Driver`](super::Driver): a runtime with threads and disks, or a simulator.
@@ -42,6 +44,9 @@ pub trait Ports {
     /// [`ApplyBatch`].
     fn resolve(&mut self, ticket: Ticket, outcome: Outcome);
 
+    /// The members are others from now on: everyone in it must be reachable.
+    fn membership_changed(&mut self, membership: &Membership);
+
     /// The role, the term or the known leader changed.
     fn role_changed(&mut self, change: &RoleChange);
 
@@ -64,10 +69,38 @@ pub enum Outcome {
         /// The index that had to be applied.
         index: Index,
     },
+    /// A change of the members is complete.
+    MembershipChanged {
+        /// Where its last configuration stands in the log.
+        index: Index,
+        /// That configuration.
+        membership: Membership,
+    },
+    /// What a change of the members would do.
+    Previewed(Box<ChangePreview>),
+    /// A transfer of leadership ended.
+    Transferred(TransferResult),
     /// It had no effect and never will.
     Refused(RefusalReason),
     /// A command may or may not be applied; a read got no answer.
     Unknown,
+}
+
+/// A request of a client of another replica ends as one of an own client would.
+impl From<Outcome> for ForwardResult {
+    fn from(outcome: Outcome) -> ForwardResult {
+        match outcome {
+            Outcome::Applied { index, response } => ForwardResult::Applied { index, response },
+            Outcome::ReadReady { index } => ForwardResult::ReadIndex { index },
+            Outcome::MembershipChanged { index, membership } => {
+                ForwardResult::MembershipChanged { index, membership }
+            }
+            Outcome::Previewed(preview) => ForwardResult::Previewed(preview),
+            Outcome::Transferred(result) => ForwardResult::Transferred(result),
+            Outcome::Refused(reason) => ForwardResult::Refused(reason),
+            Outcome::Unknown => ForwardResult::Unknown,
+        }
+    }
 }
 
 impl From<ForwardResult> for Outcome {
@@ -75,6 +108,11 @@ impl From<ForwardResult> for Outcome {
         match result {
             ForwardResult::Applied { index, response } => Outcome::Applied { index, response },
             ForwardResult::ReadIndex { index } => Outcome::ReadReady { index },
+            ForwardResult::MembershipChanged { index, membership } => {
+                Outcome::MembershipChanged { index, membership }
+            }
+            ForwardResult::Previewed(preview) => Outcome::Previewed(preview),
+            ForwardResult::Transferred(result) => Outcome::Transferred(result),
             ForwardResult::Refused(reason) => Outcome::Refused(reason),
             ForwardResult::Unknown => Outcome::Unknown,
         }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::config::Config;
 use crate::effect::{FatalReason, Write};
@@ -50,6 +52,8 @@ impl Ports for TestPorts {
     fn resolve(&mut self, ticket: Ticket, outcome: Outcome) {
         self.ended.push((ticket, outcome));
     }
+    fn membership_changed(&mut self, _membership: &Membership) {}
+
     fn role_changed(&mut self, _change: &RoleChange) {}
     fn fatal(&mut self, reason: FatalReason) {
         panic!("{reason}");
@@ -387,8 +391,12 @@ fn tickets_differ_between_incarnations() {
     let mut first = Driver::new(raft.clone(), 5).forwards;
     let mut second = Driver::new(raft, 6).forwards;
     let leadership = (NodeId(1), crate::types::Term(1));
-    first.add(Time::ZERO, Ticket(1), None).unwrap();
-    second.add(Time::ZERO, Ticket(1), None).unwrap();
+    first
+        .add(Time::ZERO, Ticket(1), ClientRequest::ReadIndex)
+        .unwrap();
+    second
+        .add(Time::ZERO, Ticket(1), ClientRequest::ReadIndex)
+        .unwrap();
     let old = first.dispatch_last(Time::ZERO, leadership).unwrap();
     let new = second.dispatch_last(Time::ZERO, leadership).unwrap();
     assert_ne!(old.ticket, new.ticket);

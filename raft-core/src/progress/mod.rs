@@ -1,7 +1,9 @@
 //! What a leader knows about each follower (nextIndex and matchIndex of the paper's Figure 2, and flow control).
 
+mod catch_up;
 mod inflights;
 mod tracker;
 
+pub use catch_up::CatchUp;
 pub use inflights::Inflights;
 pub use tracker::{ColdRead, Progress, ProgressState};

@@ -1,5 +1,6 @@
 //! How far one follower is, and what may be sent to it.
 
+use super::catch_up::CatchUp;
 use super::inflights::Inflights;
 use crate::config::Config;
 use crate::types::{Index, Round, Time};
@@ -44,6 +45,10 @@ pub struct Progress {
     inflights: Inflights,
     /// When a message of this term last arrived from it. A new follower counts as heard from (R31).
     pub last_contact: Time,
+    /// Whether a message of this term ever arrived from it.
+    pub was_heard: bool,
+    /// Whether it keeps up with what is appended (R71).
+    pub catch_up: CatchUp,
     /// The newest round it answered (R41).
     pub round: Round,
     /// Whether entries for it are being read from the log store.
@@ -53,15 +58,18 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A follower about which nothing is known: its log is probed right before `next_index`.
+    /// A follower about which nothing is known: its log is probed right before `next_index`. The leader's own log ends at
+    /// `last`.
     #[must_use]
-    pub fn new(config: &Config, next_index: Index, now: Time) -> Progress {
+    pub fn new(config: &Config, next_index: Index, last: Index, now: Time) -> Progress {
         Progress {
             match_index: Index::ZERO,
             next_index: next_index.max(Index(1)),
             state: ProgressState::Probe { sent: false },
             inflights: Inflights::new(config.inflight_messages_max, config.inflight_bytes_max),
             last_contact: now,
+            was_heard: false,
+            catch_up: CatchUp::new(last, now),
             round: Round::default(),
             cold_read: ColdRead::Idle,
             needs_log: false,
@@ -224,7 +232,12 @@ mod tests {
     use crate::types::{GroupId, NodeId};
 
     fn probing(next: u64) -> Progress {
-        Progress::new(&Config::new(GroupId(1), NodeId(1)), Index(next), Time::ZERO)
+        Progress::new(
+            &Config::new(GroupId(1), NodeId(1)),
+            Index(next),
+            Index(next),
+            Time::ZERO,
+        )
     }
 
     fn replicating(matched: u64) -> Progress {

@@ -11,7 +11,7 @@ use crate::entry::Entry;
 use crate::input::{LogRead, LogReadResult, LogReader};
 use crate::message::SnapshotMeta;
 use crate::progress::ColdRead;
-use crate::types::{EntryId, Index};
+use crate::types::{EntryId, Index, Time};
 
 /// How far the state machine is, and what is on its way there.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub(super) struct ApplyState {
     pub(super) creating_snapshot: bool,
     /// After a snapshot could not be made, the next is asked for when this index was handed out.
     pub(super) snapshot_retry_at: Index,
+    /// When the oldest batch that is not applied began to be; moves with every progress.
+    working_since: Time,
     /// The commit index known before the start (R75).
     pub(super) ready_at: Index,
 }
@@ -41,7 +43,7 @@ pub(super) struct RestoreState {
 
 impl ApplyState {
     /// A state machine that has applied everything up to `applied`, in a replica that knew `ready_at` to be committed.
-    pub(super) fn new(applied: Index, ready_at: Index) -> ApplyState {
+    pub(super) fn new(applied: Index, ready_at: Index, now: Time) -> ApplyState {
         ApplyState {
             applied,
             handed_out: applied,
@@ -52,15 +54,24 @@ impl ApplyState {
             restoring: None,
             creating_snapshot: false,
             snapshot_retry_at: Index::ZERO,
+            working_since: now,
             ready_at,
         }
+    }
+
+    /// Since when the state machine owes an answer, if it does.
+    pub(super) fn waiting_since(&self) -> Option<Time> {
+        (!self.batches.is_empty()).then_some(self.working_since)
     }
 }
 
 impl Common {
     /// The state machine has applied everything up to `index`.
     pub(super) fn applied_to(&mut self, index: Index) {
-        self.apply.applied = self.apply.applied.max(index);
+        if index > self.apply.applied {
+            self.apply.applied = index;
+            self.apply.working_since = self.now;
+        }
         while self.apply.batches.front().is_some_and(|batch| batch.0 <= index) {
             let (_, bytes) = self.apply.batches.pop_front().expect("the loop saw it");
             self.apply.bytes -= bytes;
@@ -151,6 +162,9 @@ impl Common {
     fn hand_out(&mut self, entries: Vec<Entry>) {
         let bytes = entries.iter().map(Entry::payload_bytes).sum();
         let last = entries.last().expect("a batch holds an entry").index();
+        if self.apply.batches.is_empty() {
+            self.apply.working_since = self.now;
+        }
         self.apply.batches.push_back((last, bytes));
         self.apply.bytes += bytes;
         self.apply.handed_out = last;

@@ -47,7 +47,8 @@ impl Candidate {
 
 impl Common {
     /// Asks every other voter the question of `phase`.
-    pub(super) fn request_votes(&mut self, phase: Phase) {
+    /// `leadership_transfer` says that the leader itself wants it.
+    pub(super) fn request_votes(&mut self, phase: Phase, leadership_transfer: bool) {
         let last_log = self.log.last();
         let own_id = self.id();
         for voter in self.membership().members() {
@@ -64,7 +65,13 @@ impl Common {
                 }
                 // A vote request waits for the candidate's own term and vote to be durable, so that no restart can
                 // lead the same term twice (R39, I3).
-                Phase::Vote => self.send_when_durable(voter, Body::RequestVote(RequestVote { last_log })),
+                Phase::Vote => {
+                    let request = RequestVote {
+                        last_log,
+                        leadership_transfer,
+                    };
+                    self.send_when_durable(voter, Body::RequestVote(request));
+                }
             }
         }
         if phase == Phase::Vote {
@@ -110,10 +117,11 @@ impl Common {
         granted
     }
 
-    /// A time between one and two election timeouts from now: split votes resolve themselves (paper §5.2).
+    /// A time between one and two election timeouts from now, so that split votes resolve themselves (paper §5.2); later
+    /// for a replica of a lower priority.
     pub(super) fn random_election_deadline(&mut self) -> Time {
         let timeout = self.config.election_timeout;
-        self.now + timeout + self.random.duration_below(timeout)
+        self.now + timeout + self.random.duration_below(timeout) + self.priority_delay()
     }
 
     /// Raises the term and votes for itself: one record, written before any request leaves (R32).

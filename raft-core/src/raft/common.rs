@@ -4,9 +4,11 @@
 //! leaves at once.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::apply::{ApplyState, RestoreState};
-use crate::config::Config;
+use super::transfer::Transfer;
+use crate::config::{Config, PRIORITY_MAX};
 use crate::effect::{Effect, FatalReason, Write};
 use crate::entry::{Entry, Payload};
 use crate::log::{RaftLog, TermAt};
@@ -35,16 +37,33 @@ pub(super) struct Common {
     /// Set by a violated invariant: no further input has any effect.
     pub(super) stopped: bool,
     pub(super) effects: Vec<Effect>,
+    /// When a leader was last heard from, in whatever term.
+    pub(super) leader_contact: Option<Time>,
+    /// How many election timeouts passed here since a leader was last heard from.
+    pub(super) timeouts_without_leader: u32,
+    /// A transfer that outlived the leadership in which it was asked for.
+    pub(super) handed_over: Option<Transfer>,
+    /// How many more followers may be sent a snapshot.
+    pub(super) snapshot_transfers_left: usize,
     /// Configurations in log order; the first is that of the snapshot in force. Never empty.
     memberships: VecDeque<(Index, Membership)>,
     stored_hard_state: HardState,
     durable_term: Term,
     last_seq: WriteSeq,
-    /// Writes that have not completed, with the term that each makes durable.
-    writes_in_flight: VecDeque<(WriteSeq, Term)>,
+    /// Writes that have not completed.
+    writes_in_flight: VecDeque<WriteInFlight>,
     /// Messages that wait for all earlier writes.
     promises: Vec<Message>,
     pub(super) apply: ApplyState,
+}
+
+/// A write that was begun.
+#[derive(Clone, Copy, Debug)]
+struct WriteInFlight {
+    seq: WriteSeq,
+    /// The term that it makes durable.
+    term: Term,
+    began: Time,
 }
 
 impl Common {
@@ -60,7 +79,13 @@ impl Common {
             recovered.snapshot.membership.clone(),
         )]);
         memberships.extend(recovered.memberships.iter().cloned());
+        // A restarted voter forgot whether it heard a leader, so it waits as if it just had (R42).
+        let may_be_leased = config.lease_drift_max.is_some() && recovered.hard_state.term > Term::ZERO;
         Common {
+            leader_contact: may_be_leased.then_some(now),
+            timeouts_without_leader: 0,
+            handed_over: None,
+            snapshot_transfers_left: 0,
             random: Random::new(config.random_seed ^ recovered.hard_state.term.0.rotate_left(32)),
             log,
             term: recovered.hard_state.term,
@@ -75,7 +100,7 @@ impl Common {
             last_seq: WriteSeq(0),
             writes_in_flight: VecDeque::new(),
             promises: Vec::new(),
-            apply: ApplyState::new(applied.index, commit),
+            apply: ApplyState::new(applied.index, commit, now),
             config,
         }
     }
@@ -91,6 +116,48 @@ impl Common {
             .back()
             .expect("the snapshot's configuration is always there")
             .1
+    }
+
+    /// Where that configuration stands in the log; the index of the snapshot in force if it is that one's.
+    pub(super) fn membership_index(&self) -> Index {
+        self.memberships
+            .back()
+            .expect("the snapshot's configuration is always there")
+            .0
+    }
+
+    fn membership_changed(&mut self) {
+        let membership = self.membership().clone();
+        self.effects.push(Effect::MembershipChanged(membership));
+    }
+
+    /// Whether a leader was heard from within the minimum election timeout: so long nobody's vote is wanted
+    /// (thesis §4.2.3).
+    pub(super) fn hears_leader(&self) -> bool {
+        self.leader_contact
+            .is_some_and(|contact| self.now.since(contact) < self.config.election_timeout)
+    }
+
+    /// Since when the own disk or the own state machine owes an answer; none if neither does.
+    pub(super) fn waiting_since(&self) -> Option<Time> {
+        let disk = self.writes_in_flight.front().map(|write| write.began);
+        let state_machine = self.apply.waiting_since();
+        match (disk, state_machine) {
+            (Some(disk), Some(state_machine)) => Some(disk.min(state_machine)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Whether the own disk or state machine made no progress for an election timeout (R35).
+    pub(super) fn is_stalled(&self) -> bool {
+        self.waiting_since()
+            .is_some_and(|since| self.now.since(since) >= self.config.election_timeout)
+    }
+
+    /// How much later than others this replica campaigns, by its priority. Decays while there is no leader (R38).
+    pub(super) fn priority_delay(&self) -> Duration {
+        let steps = u32::from(PRIORITY_MAX.saturating_sub(self.config.priority));
+        (self.config.election_timeout * steps) / (1 << self.timeouts_without_leader.min(31))
     }
 
     pub(super) fn applied(&self) -> Index {
@@ -156,14 +223,19 @@ impl Common {
     pub(super) fn append(&mut self, entry: Entry) {
         if let Payload::Membership(membership) = &entry.payload {
             self.memberships.push_back((entry.index(), membership.clone()));
+            self.membership_changed();
         }
         self.log.append(entry);
     }
 
     pub(super) fn truncate_from(&mut self, index: Index) {
         self.log.truncate_from(index);
+        let before = self.memberships.len();
         while self.memberships.len() > 1 && self.memberships.back().is_some_and(|m| m.0 >= index) {
             self.memberships.pop_back();
+        }
+        if self.memberships.len() < before {
+            self.membership_changed();
         }
     }
 
@@ -182,6 +254,7 @@ impl Common {
         self.log.reset(meta.clone());
         self.apply.restoring = Some(RestoreState { meta, asked: false });
         self.apply.cold_entries.clear();
+        self.membership_changed();
     }
 
     /// A snapshot of the own state is durable: it is in force from now on. None if it could not be made.
@@ -216,9 +289,18 @@ impl Common {
 
     /// A write and all before it completed.
     pub(super) fn persisted(&mut self, seq: WriteSeq) {
-        while self.writes_in_flight.front().is_some_and(|write| write.0 <= seq) {
-            let (_, term) = self.writes_in_flight.pop_front().expect("the loop saw it");
-            self.durable_term = term;
+        while self
+            .writes_in_flight
+            .front()
+            .is_some_and(|write| write.seq <= seq)
+        {
+            let write = self.writes_in_flight.pop_front().expect("the loop saw it");
+            self.durable_term = write.term;
+        }
+        // The next one could not begin before this one ended.
+        let now = self.now;
+        if let Some(write) = self.writes_in_flight.front_mut() {
+            write.began = write.began.max(now);
         }
         self.log.persisted(seq);
     }
@@ -242,7 +324,7 @@ impl Common {
         // write or one before it makes durable.
         let changed = stored != hard_state;
         self.stored_hard_state = hard_state;
-        self.writes_in_flight.push_back((self.last_seq, self.term));
+        self.begin_write();
         self.effects.push(Effect::Persist(Write {
             seq: self.last_seq,
             hard_state: changed.then_some(hard_state),
@@ -250,6 +332,14 @@ impl Common {
             log: unwritten.log,
             then: std::mem::take(&mut self.promises),
         }));
+    }
+
+    fn begin_write(&mut self) {
+        self.writes_in_flight.push_back(WriteInFlight {
+            seq: self.last_seq,
+            term: self.term,
+            began: self.now,
+        });
     }
 
     /// Lets messages go that have no write of their own: at once if everything is durable, after the last write if not.
@@ -264,7 +354,7 @@ impl Common {
         }
         self.last_seq = self.last_seq.next();
         let empty = self.log.take_unwritten(self.last_seq);
-        self.writes_in_flight.push_back((self.last_seq, self.term));
+        self.begin_write();
         self.effects.push(Effect::Persist(Write {
             seq: self.last_seq,
             hard_state: None,

@@ -20,24 +20,40 @@ impl Raft {
                 election_deadline, ..
             }) => {
                 if now >= *election_deadline {
+                    self.common.timeouts_without_leader =
+                        self.common.timeouts_without_leader.saturating_add(1);
                     self.campaign(RoleChangeReason::ElectionTimeout);
                 }
             }
             Role::Leader(leader) => {
-                if !leader.tick(&mut self.common) {
+                if self.common.is_stalled() {
+                    // It would go on being heard while nothing of its own becomes durable or applied (R35).
+                    leader.hand_over(&mut self.common);
+                    self.become_follower(None, None, RoleChangeReason::Stalled);
+                } else if !leader.tick(&mut self.common) {
                     self.become_follower(None, None, RoleChangeReason::QuorumLost);
                 }
             }
         }
+        self.common.expire_handed_over();
     }
 
-    /// Begins an election with a round of PreVote. Only voters campaign (R26), and nobody whose state is being replaced
-    /// by a snapshot (R28).
+    /// Whether this replica may ask for votes: only voters do (R26), nobody whose state is being replaced by a snapshot
+    /// (R28), and nobody whose disk or state machine stands still (R35).
+    pub(super) fn may_campaign(&self) -> bool {
+        self.common.membership().is_voter(self.id())
+            && !self.common.is_restoring()
+            && !self.common.is_stalled()
+    }
+
+    /// Begins an election with a round of PreVote, if it [may](Raft::may_campaign). While leases are served nobody asks for
+    /// votes who still hears a leader (R34).
     pub(super) fn campaign(&mut self, reason: RoleChangeReason) {
         if matches!(self.role, Role::Leader(_)) {
             return;
         }
-        if !self.common.membership().is_voter(self.id()) || self.common.is_restoring() {
+        let is_leased = self.common.config.lease_drift_max.is_some() && self.common.hears_leader();
+        if !self.may_campaign() || is_leased {
             self.restart_election_timer();
             return;
         }
@@ -47,7 +63,7 @@ impl Raft {
             None,
             reason,
         );
-        self.common.request_votes(Phase::PreVote);
+        self.common.request_votes(Phase::PreVote, false);
         let (own_id, candidate_term) = (self.id(), self.term().next());
         self.pre_vote_response(own_id, candidate_term, true);
     }
@@ -65,7 +81,7 @@ impl Raft {
                 self.common.begin_own_term();
                 let role = Role::Candidate(Candidate::new(Phase::Vote, deadline));
                 self.transition(role, None, RoleChangeReason::PreVoteWon);
-                self.common.request_votes(Phase::Vote);
+                self.common.request_votes(Phase::Vote, false);
             }
             VoteResult::Lost => self.become_follower(None, None, RoleChangeReason::VoteLost),
             VoteResult::Pending => {}

@@ -12,16 +12,7 @@ use crate::types::{EntryId, Index, NodeId, Round, Time};
 pub(super) struct Follower {
     /// The leader of the current term, once it made itself known.
     pub(super) leader: Option<NodeId>,
-    /// When that leader was last heard from.
-    pub(super) leader_contact: Time,
     pub(super) election_deadline: Time,
-}
-
-impl Follower {
-    /// Whether a leader was heard from within the minimum election timeout: then nobody's vote is wanted (thesis §4.2.3).
-    pub(super) fn has_live_leader(&self, common: &Common) -> bool {
-        self.leader.is_some() && common.now.since(self.leader_contact) < common.config.election_timeout
-    }
 }
 
 impl Common {

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::common::Common;
+use super::lease::Lease;
 use super::reads::Reads;
+use super::replication::{send_append, send_entries, send_heartbeat};
+use super::transfer::Transfer;
 use crate::effect::Effect;
 use crate::entry::Entry;
-use crate::input::{LogRead, LogReadResult, LogReader, Proposal, RefusalReason};
+use crate::input::{LogReadResult, Proposal};
 use crate::log::TermAt;
-use crate::message::{AppendEntries, AppendEntriesResponse, AppendResult, Body};
+use crate::message::{AppendEntriesResponse, AppendResult};
 use crate::progress::{ColdRead, Progress, ProgressState};
+use crate::request::RefusalReason;
 use crate::types::{EntryId, Index, NodeId, Round, Ticket, Time};
 
 /// What only a leader has.
@@ -20,12 +24,18 @@ use crate::types::{EntryId, Index, NodeId, Round, Ticket, Time};
 /// - `uncommitted_bytes` counts entries above `term_start` only (R19).
 #[derive(Clone, Debug)]
 pub(super) struct Leader {
-    /// Every other member.
+    /// Every other member, and those that left a moment ago.
     pub(super) progress: BTreeMap<NodeId, Progress>,
+    /// Members that left, and until when they are still told so; none before that is committed.
+    pub(super) departing: BTreeMap<NodeId, Option<Time>>,
+    /// Who waits for the change of the members that is under way.
+    pub(super) change: Option<Ticket>,
+    pub(super) transfer: Option<Transfer>,
     pub(super) reads: Reads,
+    pub(super) lease: Lease,
     pub(super) heartbeat_due: Time,
     /// The no-op that began this leadership: committing it commits the inherited tail (R2).
-    term_start: Index,
+    pub(super) term_start: Index,
     uncommitted_bytes: usize,
     elected_at: Time,
     /// Followers must hear of a new commit index.
@@ -39,7 +49,11 @@ impl Leader {
         common.append(Entry::noop(common.term, term_start));
         let mut leader = Leader {
             progress: BTreeMap::new(),
+            departing: BTreeMap::new(),
+            change: None,
+            transfer: None,
             reads: Reads::default(),
+            lease: Lease::default(),
             heartbeat_due: common.now + common.config.heartbeat_interval,
             term_start,
             uncommitted_bytes: 0,
@@ -50,17 +64,6 @@ impl Leader {
         leader
     }
 
-    /// Makes the followers those of the latest configuration; new ones count as heard from (R31).
-    fn sync_members(&mut self, common: &Common) {
-        let members = common.membership().members();
-        self.progress.retain(|id, _| members.binary_search(id).is_ok());
-        for member in members.into_iter().filter(|member| *member != common.id()) {
-            self.progress
-                .entry(member)
-                .or_insert_with(|| Progress::new(&common.config, self.term_start, common.now));
-        }
-    }
-
     // ---- proposals ----
 
     /// Appends commands in order; each is answered by `Proposed` or `Refused`.
@@ -68,7 +71,9 @@ impl Leader {
         for Proposal { ticket, command } in proposals {
             let bytes = command.len();
             let bytes_max = common.config.entry_bytes_max;
-            let refusal = if bytes > bytes_max {
+            let refusal = if let Some(Transfer { to, .. }) = self.transfer {
+                Some(RefusalReason::Transferring { to })
+            } else if bytes > bytes_max {
                 Some(RefusalReason::TooLarge { bytes, bytes_max })
             } else if bytes > 0
                 && self.uncommitted_bytes > 0
@@ -94,6 +99,7 @@ impl Leader {
     /// Sends to every follower what may be sent now.
     fn replicate(&mut self, common: &mut Common) {
         let commit_advanced = std::mem::take(&mut self.commit_advanced);
+        self.count_snapshot_transfers(common);
         let round = self.reads.round();
         for (&to, progress) in &mut self.progress {
             let mut must_send = commit_advanced && progress.state() == ProgressState::Replicate;
@@ -108,10 +114,21 @@ impl Leader {
     /// `next_index`, so that it notices lost messages and lets one probe through when a window is full (R14).
     pub(super) fn broadcast_heartbeat(&mut self, common: &mut Common) {
         let round = self.reads.round();
+        if common.config.lease_drift_max.is_some() {
+            self.lease.round_sent(round, common.now);
+        }
+        self.count_snapshot_transfers(common);
         for (&to, progress) in &mut self.progress {
             progress.resume_probe();
             send_heartbeat(common, to, progress, round);
         }
+    }
+
+    /// How many followers may be sent a snapshot beside those that are.
+    fn count_snapshot_transfers(&self, common: &mut Common) {
+        let in_transfer = |progress: &&Progress| matches!(progress.state(), ProgressState::Snapshot { .. });
+        let count = self.progress.values().filter(in_transfer).count();
+        common.snapshot_transfers_left = common.config.snapshot_transfers_max.saturating_sub(count);
     }
 
     /// Time passed. Returns false if no quorum was heard from for an election timeout (R36).
@@ -122,9 +139,24 @@ impl Leader {
         if common.now >= self.heartbeat_due {
             self.heartbeat_due = common.now + common.config.heartbeat_interval;
             common.retry_cold_read();
+            if common.config.lease_drift_max.is_some() {
+                self.reads.begin_lease_round();
+            }
             self.broadcast_heartbeat(common);
         }
+        self.expire_transfer(common);
         true
+    }
+
+    /// When time alone will change something: a heartbeat is due, a quorum was silent for too long, the own disk or state
+    /// machine stood still for too long (R35), or a transfer took too long.
+    pub(super) fn next_deadline(&self, common: &Common) -> Time {
+        let timeout = common.config.election_timeout;
+        let give_up = self.quorum_contact(common) + timeout;
+        let stalled = common.waiting_since().map(|since| since + timeout);
+        let transfer = self.transfer.map(|transfer| transfer.deadline);
+        let others = [stalled, transfer].into_iter().flatten();
+        others.fold(self.heartbeat_due.min(give_up), Time::min)
     }
 
     /// The newest time at which a quorum had been heard from.
@@ -153,11 +185,14 @@ impl Leader {
             return;
         };
         progress.last_contact = common.now;
+        progress.was_heard = true;
         progress.round = progress.round.max(response.round.min(self.reads.round()));
         match response.result {
             // A follower cannot match beyond the log here; one that says so lost its mind or its disk.
             AppendResult::Accepted { match_index } if match_index > common.log.last().index => return,
             AppendResult::Accepted { match_index } => {
+                let last = common.log.last().index;
+                progress.catch_up.acknowledged(match_index, last, common.now);
                 if progress.accepted(match_index, common.log.first_index()) {
                     self.advance_commit(common);
                 }
@@ -244,7 +279,10 @@ impl Leader {
     /// Clients want to read.
     pub(super) fn read(&mut self, common: &mut Common, tickets: Vec<Ticket>) {
         for ticket in tickets {
-            if self.reads.pending() >= common.config.reads_max {
+            if self.may_read_by_lease(common) {
+                let index = common.commit;
+                common.effects.push(Effect::ReadConfirmed { ticket, index });
+            } else if self.reads.pending() >= common.config.reads_max {
                 common.effects.push(Effect::Refused {
                     ticket,
                     reason: RefusalReason::Busy,
@@ -255,8 +293,18 @@ impl Leader {
         }
     }
 
-    /// Confirms the reads whose round a quorum answered.
-    fn confirm_reads(&mut self, common: &mut Common) {
+    /// Whether a lease is enabled and valid, and what it would read is up to date (R40, R42).
+    fn may_read_by_lease(&self, common: &Common) -> bool {
+        let timeout = common.config.election_timeout;
+        common.commit >= self.term_start
+            && common
+                .config
+                .lease_drift_max
+                .is_some_and(|drift_max| self.lease.is_valid(common.now, timeout, drift_max))
+    }
+
+    /// Confirms the reads whose round a quorum answered, and moves the lease.
+    pub(super) fn confirm_reads(&mut self, common: &mut Common) {
         let own_id = common.id();
         let own_round = self.reads.round();
         let confirmed = common.membership().reached_by_quorum(|voter| {
@@ -266,6 +314,7 @@ impl Leader {
                 self.progress.get(&voter).map_or(0, |progress| progress.round.0)
             }
         });
+        self.lease.confirm(Round(confirmed));
         let effects = &mut common.effects;
         self.reads.confirm(Round(confirmed), |ticket, index| {
             effects.push(Effect::ReadConfirmed { ticket, index });
@@ -282,125 +331,10 @@ impl Leader {
 
     /// Ends a step: everything that follows from the new state.
     pub(super) fn flush(&mut self, common: &mut Common) {
+        self.advance_membership(common);
+        self.forget_departed(common);
         self.replicate(common);
         self.begin_reads(common);
-    }
-}
-
-/// Sends the next entries to a follower. Returns whether a message left; `must_send` sends one without entries if there
-/// are none.
-fn send_append(
-    common: &mut Common,
-    to: NodeId,
-    progress: &mut Progress,
-    round: Round,
-    must_send: bool,
-) -> bool {
-    let first = progress.next_index();
-    let prev = match common.log.term(first.previous()) {
-        TermAt::Known(term) => EntryId::new(term, first.previous()),
-        TermAt::Compacted => {
-            send_snapshot(common, to, progress);
-            return false;
-        }
-        // A probe cannot ask beyond the end: next is at most last + 1.
-        TermAt::Beyond => return false,
-    };
-    let last = common.log.last().index;
-    let in_memory = common.log.in_memory(first);
-    if matches!(progress.state(), ProgressState::Probe { .. }) && !in_memory {
-        // Ask first; entries that are not at hand are read once it is known that they fit.
-        send_entries(common, to, progress, prev, Vec::new(), round);
-        return true;
-    }
-    if first > last {
-        if must_send {
-            send_entries(common, to, progress, prev, Vec::new(), round);
-        }
-        return false;
-    }
-    if !in_memory {
-        read_for_peer(common, to, progress);
-        return false;
-    }
-    let entries = common.log.slice(first, last, common.config.append_bytes_max);
-    send_entries(common, to, progress, prev, entries, round);
-    true
-}
-
-fn send_entries(
-    common: &mut Common,
-    to: NodeId,
-    progress: &mut Progress,
-    prev: EntryId,
-    entries: Vec<Entry>,
-    round: Round,
-) {
-    let last = prev.index + entries.len() as u64;
-    progress.sent(last, entries.iter().map(Entry::payload_bytes).sum());
-    let request = AppendEntries {
-        prev,
-        entries,
-        leader_commit: common.commit,
-        round,
-    };
-    common.send_now(to, Body::AppendEntries(request));
-}
-
-fn send_heartbeat(common: &mut Common, to: NodeId, progress: &mut Progress, round: Round) {
-    let about = progress.next_index().previous();
-    let prev = match (progress.state(), common.log.term(about)) {
-        // Every log begins with the empty prefix: nothing is asked about the log.
-        (ProgressState::Snapshot { .. }, _) => EntryId::ZERO,
-        (_, TermAt::Known(term)) => {
-            // In Probe this is the probe; in Replicate it counts as nothing sent.
-            progress.sent(about, 0);
-            EntryId::new(term, about)
-        }
-        (_, TermAt::Compacted | TermAt::Beyond) => {
-            // The entry to ask about is gone, so its term is not known: only a snapshot helps (R15).
-            send_snapshot(common, to, progress);
-            EntryId::ZERO
-        }
-    };
-    let request = AppendEntries {
-        prev,
-        entries: Vec::new(),
-        leader_commit: common.commit,
-        round,
-    };
-    common.send_now(to, Body::AppendEntries(request));
-}
-
-fn send_snapshot(common: &mut Common, to: NodeId, progress: &mut Progress) {
-    let meta = common.log.snapshot().clone();
-    // A snapshot whose record is not durable yet could be gone after a crash here; the next heartbeat tries again.
-    if meta.last == EntryId::ZERO || common.log.snapshot_durable() != meta.last {
-        return;
-    }
-    // A follower that nobody hears is not worth a transfer with each heartbeat: its first answer brings it here again.
-    if common.now.since(progress.last_contact) >= common.config.election_timeout {
-        return;
-    }
-    progress.become_snapshot(meta.last.index);
-    common.effects.push(Effect::SendSnapshot {
-        to,
-        term: common.term,
-        meta,
-    });
-}
-
-/// Asks for what left memory and nothing newer: the store does not have yet what is still being written.
-fn read_for_peer(common: &mut Common, to: NodeId, progress: &mut Progress) {
-    if progress.cold_read == ColdRead::Idle {
-        progress.cold_read = ColdRead::Outstanding;
-        let bytes_max = common.config.append_bytes_max;
-        let (first, last) = (progress.next_index(), common.log.last_cold());
-        common.effects.push(Effect::ReadLog(LogRead {
-            reader: LogReader::Peer(to),
-            first,
-            last,
-            bytes_max,
-        }));
+        self.advance_transfer(common);
     }
 }

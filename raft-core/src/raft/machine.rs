@@ -7,7 +7,8 @@ use super::follower::Follower;
 use super::role::Role;
 use crate::config::{Config, ConfigError};
 use crate::effect::{Effect, RoleChangeReason, RoleKind};
-use crate::input::{Input, LogReader, RefusalReason};
+use crate::input::{Input, LogReader};
+use crate::request::RefusalReason;
 use crate::traits::Recovered;
 use crate::types::{EntryId, GroupId, Index, NodeId, Term, Ticket, Time};
 
@@ -81,7 +82,6 @@ impl Raft {
         let election_deadline = common.random_election_deadline();
         let role = Role::Follower(Follower {
             leader: None,
-            leader_contact: now,
             election_deadline,
         });
         Ok(Raft { common, role })
@@ -119,14 +119,13 @@ impl Raft {
         if self.common.stopped {
             return Time::from_nanos(u64::MAX);
         }
-        match &self.role {
+        let deadline = match &self.role {
             Role::Follower(follower) => follower.election_deadline,
             Role::Candidate(candidate) => candidate.election_deadline,
-            Role::Leader(leader) => {
-                let give_up = leader.quorum_contact(&self.common) + self.common.config.election_timeout;
-                leader.heartbeat_due.min(give_up)
-            }
-        }
+            Role::Leader(leader) => leader.next_deadline(&self.common),
+        };
+        let handed_over = self.common.handed_over.map(|transfer| transfer.deadline);
+        handed_over.map_or(deadline, |handed_over| handed_over.min(deadline))
     }
 
     fn handle(&mut self, input: Input) {
@@ -142,6 +141,14 @@ impl Raft {
             Input::Read(tickets) => match &mut self.role {
                 Role::Leader(leader) => leader.read(&mut self.common, tickets),
                 _ => tickets.iter().for_each(|ticket| self.refuse_not_leader(*ticket)),
+            },
+            Input::ChangeMembership(request) => match &mut self.role {
+                Role::Leader(leader) => leader.change_membership(&mut self.common, request),
+                _ => self.refuse_not_leader(request.ticket),
+            },
+            Input::TransferLeadership { ticket, to } => match &mut self.role {
+                Role::Leader(leader) => leader.transfer_leadership(&mut self.common, ticket, to),
+                _ => self.refuse_not_leader(ticket),
             },
             Input::Persisted(seq) => {
                 self.common.persisted(seq);
@@ -185,6 +192,7 @@ impl Raft {
             }
             _ => None,
         };
+        self.leave_if_removed();
         self.common.flush(pinned);
     }
 

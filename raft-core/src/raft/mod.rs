@@ -10,8 +10,12 @@
 //! | `election` | timers, PreVote, votes counted | paper §5.2; thesis §9.6 |
 //! | `candidate` | votes asked for and granted | paper §5.2, §5.4.1 |
 //! | `follower` | AppendEntries and snapshots, received | paper §5.3, §7 |
-//! | `leader` | replication, the commit rule, loss of quorum contact | paper §5.3, §5.4.2; thesis §6.2 |
+//! | `leader` | proposals, the commit rule, loss of quorum contact | paper §5.3, §5.4.2; thesis §6.2 |
+//! | `replication` | what one follower is sent: entries, heartbeats, snapshots | paper §5.3, §7 |
 //! | `reads` | linearizable reads without log entries | paper §8; thesis §6.4 |
+//! | `lease` | reads by lease | thesis §6.4.1 |
+//! | `reconfiguration` | changes of the members | paper §6; thesis chapter 4 |
+//! | `transfer` | leadership handed to another voter | thesis §3.10 |
 //! | `common` | what every role has, and the order of durability | paper Figure 2 |
 //! | `apply` | what reaches the state machine, and when | paper §5.3 |
 //! | `report` | what a replica shows of itself | |
@@ -22,10 +26,14 @@ mod common;
 mod election;
 mod follower;
 mod leader;
+mod lease;
 mod machine;
 mod reads;
+mod reconfiguration;
+mod replication;
 mod report;
 mod role;
 mod terms;
+mod transfer;
 
 pub use machine::{Raft, RaftError};

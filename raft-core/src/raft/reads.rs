@@ -61,6 +61,11 @@ impl Reads {
         true
     }
 
+    /// Begins a round for nobody's read but the lease.
+    pub(super) fn begin_lease_round(&mut self) {
+        self.round = self.round.next();
+    }
+
     /// A quorum answered `confirmed` or a later round: gives the reads away that it confirms.
     pub(super) fn confirm(&mut self, confirmed: Round, mut resolve: impl FnMut(Ticket, Index)) {
         while self

@@ -5,7 +5,7 @@ use super::follower::Follower;
 use super::leader::Leader;
 use super::machine::Raft;
 use crate::effect::{Effect, RoleChange, RoleChangeReason, RoleKind};
-use crate::input::RefusalReason;
+use crate::request::RefusalReason;
 use crate::types::{NodeId, Term};
 
 /// A role with the data that only it has.
@@ -54,7 +54,6 @@ impl Raft {
         };
         let follower = Follower {
             leader,
-            leader_contact: self.common.now,
             election_deadline,
         };
         self.transition(Role::Follower(follower), leader, reason);
@@ -67,8 +66,10 @@ impl Raft {
     ///    ▲  ▲                            │   │ ▲ └─election timeout─┐         │  │                       │
     ///    │  └──higher term, leader found─┘   │ └────────────────────┴─────────┘  │                       │
     ///    │      or a quorum refused ◀────────┴───────────────────────────────────┘                       │
-    ///    └──────────────────────────higher term, or no quorum heard from─────────────────────────────────┘
+    ///    └──────────────higher term, no quorum heard from, stalled, or removed───────────────────────────┘
     /// ```
+    ///
+    /// A follower that its leader asks to take over becomes a candidate at once (thesis §3.10).
     pub(super) fn transition(&mut self, to: Role, leader: Option<NodeId>, reason: RoleChangeReason) {
         use RoleChangeReason as Why;
         use RoleKind as Kind;
@@ -78,21 +79,25 @@ impl Raft {
             (Kind::PreCandidate | Kind::Candidate, Kind::Follower) => {
                 matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound | Why::VoteLost)
             }
-            (Kind::Leader, Kind::Follower) => matches!(reason, Why::HigherTerm { .. } | Why::QuorumLost),
+            (Kind::Leader, Kind::Follower) => matches!(
+                reason,
+                Why::HigherTerm { .. } | Why::QuorumLost | Why::Stalled | Why::Removed
+            ),
             (Kind::Follower | Kind::PreCandidate | Kind::Candidate, Kind::PreCandidate) => {
                 matches!(reason, Why::ElectionTimeout | Why::CampaignRequested)
             }
             (Kind::PreCandidate, Kind::Candidate) => reason == Why::PreVoteWon,
+            (Kind::Follower, Kind::Candidate) => reason == Why::TransferReceived,
             (Kind::Candidate, Kind::Leader) => reason == Why::ElectionWon,
             _ => false,
         };
         assert!(legal, "no edge leads from {from} to {into} because {reason}");
         let old = std::mem::replace(&mut self.role, to);
         if let Role::Leader(old) = old {
-            for ticket in old.reads.into_unresolved() {
-                let reason = RefusalReason::NotLeader { leader };
-                self.common.effects.push(Effect::Refused { ticket, reason });
-            }
+            self.resolve_what_a_leader_owes(*old, leader);
+        }
+        if let Some(leader) = leader {
+            self.common.leader_after_transfer(leader);
         }
         let term = self.term();
         self.common.effects.push(Effect::RoleChanged(RoleChange {
@@ -102,5 +107,19 @@ impl Raft {
             leader,
             reason,
         }));
+    }
+
+    /// Nobody who waited for the old leader is forgotten (R45). Commands in flight are the driver's to resolve.
+    fn resolve_what_a_leader_owes(&mut self, old: Leader, leader: Option<NodeId>) {
+        for ticket in old.reads.into_unresolved() {
+            let reason = RefusalReason::NotLeader { leader };
+            self.common.effects.push(Effect::Refused { ticket, reason });
+        }
+        if let Some(ticket) = old.change {
+            self.common.effects.push(Effect::Unresolved { ticket });
+        }
+        if let Some(transfer) = old.transfer {
+            self.common.outlive(transfer);
+        }
     }
 }

@@ -30,9 +30,13 @@ impl Raft {
     }
 
     /// Moves to a higher term, unless a vote request is not wanted: while a leader is alive nobody is helped by an
-    /// election, and the request changes neither term nor timer (R22).
+    /// election, and the request changes neither term nor timer (R22). If the leader itself asked for the election, it
+    /// serves no lease any more (R34).
     pub(super) fn adopt_term_of(&mut self, message: &Message) -> bool {
-        if matches!(message.body, Body::RequestVote(_)) && self.has_live_leader() {
+        if let Body::RequestVote(request) = &message.body
+            && !request.leadership_transfer
+            && self.has_live_leader()
+        {
             return false;
         }
         self.become_follower(
@@ -43,13 +47,15 @@ impl Raft {
         true
     }
 
-    /// Whether this replica leads, or follows a leader that was heard from lately.
+    /// Whether this replica leads, or heard from a leader lately. Where leases are served only time counts: a leader of an
+    /// earlier term may still hold one (R42). Elsewhere, who left its leader wants another one (R23).
     pub(super) fn has_live_leader(&self) -> bool {
-        match &self.role {
-            Role::Follower(follower) => follower.has_live_leader(&self.common),
+        let follows = match &self.role {
+            Role::Leader(_) => return true,
+            Role::Follower(follower) => follower.leader.is_some(),
             Role::Candidate(_) => false,
-            Role::Leader(_) => true,
-        }
+        };
+        (follows || self.common.config.lease_drift_max.is_some()) && self.common.hears_leader()
     }
 
     /// Requests are answered at the own term, so that their sender learns it (R24, R25). A pre-vote may be granted by a
@@ -94,6 +100,7 @@ impl Raft {
             Body::RequestPreVoteResponse(response) => {
                 self.pre_vote_response(from, response.candidate_term, response.granted);
             }
+            Body::TimeoutNow(request) => self.timeout_now(from, request),
             // The driver handles these; PreVote requests are answered before terms are compared.
             Body::RequestPreVote(_) | Body::ForwardRequest(_) | Body::ForwardResponse(_) => {}
         }
@@ -128,10 +135,9 @@ impl Raft {
                 self.become_follower(None, Some(leader), RoleChangeReason::LeaderFound);
             }
         }
+        self.common.timeouts_without_leader = 0;
         self.restart_election_timer();
-        if let Role::Follower(follower) = &mut self.role {
-            follower.leader_contact = self.common.now;
-        }
+        self.common.leader_contact = Some(self.common.now);
         true
     }
 

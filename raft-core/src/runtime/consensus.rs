@@ -13,8 +13,10 @@ use super::snapshots;
 use super::writer;
 use crate::driver::{ApplyBatch, Driver, Outcome, Ports};
 use crate::effect::{FatalReason, RoleChange, RoleKind, Write};
-use crate::input::{Input, LogRead, LogReadResult, Proposal, RefusalReason};
+use crate::input::{ChangeRequest, Input, LogRead, LogReadResult, Proposal};
+use crate::membership::Membership;
 use crate::message::{InstallSnapshot, Message, SnapshotMeta};
+use crate::request::{ClientRequest, RefusalReason};
 use crate::types::{EntryId, NodeId, Ticket, Time};
 
 /// How old the published status may be while the task never rests.
@@ -83,10 +85,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut driver: Driver, clock: Clock) {
         }
     }
     let left = shared.inbox.close();
-    let requests = left.proposals.into_iter().map(|(_, waiter)| waiter);
-    shared
-        .waiters
-        .refuse(requests.chain(left.reads), RefusalReason::Stopped);
+    shared.waiters.refuse(left.into_waiters(), RefusalReason::Stopped);
     driver.stop(&mut ports);
     ports.flush();
     shared.status.send_replace(driver.status());
@@ -115,6 +114,26 @@ fn sort(shared: &Shared, arrivals: &mut Arrivals, inputs: &mut Vec<Input>) {
             .waiters
             .register(arrivals.reads.drain(..), |ticket| tickets.push(ticket));
         inputs.push(Input::Read(tickets));
+    }
+    for (request, waiter) in arrivals.requests.drain(..) {
+        let mut request = Some(request);
+        shared.waiters.register([waiter], |ticket| {
+            inputs.extend(request.take().map(|request| request_input(ticket, request)));
+        });
+    }
+}
+
+/// A request other than a proposal or a read, as the input that it is.
+fn request_input(ticket: Ticket, request: ClientRequest) -> Input {
+    match request {
+        ClientRequest::Propose(command) => Input::Propose(vec![Proposal { ticket, command }]),
+        ClientRequest::ReadIndex => Input::Read(vec![ticket]),
+        ClientRequest::ChangeMembership { changes, dry_run } => Input::ChangeMembership(ChangeRequest {
+            ticket,
+            changes,
+            dry_run,
+        }),
+        ClientRequest::TransferLeadership(to) => Input::TransferLeadership { ticket, to },
     }
 }
 
@@ -254,6 +273,15 @@ impl Ports for NodePorts {
 
     fn resolve(&mut self, ticket: Ticket, outcome: Outcome) {
         self.outcomes.push((ticket, outcome));
+    }
+
+    fn membership_changed(&mut self, membership: &Membership) {
+        tracing::info!(
+            "node {} counts with the members {membership}",
+            self.shared.config.id
+        );
+        let group = self.shared.config.group;
+        self.shared.transport.membership_changed(group, membership);
     }
 
     fn role_changed(&mut self, change: &RoleChange) {

@@ -6,9 +6,9 @@ use thiserror::Error;
 
 use crate::config::ConfigError;
 use crate::effect::FatalReason;
-use crate::input::RefusalReason;
 use crate::membership::MembershipError;
 use crate::raft::RaftError;
+use crate::request::{RefusalReason, TransferAbort};
 use crate::traits::{LogStoreError, SnapshotStoreError, StateMachineError, TransportError};
 
 /// Why a node cannot start or had to stop.
@@ -77,10 +77,37 @@ impl From<TransportError> for NodeError {
 pub enum ProposeError {
     /// Not applied, and never will be; the reason says what to do.
     #[error("{0}")]
-    Refused(RefusalReason),
+    NotApplied(RefusalReason),
     /// It may be applied, or may be yet, or never: a leader was lost with the command in flight. Repeat it only if
     /// applying it twice does no harm.
     #[error("the command may or may not be applied; repeat it only if applying it twice does no harm")]
+    Unknown,
+}
+
+/// Why the members were not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ChangeMembershipError {
+    /// Nothing was changed, and nothing will be; the reason says what to do.
+    #[error("{0}")]
+    Refused(RefusalReason),
+    /// Leadership was lost with the change under way: look at the members to see what became of it.
+    #[error("the leader was lost during the change; look at the members to see whether it took place")]
+    Unknown,
+}
+
+/// Why leadership was not transferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// No transfer was begun; the reason says what to do.
+    #[error("{0}")]
+    Refused(RefusalReason),
+    /// It was begun and came to nothing.
+    #[error("{0}")]
+    Aborted(TransferAbort),
+    /// Nobody answered in time; the status tells who leads.
+    #[error("the transfer was not answered in time; look at the status to see who leads")]
     Unknown,
 }
 

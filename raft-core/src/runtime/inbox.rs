@@ -8,8 +8,9 @@ use tokio::sync::Notify;
 use super::waiters::Waiter;
 use crate::config::Config;
 use crate::entry::Entry;
-use crate::input::{Input, RefusalReason};
-use crate::message::{Body, ForwardedRequest, Message};
+use crate::input::Input;
+use crate::message::{Body, Message};
+use crate::request::{ClientRequest, RefusalReason};
 
 /// How many messages of peers may wait. A peer's window is a few hundred messages; the rest are requests that replicas
 /// forward for their clients.
@@ -33,6 +34,8 @@ pub(super) struct Arrivals {
     pub(super) messages: Vec<Message>,
     pub(super) proposals: Vec<(Bytes, Waiter)>,
     pub(super) reads: Vec<Waiter>,
+    /// Changes of the members and transfers of leadership.
+    pub(super) requests: Vec<(ClientRequest, Waiter)>,
 }
 
 #[derive(Debug, Default)]
@@ -55,11 +58,19 @@ pub(super) enum Taken {
 }
 
 impl Arrivals {
+    /// The clients that wait for an answer.
+    pub(super) fn into_waiters(self) -> impl Iterator<Item = Waiter> {
+        let proposals = self.proposals.into_iter().map(|(_, waiter)| waiter);
+        let requests = self.requests.into_iter().map(|(_, waiter)| waiter);
+        proposals.chain(requests).chain(self.reads)
+    }
+
     fn is_empty(&self) -> bool {
         self.completions.is_empty()
             && self.messages.is_empty()
             && self.proposals.is_empty()
             && self.reads.is_empty()
+            && self.requests.is_empty()
     }
 }
 
@@ -95,6 +106,21 @@ impl Inbox {
             return Err((waiter, RefusalReason::Stopped));
         }
         state.arrivals.reads.push(waiter);
+        self.wake(state);
+        Ok(())
+    }
+
+    /// Another request of a client, which was admitted before. On refusal the waiter comes back.
+    pub(super) fn request(
+        &self,
+        request: ClientRequest,
+        waiter: Waiter,
+    ) -> Result<(), (Waiter, RefusalReason)> {
+        let mut state = self.lock();
+        if state.stop || state.closed {
+            return Err((waiter, RefusalReason::Stopped));
+        }
+        state.arrivals.requests.push((request, waiter));
         self.wake(state);
         Ok(())
     }
@@ -193,10 +219,7 @@ impl Inbox {
 fn payload_bytes(message: &Message) -> usize {
     match &message.body {
         Body::AppendEntries(append) => append.entries.iter().map(Entry::payload_bytes).sum(),
-        Body::ForwardRequest(request) => match &request.request {
-            ForwardedRequest::Propose(command) => command.len(),
-            ForwardedRequest::ReadIndex => 0,
-        },
+        Body::ForwardRequest(request) => request.request.command_bytes(),
         _ => 0,
     }
 }

@@ -32,6 +32,6 @@ mod start;
 mod waiters;
 mod writer;
 
-pub use error::{NodeError, ProposeError, ReadError};
-pub use node::{Applied, Node};
+pub use error::{ChangeMembershipError, NodeError, ProposeError, ReadError, TransferError};
+pub use node::{Applied, MembershipChanged, Node};
 pub use options::NodeOptions;

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
-use super::error::{NodeError, ProposeError, ReadError};
+use super::error::{ChangeMembershipError, NodeError, ProposeError, ReadError, TransferError};
 use super::options::NodeOptions;
 use super::shared::Shared;
 use super::start;
 use super::waiters::{Question, Waiter};
-use crate::input::RefusalReason;
-use crate::membership::Membership;
+use crate::driver::Outcome;
+use crate::membership::{MemberChange, Membership};
 use crate::memory::InProcessNetwork;
+use crate::request::{ChangePreview, ClientRequest, RefusalReason, TransferResult};
 use crate::status::Status;
 use crate::traits::StateMachine;
-use crate::types::{Index, NodeId};
+use crate::types::{Index, NodeId, Term};
 
 /// A running replica. Cheap to clone; when the last handle is dropped, the node shuts down.
 ///
@@ -61,6 +62,15 @@ pub struct Applied {
     pub index: Index,
     /// The state machine's response.
     pub response: Bytes,
+}
+
+/// A change of the members that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipChanged {
+    /// The index of its last log entry.
+    pub index: Index,
+    /// The configuration from there on.
+    pub membership: Membership,
 }
 
 /// What the handles share. Tasks do not hold it, so that it is dropped with the last handle.
@@ -109,7 +119,7 @@ impl Node {
         let shared = &self.owner.shared;
         let (bytes, bytes_max) = (command.len(), shared.config.entry_bytes_max);
         if bytes > bytes_max {
-            return Err(ProposeError::Refused(RefusalReason::TooLarge {
+            return Err(ProposeError::NotApplied(RefusalReason::TooLarge {
                 bytes,
                 bytes_max,
             }));
@@ -118,7 +128,7 @@ impl Node {
         shared
             .waiters
             .admit_proposal(limit)
-            .map_err(ProposeError::Refused)?;
+            .map_err(ProposeError::NotApplied)?;
         let (reply, answer) = oneshot::channel();
         if let Err((waiter, reason)) = shared.inbox.propose(command, Waiter::Propose(reply)) {
             shared.waiters.refuse([waiter], reason);
@@ -139,6 +149,64 @@ impl Node {
         let (reply, answer) = oneshot::channel();
         self.begin_read(Waiter::Query(Question { question, reply }))?;
         answer.await.unwrap_or(Err(ReadError::Unknown))
+    }
+
+    /// Changes the members: all of `changes` as one change. Any node takes it. Returns when the last configuration that it
+    /// needs is committed, also if the node that asks is no member any more.
+    ///
+    /// The leader refuses a change that would stop the group: see [`RefusalReason`].
+    pub async fn change_membership(
+        &self,
+        changes: Vec<MemberChange>,
+    ) -> Result<MembershipChanged, ChangeMembershipError> {
+        let request = ClientRequest::ChangeMembership {
+            changes,
+            dry_run: false,
+        };
+        match self.request(request).await {
+            Outcome::MembershipChanged { index, membership } => Ok(MembershipChanged { index, membership }),
+            Outcome::Refused(reason) => Err(ChangeMembershipError::Refused(reason)),
+            _ => Err(ChangeMembershipError::Unknown),
+        }
+    }
+
+    /// What [`change_membership`](Node::change_membership) would do, said by the leader; nothing is changed.
+    pub async fn preview_membership(
+        &self,
+        changes: Vec<MemberChange>,
+    ) -> Result<ChangePreview, ChangeMembershipError> {
+        let request = ClientRequest::ChangeMembership {
+            changes,
+            dry_run: true,
+        };
+        match self.request(request).await {
+            Outcome::Previewed(preview) => Ok(*preview),
+            Outcome::Refused(reason) => Err(ChangeMembershipError::Refused(reason)),
+            _ => Err(ChangeMembershipError::Unknown),
+        }
+    }
+
+    /// Lets `to` lead (thesis §3.10). Any node takes it. Returns its term when it does, at the latest after about three
+    /// election timeouts; meanwhile the old leader takes no commands.
+    pub async fn transfer_leadership(&self, to: NodeId) -> Result<Term, TransferError> {
+        match self.request(ClientRequest::TransferLeadership(to)).await {
+            Outcome::Transferred(TransferResult::Done { term, .. }) => Ok(term),
+            Outcome::Transferred(TransferResult::Aborted(reason)) => Err(TransferError::Aborted(reason)),
+            Outcome::Refused(reason) => Err(TransferError::Refused(reason)),
+            _ => Err(TransferError::Unknown),
+        }
+    }
+
+    async fn request(&self, request: ClientRequest) -> Outcome {
+        let shared = &self.owner.shared;
+        if let Err(reason) = shared.waiters.admit_proposal(shared.config.proposals_max) {
+            return Outcome::Refused(reason);
+        }
+        let (reply, answer) = oneshot::channel();
+        if let Err((waiter, reason)) = shared.inbox.request(request, Waiter::Request(reply)) {
+            shared.waiters.refuse([waiter], reason);
+        }
+        answer.await.unwrap_or(Outcome::Unknown)
     }
 
     fn begin_read(&self, waiter: Waiter) -> Result<(), ReadError> {

@@ -20,9 +20,9 @@ use super::waiters::{Waiter, Waiters};
 use super::writer;
 use crate::driver::Driver;
 use crate::effect::LogChange;
-use crate::input::RefusalReason;
 use crate::message::SnapshotMeta;
 use crate::raft::Raft;
+use crate::request::RefusalReason;
 use crate::traits::{GroupWrite, Recovered, SnapshotStore, StateMachine};
 use crate::types::{EntryId, GroupId};
 
@@ -59,6 +59,8 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
         .transport
         .start(Arc::new(NodeInbound::new(&shared)))
         .await?;
+    let membership = driver.status().membership;
+    shared.transport.membership_changed(group, &membership);
     if let Err(error) = apply::spawn(&shared, state_machine) {
         shared.transport.shutdown().await;
         return Err(NodeError::Thread(Arc::new(error)));
@@ -141,10 +143,7 @@ impl EndOnDrop {
         let shared = &self.0;
         shared.lifecycle.stop();
         let left = shared.inbox.close();
-        let requests = left.proposals.into_iter().map(|(_, waiter)| waiter);
-        shared
-            .waiters
-            .refuse(requests.chain(left.reads), RefusalReason::Stopped);
+        shared.waiters.refuse(left.into_waiters(), RefusalReason::Stopped);
         shared.writes.close();
         for job in shared.jobs.close() {
             if let Job::Ask(questions) = job {

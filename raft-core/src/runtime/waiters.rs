@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::error::{ProposeError, ReadError};
 use super::node::Applied;
 use crate::driver::Outcome;
-use crate::input::RefusalReason;
+use crate::request::RefusalReason;
 use crate::types::{Index, Ticket};
 
 /// A client that waits. If it gave up meanwhile, its answer goes nowhere.
@@ -21,6 +21,8 @@ pub(super) enum Waiter {
     Barrier(oneshot::Sender<Result<Index, ReadError>>),
     /// For the answer to its question.
     Query(Question),
+    /// For the end of another request.
+    Request(oneshot::Sender<Outcome>),
 }
 
 /// A question to the state machine.
@@ -134,7 +136,9 @@ impl Waiters {
             for slot in &mut slots.slots {
                 match slot.waiter.take() {
                     // It may be in the log by now.
-                    Some(waiter @ Waiter::Propose(_)) => ended.push((waiter, Outcome::Unknown)),
+                    Some(waiter @ (Waiter::Propose(_) | Waiter::Request(_))) => {
+                        ended.push((waiter, Outcome::Unknown))
+                    }
                     Some(waiter) => ended.push((waiter, Outcome::Refused(RefusalReason::Stopped))),
                     None => {}
                 }
@@ -156,7 +160,7 @@ impl Waiters {
         let (mut proposals, mut reads) = (0, 0);
         for (waiter, outcome) in &ended {
             match (waiter, outcome) {
-                (Waiter::Propose(_), _) => proposals += 1,
+                (Waiter::Propose(_) | Waiter::Request(_), _) => proposals += 1,
                 // The question is still to be asked.
                 (Waiter::Query(_), Outcome::ReadReady { .. }) => {}
                 (Waiter::Barrier(_) | Waiter::Query(_), _) => reads += 1,
@@ -169,6 +173,7 @@ impl Waiters {
             match waiter {
                 Waiter::Propose(reply) => drop(reply.send(proposed(outcome))),
                 Waiter::Barrier(reply) => drop(reply.send(read(outcome))),
+                Waiter::Request(reply) => drop(reply.send(outcome)),
                 Waiter::Query(question) => match read(outcome) {
                     Ok(_) => questions.push(question),
                     Err(error) => drop(question.reply.send(Err(error))),
@@ -202,8 +207,8 @@ fn admit(count: &AtomicUsize, limit: usize) -> Result<(), RefusalReason> {
 fn proposed(outcome: Outcome) -> Result<Applied, ProposeError> {
     match outcome {
         Outcome::Applied { index, response } => Ok(Applied { index, response }),
-        Outcome::Refused(reason) => Err(ProposeError::Refused(reason)),
-        Outcome::ReadReady { .. } | Outcome::Unknown => Err(ProposeError::Unknown),
+        Outcome::Refused(reason) => Err(ProposeError::NotApplied(reason)),
+        _ => Err(ProposeError::Unknown),
     }
 }
 
@@ -211,7 +216,7 @@ fn read(outcome: Outcome) -> Result<Index, ReadError> {
     match outcome {
         Outcome::ReadReady { index } => Ok(index),
         Outcome::Refused(reason) => Err(ReadError::Refused(reason)),
-        Outcome::Applied { .. } | Outcome::Unknown => Err(ReadError::Unknown),
+        _ => Err(ReadError::Unknown),
     }
 }
 

@@ -8,8 +8,9 @@ use thiserror::Error;
 
 use super::Cause;
 use super::snapshot_store::{SnapshotReader, SnapshotWriter};
+use crate::membership::Membership;
 use crate::message::{InstallSnapshot, Message};
-use crate::types::NodeId;
+use crate::types::{GroupId, NodeId};
 
 /// Carries messages between the nodes of a cluster. It may lose, delay and reorder them; it never invents or alters
 /// one, and it verifies that a message's `from` is the node at the other end.
@@ -25,6 +26,10 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Queues messages for one peer, of any groups, to leave together.
     fn send(&self, to: NodeId, messages: Vec<Message>);
+
+    /// The members of a group are others from now on; also called once before the first `send`. A transport that reaches
+    /// members by the [contacts](crate::membership::Contact) in it learns of them here; others ignore it. Never blocks.
+    fn membership_changed(&self, _group: GroupId, _membership: &Membership) {}
 
     /// Streams a snapshot beside the messages. Returns when the receiver has stored and accepted it, or with the
     /// reason why not; never later than a time-out without progress (R49).

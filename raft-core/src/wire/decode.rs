@@ -4,14 +4,12 @@ use bytes::{Buf, Bytes};
 
 use super::WireError;
 use crate::entry::{Entry, LogSlice, Payload};
-use crate::input::RefusalReason;
-use crate::membership::{Membership, MembershipError};
+use crate::membership::{Contact, Membership, MembershipParts};
 use crate::message::{
-    AppendEntries, AppendEntriesResponse, AppendResult, Body, ForwardRequest, ForwardResponse, ForwardResult,
-    ForwardedRequest, InstallSnapshot, Message, RequestPreVote, RequestPreVoteResponse, RequestVote,
-    RequestVoteResponse, SnapshotMeta,
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message, RequestPreVote,
+    RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow,
 };
-use crate::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
+use crate::types::{EntryId, GroupId, Index, NodeId, Round, Term};
 
 /// The payload of `kind` whose bytes are all of `bytes`.
 pub fn decode_payload(kind: u8, bytes: Bytes) -> Result<Payload, WireError> {
@@ -70,8 +68,14 @@ pub fn decode_messages(bytes: Bytes) -> Result<Vec<Message>, WireError> {
     Ok(messages)
 }
 
+/// A contact, which is text.
+pub(super) fn contact(bytes: &[u8]) -> Result<Contact, WireError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| WireError::NotText("a contact"))?;
+    Ok(Contact::new(text)?)
+}
+
 /// Takes values off the front of a buffer.
-struct Reader(Bytes);
+pub(super) struct Reader(Bytes);
 
 impl Reader {
     fn finish(self) -> Result<(), WireError> {
@@ -82,11 +86,11 @@ impl Reader {
         }
     }
 
-    fn u8(&mut self) -> Result<u8, WireError> {
+    pub(super) fn u8(&mut self) -> Result<u8, WireError> {
         self.0.try_get_u8().map_err(|_| WireError::Truncated("a byte"))
     }
 
-    fn bool(&mut self) -> Result<bool, WireError> {
+    pub(super) fn bool(&mut self) -> Result<bool, WireError> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -94,7 +98,7 @@ impl Reader {
         }
     }
 
-    fn u64(&mut self) -> Result<u64, WireError> {
+    pub(super) fn u64(&mut self) -> Result<u64, WireError> {
         self.0
             .try_get_u64_le()
             .map_err(|_| WireError::Truncated("an integer"))
@@ -109,15 +113,15 @@ impl Reader {
         }
     }
 
-    fn term(&mut self) -> Result<Term, WireError> {
+    pub(super) fn term(&mut self) -> Result<Term, WireError> {
         self.counter().map(Term)
     }
 
-    fn index(&mut self) -> Result<Index, WireError> {
+    pub(super) fn index(&mut self) -> Result<Index, WireError> {
         self.counter().map(Index)
     }
 
-    fn length(&mut self) -> Result<usize, WireError> {
+    pub(super) fn length(&mut self) -> Result<usize, WireError> {
         let length = self
             .0
             .try_get_u32_le()
@@ -125,7 +129,7 @@ impl Reader {
         usize::try_from(length).map_err(|_| WireError::Truncated("a length"))
     }
 
-    fn bytes(&mut self) -> Result<Bytes, WireError> {
+    pub(super) fn bytes(&mut self) -> Result<Bytes, WireError> {
         let length = self.length()?;
         if length > self.0.len() {
             return Err(WireError::Truncated("a byte string"));
@@ -140,7 +144,7 @@ impl Reader {
         })
     }
 
-    fn nodes(&mut self) -> Result<Vec<NodeId>, WireError> {
+    pub(super) fn nodes(&mut self) -> Result<Vec<NodeId>, WireError> {
         let count = self.length()?;
         if count > self.0.len() / 8 {
             return Err(WireError::Truncated("a list of nodes"));
@@ -148,15 +152,24 @@ impl Reader {
         (0..count).map(|_| Ok(NodeId(self.u64()?))).collect()
     }
 
-    /// Three empty lists are the configuration of a replica that belongs to no group yet.
-    fn membership(&mut self) -> Result<Membership, WireError> {
-        let (voters, outgoing, learners) = (self.nodes()?, self.nodes()?, self.nodes()?);
-        match Membership::new(voters, outgoing.clone(), learners.clone()) {
-            Err(MembershipError::NoVoters) if outgoing.is_empty() && learners.is_empty() => {
-                Ok(Membership::empty())
-            }
-            checked => Ok(checked?),
+    /// Empty lists are the configuration of a replica that belongs to no group yet.
+    pub(super) fn membership(&mut self) -> Result<Membership, WireError> {
+        let mut parts = MembershipParts {
+            voters: self.nodes()?,
+            outgoing: self.nodes()?,
+            learners: self.nodes()?,
+            learners_next: self.nodes()?,
+            ..MembershipParts::default()
+        };
+        for _ in 0..self.length()? {
+            let (node, text) = (NodeId(self.u64()?), self.bytes()?);
+            parts.contacts.insert(node, contact(&text)?);
         }
+        parts.highest_id = NodeId(self.u64()?);
+        if parts == MembershipParts::default() {
+            return Ok(Membership::empty());
+        }
+        Ok(Membership::from_parts(parts)?)
     }
 
     fn message(&mut self) -> Result<Message, WireError> {
@@ -171,7 +184,10 @@ impl Reader {
 
     fn body(&mut self) -> Result<Body, WireError> {
         Ok(match self.u8()? {
-            1 => Body::RequestVote(RequestVote { last_log: self.id()? }),
+            1 => Body::RequestVote(RequestVote {
+                last_log: self.id()?,
+                leadership_transfer: self.bool()?,
+            }),
             2 => Body::RequestVoteResponse(RequestVoteResponse {
                 granted: self.bool()?,
             }),
@@ -187,6 +203,7 @@ impl Reader {
             6 => Body::AppendEntriesResponse(self.append_entries_response()?),
             7 => Body::ForwardRequest(self.forward_request()?),
             8 => Body::ForwardResponse(self.forward_response()?),
+            9 => Body::TimeoutNow(TimeoutNow { last_log: self.id()? }),
             tag => {
                 return Err(WireError::Tag {
                     what: "a message",
@@ -241,65 +258,7 @@ impl Reader {
         Ok(AppendEntriesResponse { round, result })
     }
 
-    fn forward_request(&mut self) -> Result<ForwardRequest, WireError> {
-        let ticket = Ticket(self.u64()?);
-        let request = match self.u8()? {
-            1 => ForwardedRequest::Propose(self.bytes()?),
-            2 => ForwardedRequest::ReadIndex,
-            tag => {
-                return Err(WireError::Tag {
-                    what: "a forwarded request",
-                    tag,
-                });
-            }
-        };
-        Ok(ForwardRequest { ticket, request })
-    }
-
-    fn forward_response(&mut self) -> Result<ForwardResponse, WireError> {
-        let ticket = Ticket(self.u64()?);
-        let result = match self.u8()? {
-            1 => ForwardResult::Applied {
-                index: self.index()?,
-                response: self.bytes()?,
-            },
-            2 => ForwardResult::ReadIndex { index: self.index()? },
-            3 => ForwardResult::Refused(self.refusal()?),
-            4 => ForwardResult::Unknown,
-            tag => {
-                return Err(WireError::Tag {
-                    what: "a forwarded result",
-                    tag,
-                });
-            }
-        };
-        Ok(ForwardResponse { ticket, result })
-    }
-
-    fn refusal(&mut self) -> Result<RefusalReason, WireError> {
-        Ok(match self.u8()? {
-            1 => {
-                let leader = NodeId(self.u64()?);
-                RefusalReason::NotLeader {
-                    leader: (leader != NodeId(0)).then_some(leader),
-                }
-            }
-            2 => RefusalReason::Busy,
-            3 => RefusalReason::TooLarge {
-                bytes: self.size()?,
-                bytes_max: self.size()?,
-            },
-            4 => RefusalReason::Stopped,
-            tag => {
-                return Err(WireError::Tag {
-                    what: "a refusal",
-                    tag,
-                });
-            }
-        })
-    }
-
-    fn size(&mut self) -> Result<usize, WireError> {
+    pub(super) fn size(&mut self) -> Result<usize, WireError> {
         usize::try_from(self.u64()?).map_err(|_| WireError::Truncated("a size"))
     }
 }

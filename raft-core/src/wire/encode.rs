@@ -1,12 +1,9 @@
 //! Values to bytes.
 
+use super::encode_request::{encode_forward_request, encode_forward_response};
 use crate::entry::{Entry, Payload};
-use crate::input::RefusalReason;
 use crate::membership::Membership;
-use crate::message::{
-    AppendEntriesResponse, AppendResult, Body, ForwardRequest, ForwardResponse, ForwardResult,
-    ForwardedRequest, InstallSnapshot, Message,
-};
+use crate::message::{AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message};
 use crate::types::{EntryId, NodeId};
 
 /// The tag of a payload's kind, stored beside its bytes.
@@ -28,14 +25,22 @@ pub fn encode_payload(payload: &Payload, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a configuration.
+/// Appends a configuration: its four lists, the contacts, the highest id.
 pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
-    for nodes in [membership.voters(), membership.outgoing(), membership.learners()] {
-        put_length(nodes.len(), out);
-        for node in nodes {
-            put_u64(node.0, out);
-        }
+    for nodes in [
+        membership.voters(),
+        membership.outgoing(),
+        membership.learners(),
+        membership.learners_next(),
+    ] {
+        put_nodes(nodes, out);
     }
+    put_length(membership.contacts().len(), out);
+    for (node, contact) in membership.contacts() {
+        put_u64(node.0, out);
+        put_bytes(contact.as_str().as_bytes(), out);
+    }
+    put_u64(membership.highest_id().0, out);
 }
 
 /// Appends the header of a snapshot stream.
@@ -65,6 +70,7 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
         Body::RequestVote(request) => {
             out.push(1);
             put_id(request.last_log, out);
+            out.push(u8::from(request.leadership_transfer));
         }
         Body::RequestVoteResponse(response) => {
             out.push(2);
@@ -102,6 +108,10 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
             out.push(8);
             encode_forward_response(response, out);
         }
+        Body::TimeoutNow(request) => {
+            out.push(9);
+            put_id(request.last_log, out);
+        }
     }
 }
 
@@ -131,67 +141,27 @@ fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_forward_request(request: &ForwardRequest, out: &mut Vec<u8>) {
-    put_u64(request.ticket.0, out);
-    match &request.request {
-        ForwardedRequest::Propose(command) => {
-            out.push(1);
-            put_bytes(command, out);
-        }
-        ForwardedRequest::ReadIndex => out.push(2),
-    }
-}
-
-fn encode_forward_response(response: &ForwardResponse, out: &mut Vec<u8>) {
-    put_u64(response.ticket.0, out);
-    match &response.result {
-        ForwardResult::Applied { index, response } => {
-            out.push(1);
-            put_u64(index.0, out);
-            put_bytes(response, out);
-        }
-        ForwardResult::ReadIndex { index } => {
-            out.push(2);
-            put_u64(index.0, out);
-        }
-        ForwardResult::Refused(reason) => {
-            out.push(3);
-            encode_refusal(*reason, out);
-        }
-        ForwardResult::Unknown => out.push(4),
-    }
-}
-
-fn encode_refusal(reason: RefusalReason, out: &mut Vec<u8>) {
-    match reason {
-        RefusalReason::NotLeader { leader } => {
-            out.push(1);
-            put_u64(leader.unwrap_or(NodeId(0)).0, out);
-        }
-        RefusalReason::Busy => out.push(2),
-        RefusalReason::TooLarge { bytes, bytes_max } => {
-            out.push(3);
-            put_u64(bytes as u64, out);
-            put_u64(bytes_max as u64, out);
-        }
-        RefusalReason::Stopped => out.push(4),
-    }
-}
-
-fn put_u64(value: u64, out: &mut Vec<u8>) {
+pub(super) fn put_u64(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-fn put_id(id: EntryId, out: &mut Vec<u8>) {
+pub(super) fn put_id(id: EntryId, out: &mut Vec<u8>) {
     put_u64(id.term.0, out);
     put_u64(id.index.0, out);
 }
 
-fn put_length(length: usize, out: &mut Vec<u8>) {
+pub(super) fn put_length(length: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&length_bytes(length));
 }
 
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn put_nodes(nodes: &[NodeId], out: &mut Vec<u8>) {
+    put_length(nodes.len(), out);
+    for node in nodes {
+        put_u64(node.0, out);
+    }
+}
+
+pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     put_length(bytes.len(), out);
     out.extend_from_slice(bytes);
 }

@@ -15,7 +15,9 @@
 //! | n | the body |
 
 mod decode;
+mod decode_request;
 mod encode;
+mod encode_request;
 mod frame;
 
 pub use decode::{decode_install_snapshot, decode_membership, decode_messages, decode_payload};
@@ -51,6 +53,9 @@ pub enum WireError {
     /// A term or an index that no group reaches: arithmetic on it could overflow.
     #[error("{0} is out of range for a term or an index")]
     OutOfRange(u64),
+    /// Bytes that should be UTF-8 text are not.
+    #[error("{0} is not UTF-8 text")]
+    NotText(&'static str),
     /// A frame is larger than allowed.
     #[error("a frame of {bytes} bytes exceeds the limit of {bytes_max}")]
     TooLarge {

@@ -259,7 +259,7 @@ pub async fn add(node: &Node, amount: u64) -> (Index, u64) {
         loop {
             match node.propose(number(amount)).await {
                 Ok(applied) => return (applied.index, value(&applied.response)),
-                Err(ProposeError::Refused(_)) => tokio::task::yield_now().await,
+                Err(ProposeError::NotApplied(_)) => tokio::task::yield_now().await,
                 Err(error) => panic!("adding {amount}: {error}"),
             }
         }

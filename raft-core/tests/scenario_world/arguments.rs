@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use raft_core::entry::{Entry, Payload};
-use raft_core::membership::Membership;
+use raft_core::membership::{Membership, MembershipParts};
 use raft_core::types::{EntryId, Index, NodeId, Term};
 
 /// A command line, cut into words: plain ones in order, and `key=value` ones by key.
@@ -90,8 +90,9 @@ pub(crate) fn entry_id(word: &str) -> EntryId {
     EntryId::new(Term(number(term)), Index(number(index)))
 }
 
-/// `{1,2,3}`, joint `{1,2,3}&{3,4,5}`, with learners `{1,2}+3,4`.
+/// `{1,2,3}`, joint `{1,2,3}&{3,4,5}`, with learners `{1,2}+3,4`; who becomes a learner after `>`.
 pub(crate) fn membership(word: &str) -> Membership {
+    let (word, learners_next) = word.split_once('>').unwrap_or((word, ""));
     let (voters, learners) = word.split_once('+').unwrap_or((word, ""));
     let (incoming, outgoing) = voters.split_once('&').unwrap_or((voters, ""));
     let list = |part: &str| -> Vec<NodeId> {
@@ -101,8 +102,14 @@ pub(crate) fn membership(word: &str) -> Membership {
             .map(|id| NodeId(number(id)))
             .collect()
     };
-    Membership::new(list(incoming), list(outgoing), list(learners))
-        .expect("a membership of a scenario is valid")
+    Membership::from_parts(MembershipParts {
+        voters: list(incoming),
+        outgoing: list(outgoing),
+        learners: list(learners),
+        learners_next: list(learners_next),
+        ..MembershipParts::default()
+    })
+    .expect("a membership of a scenario is valid")
 }
 
 /// What an entry holds: `"text"`, `noop`, `{1,2,3}`, or nothing for the text `c<index>`.

@@ -30,7 +30,7 @@ impl World {
             return;
         }
         let arguments = Arguments::parse(line);
-        if self.look(&arguments) || self.fault(&arguments) {
+        if self.look(&arguments) || self.fault(&arguments) || self.operation(&arguments) {
             return;
         }
         match arguments.name.as_str() {
@@ -78,17 +78,7 @@ impl World {
             .filter(|id| !ids.contains(id))
             .collect();
         for id in ids {
-            let mut config = Config::new(GROUP, id);
-            let own = format!("n{id}.");
-            let settings = arguments.values.iter().filter(|(key, _)| *key != "members");
-            for (key, value) in settings.clone().filter(|(key, _)| !key.contains('.')) {
-                configure(&mut config, key, value);
-            }
-            for (key, value) in settings {
-                if let Some(key) = key.strip_prefix(&own) {
-                    configure(&mut config, key, value);
-                }
-            }
+            let config = settings(id, arguments);
             let disk = Disk {
                 snapshot: SnapshotMeta {
                     last: EntryId::ZERO,
@@ -227,7 +217,7 @@ impl World {
 
     // ---- clients ----
 
-    fn next_ticket(&mut self) -> Ticket {
+    pub(crate) fn next_ticket(&mut self) -> Ticket {
         self.last_ticket += 1;
         Ticket(self.last_ticket)
     }
@@ -389,6 +379,22 @@ fn kind(word: &str) -> Kind {
     }
 }
 
+/// `key=value` for every node, `n2.key=value` for one.
+pub(crate) fn settings(id: NodeId, arguments: &Arguments) -> Config {
+    let mut config = Config::new(GROUP, id);
+    let own = format!("n{id}.");
+    let settings = arguments.values.iter().filter(|(key, _)| *key != "members");
+    for (key, value) in settings.clone().filter(|(key, _)| !key.contains('.')) {
+        configure(&mut config, key, value);
+    }
+    for (key, value) in settings {
+        if let Some(key) = key.strip_prefix(&own) {
+            configure(&mut config, key, value);
+        }
+    }
+    config
+}
+
 fn configure(config: &mut Config, key: &str, value: &str) {
     let number = arguments::number(value);
     let size = usize::try_from(number).expect("a test's limit is small");
@@ -403,6 +409,9 @@ fn configure(config: &mut Config, key: &str, value: &str) {
         "reads_max" => config.reads_max = size,
         "apply_bytes_max" => config.apply_bytes_max = size,
         "tail_bytes_max" => config.tail_bytes_max = size,
+        "priority" => config.priority = u8::try_from(number).expect("a priority is small"),
+        "lease_drift_max_ms" => config.lease_drift_max = Some(Duration::from_millis(number)),
+        "snapshot_transfers_max" => config.snapshot_transfers_max = size,
         "snapshot_entries" => config.snapshot_entries = number,
         "retained_entries" => config.retained_entries = number,
         other => panic!("there is no setting `{other}`"),

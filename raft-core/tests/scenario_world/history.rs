@@ -167,7 +167,8 @@ impl History {
             let Some(id) = node.issued.id_at(Index(index)) else {
                 continue;
             };
-            if after.role == RoleKind::Leader {
+            // A leader may commit its own removal and step down in one step.
+            if after.role == RoleKind::Leader || before.role == RoleKind::Leader {
                 self.committed_by_leader(nodes, after, id);
             } else {
                 assert!(

@@ -3,7 +3,7 @@
 use raft_core::entry::Payload;
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, Message, RequestPreVote,
-    RequestPreVoteResponse, RequestVote, RequestVoteResponse,
+    RequestPreVoteResponse, RequestVote, RequestVoteResponse, TimeoutNow,
 };
 use raft_core::types::{EntryId, Index, Round, Term};
 
@@ -23,7 +23,11 @@ pub(crate) fn parse(arguments: &Arguments, known: impl Fn(EntryId) -> Option<Pay
     };
     let round = Round(arguments.number("round", 0));
     let body = match arguments.word(1) {
-        "RequestVote" => Body::RequestVote(RequestVote { last_log: id("last") }),
+        "RequestVote" => Body::RequestVote(RequestVote {
+            last_log: id("last"),
+            leadership_transfer: arguments.number("transfer", 0) == 1,
+        }),
+        "TimeoutNow" => Body::TimeoutNow(TimeoutNow { last_log: id("last") }),
         "RequestVoteResponse" => Body::RequestVoteResponse(RequestVoteResponse { granted: granted() }),
         "RequestPreVote" => Body::RequestPreVote(RequestPreVote {
             candidate_term,

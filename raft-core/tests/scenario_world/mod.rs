@@ -6,6 +6,7 @@
 //! | `arguments` | the words of a command: nodes, entries, memberships |
 //! | `commands` | what each command does |
 //! | `faults` | the commands that break something |
+//! | `operations` | what operators do: members, transfers, new machines |
 //! | `messages` | messages written by hand, for `send` |
 //! | `world` | replicas, network, clock; turns effects into trace lines and inputs |
 //! | `node` | one replica with its disk, its state machine and their queues |
@@ -23,6 +24,7 @@ mod faults;
 mod history;
 mod messages;
 mod node;
+mod operations;
 mod render;
 mod script;
 mod views;

@@ -2,27 +2,10 @@
 
 use raft_core::effect::{LogChange, RoleChange, RoleKind, Write};
 use raft_core::entry::{Entry, Payload};
-use raft_core::membership::Membership;
 use raft_core::message::{AppendResult, Body, Message};
 use raft_core::progress::ProgressState;
 use raft_core::status::Status;
 use raft_core::types::{EntryId, NodeId};
-
-/// `{1,2,3}`, joint `{1,2,3}&{3,4,5}`, with learners `{1,2}+3,4`.
-pub(crate) fn membership(membership: &Membership) -> String {
-    let list = |nodes: &[NodeId]| {
-        let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-        nodes.join(",")
-    };
-    let mut out = format!("{{{}}}", list(membership.voters()));
-    if !membership.outgoing().is_empty() {
-        out += &format!("&{{{}}}", list(membership.outgoing()));
-    }
-    if !membership.learners().is_empty() {
-        out += &format!("+{}", list(membership.learners()));
-    }
-    out
-}
 
 /// `4@2 "x"`, `4@2 noop`, `4@2 {1,2,3}`.
 pub(crate) fn entry(entry: &Entry) -> String {
@@ -30,7 +13,7 @@ pub(crate) fn entry(entry: &Entry) -> String {
         Payload::Noop => "noop".to_owned(),
         Payload::Command(command) if command.len() > 16 => format!("<{} bytes>", command.len()),
         Payload::Command(command) => format!("\"{}\"", String::from_utf8_lossy(command)),
-        Payload::Membership(members) => membership(members),
+        Payload::Membership(members) => members.to_string(),
     };
     format!("{} {payload}", entry.id)
 }
@@ -51,7 +34,16 @@ fn ids(entries: &[Entry]) -> String {
 pub(crate) fn body(message: &Message) -> String {
     let term = message.term;
     match &message.body {
-        Body::RequestVote(request) => format!("RequestVote term={term} last={}", request.last_log),
+        Body::RequestVote(request) => format!(
+            "RequestVote term={term} last={}{}",
+            request.last_log,
+            if request.leadership_transfer {
+                " for the leader"
+            } else {
+                ""
+            }
+        ),
+        Body::TimeoutNow(request) => format!("TimeoutNow term={term} last={}", request.last_log),
         Body::RequestVoteResponse(response) => {
             format!("RequestVoteResponse term={term} {}", granted(response.granted))
         }
@@ -85,6 +77,7 @@ pub(crate) fn body(message: &Message) -> String {
 pub(crate) fn brief(message: &Message) -> String {
     match &message.body {
         Body::RequestVote(_) => "RequestVote".to_owned(),
+        Body::TimeoutNow(_) => "TimeoutNow".to_owned(),
         Body::RequestVoteResponse(response) => {
             format!("RequestVoteResponse {}", granted(response.granted))
         }
@@ -170,7 +163,7 @@ pub(crate) fn status(status: &Status) -> String {
         status.commit_index,
         status.applied_index,
         status.snapshot,
-        membership(&status.membership)
+        status.membership
     )
 }
 

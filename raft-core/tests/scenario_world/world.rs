@@ -201,6 +201,11 @@ impl World {
                 );
                 self.history.read_confirmed(ticket, index);
             }
+            Effect::MembershipChanged(_)
+            | Effect::ChangeCommitted { .. }
+            | Effect::Previewed { .. }
+            | Effect::TransferEnded { .. }
+            | Effect::Unresolved { .. } => self.operation_effect(id, effect),
             Effect::RoleChanged(change) => self.role_changed(id, &change),
             Effect::Fatal(reason) => {
                 self.say(Kind::Always, format!("n{id} STOPS: {reason}"));

@@ -4,18 +4,19 @@
 //! length. The random cases come from fixed seeds.
 
 mod frames;
+mod requests;
 
 use std::fmt::Debug;
 
 use bytes::Bytes;
 use raft_core::entry::{Entry, Payload};
-use raft_core::input::RefusalReason;
 use raft_core::membership::Membership;
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, ForwardRequest, ForwardResponse, ForwardResult,
-    ForwardedRequest, InstallSnapshot, Message, RequestPreVote, RequestPreVoteResponse, RequestVote,
-    RequestVoteResponse, SnapshotMeta,
+    InstallSnapshot, Message, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse,
+    SnapshotMeta,
 };
+use raft_core::request::{ClientRequest, RefusalReason};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
 use raft_core::wire::{
     WireError, decode_install_snapshot, decode_membership, decode_messages, decode_payload,
@@ -95,7 +96,10 @@ fn bodies() -> Vec<Body> {
     };
     let refused = |reason| forwarded(ForwardResult::Refused(reason));
     vec![
-        Body::RequestVote(RequestVote { last_log: id(3, 8) }),
+        Body::RequestVote(RequestVote {
+            last_log: id(3, 8),
+            leadership_transfer: true,
+        }),
         Body::RequestVoteResponse(RequestVoteResponse { granted: true }),
         Body::RequestVoteResponse(RequestVoteResponse { granted: false }),
         Body::RequestPreVote(RequestPreVote {
@@ -115,8 +119,8 @@ fn bodies() -> Vec<Body> {
             prev_index: Index(12),
             hint: id(2, 5),
         }),
-        request(ForwardedRequest::Propose(Bytes::from_static(b"put b 2"))),
-        request(ForwardedRequest::ReadIndex),
+        request(ClientRequest::Propose(Bytes::from_static(b"put b 2"))),
+        request(ClientRequest::ReadIndex),
         forwarded(ForwardResult::Applied {
             index: Index(9),
             response: Bytes::from_static(b"ok"),
@@ -134,6 +138,12 @@ fn bodies() -> Vec<Body> {
         }),
         refused(RefusalReason::Stopped),
     ]
+}
+
+fn all_bodies() -> Vec<Body> {
+    let mut bodies = bodies();
+    bodies.extend(requests::bodies());
+    bodies
 }
 
 fn message(body: Body) -> Message {
@@ -186,7 +196,7 @@ fn check<T: PartialEq + Debug>(value: &T, bytes: &[u8], decode: impl Fn(Bytes) -
 
 #[test]
 fn every_message_survives_and_every_part_of_it_is_refused() {
-    for body in bodies() {
+    for body in all_bodies() {
         let batch = vec![message(body)];
         check(
             &batch,
@@ -194,7 +204,7 @@ fn every_message_survives_and_every_part_of_it_is_refused() {
             decode_messages,
         );
     }
-    let batch: Vec<Message> = bodies().into_iter().map(message).collect();
+    let batch: Vec<Message> = all_bodies().into_iter().map(message).collect();
     check(
         &batch,
         &encoded(|out| encode_messages(&batch, out)),
@@ -289,7 +299,7 @@ fn random_bytes_never_panic() {
 /// is a message like any other: it is written and read back as the same.
 #[test]
 fn damaged_messages_never_panic() {
-    let batch: Vec<Message> = bodies().into_iter().map(message).collect();
+    let batch: Vec<Message> = all_bodies().into_iter().map(message).collect();
     let valid = encoded(|out| encode_messages(&batch, out));
     let mut random = Random(2);
     let mut accepted = 0;
@@ -320,7 +330,7 @@ fn lengths_that_lie_are_refused() {
         |result: Result<(), WireError>| assert!(matches!(result, Err(WireError::Truncated(_))), "{result:?}");
     truncated(decode_messages(Bytes::copy_from_slice(&huge)).map(drop));
     truncated(decode_membership(Bytes::copy_from_slice(&huge)).map(drop));
-    for body in bodies() {
+    for body in all_bodies() {
         let valid = encoded(|out| encode_messages(&[message(body)], out));
         for at in 4 + 33..valid.len().saturating_sub(3) {
             let mut bytes = valid.clone();
@@ -397,7 +407,9 @@ fn impossible_memberships_are_refused() {
         [&[], &[1], &[]],
         [&[], &[], &[1]],
     ] {
-        let bytes = lists.map(list).concat();
+        // Nobody becomes a learner, nobody has a contact, and no id was used before.
+        let rest = [&list(&[])[..], &list(&[]), &[0; 8]].concat();
+        let bytes = [lists.map(list).concat(), rest].concat();
         assert!(
             matches!(
                 decode_membership(Bytes::from(bytes)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::input::RefusalReason;
+use raft_core::request::RefusalReason;
 use raft_core::runtime::{Node, ProposeError, ReadError};
 use raft_core::status::Status;
 use raft_core::traits::{PeerStatus, Transport};
@@ -39,7 +39,7 @@ impl Backend for NodeBackend {
     async fn propose(&self, command: Bytes) -> Result<Bytes, Failure> {
         match self.node.propose(command).await {
             Ok(applied) => Ok(applied.response),
-            Err(ProposeError::Refused(reason)) => Err(refusal(reason)),
+            Err(ProposeError::NotApplied(reason)) => Err(refusal(reason)),
             Err(_unknown) => Err(Failure::Unknown),
         }
     }

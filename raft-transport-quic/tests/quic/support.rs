@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use raft_core::message::{Body, ForwardRequest, ForwardedRequest, InstallSnapshot, Message};
+use raft_core::message::{Body, ForwardRequest, InstallSnapshot, Message};
+use raft_core::request::ClientRequest;
 use raft_core::traits::{Inbound, PeerStatus, SnapshotStoreError, SnapshotWriter, Transport, TransportError};
 use raft_core::types::{GroupId, NodeId, Term, Ticket};
 use raft_transport_quic::{QuicLimits, QuicOptions, QuicTransport};
@@ -252,7 +253,7 @@ pub(crate) fn message(from: u64, to: u64, number: u64, payload: Bytes) -> Messag
         term: Term(1),
         body: Body::ForwardRequest(ForwardRequest {
             ticket: Ticket(number),
-            request: ForwardedRequest::Propose(payload),
+            request: ClientRequest::Propose(payload),
         }),
     }
 }

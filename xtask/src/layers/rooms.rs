@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["membership"],
     &["entry"],
     &["progress"],
+    &["request"],
     // What enters the state machine, what it sends and what it asks for name each other's parts.
     &["message", "input", "effect"],
     &["wire"],
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!(count("log/tail.rs", "use super::terms::Terms;"), 0);
         assert_eq!(count("entry.rs", "use super::message::Message;"), 1);
         assert_eq!(count("entry.rs", "fn x() -> crate::driver::Driver {}"), 1);
-        assert_eq!(count("message.rs", "use crate::input::RefusalReason;"), 0);
+        assert_eq!(count("message.rs", "use crate::request::RefusalReason;"), 0);
         assert_eq!(
             count("types.rs", "use crate::{config::Config, raft::{self, Raft}};"),
             3

@@ -1,0 +1,132 @@
+//! What one follower is sent: entries, heartbeats, or a snapshot (paper §5.3, §7).
+
+use super::common::Common;
+use crate::effect::Effect;
+use crate::entry::Entry;
+use crate::input::{LogRead, LogReader};
+use crate::log::TermAt;
+use crate::message::{AppendEntries, Body};
+use crate::progress::{ColdRead, Progress, ProgressState};
+use crate::types::{EntryId, NodeId, Round};
+
+/// Sends the next entries to a follower. Returns whether a message left; `must_send` sends one without entries if there
+/// are none.
+pub(super) fn send_append(
+    common: &mut Common,
+    to: NodeId,
+    progress: &mut Progress,
+    round: Round,
+    must_send: bool,
+) -> bool {
+    let first = progress.next_index();
+    let prev = match common.log.term(first.previous()) {
+        TermAt::Known(term) => EntryId::new(term, first.previous()),
+        TermAt::Compacted => {
+            send_snapshot(common, to, progress);
+            return false;
+        }
+        // A probe cannot ask beyond the end: next is at most last + 1.
+        TermAt::Beyond => return false,
+    };
+    let last = common.log.last().index;
+    let in_memory = common.log.in_memory(first);
+    if matches!(progress.state(), ProgressState::Probe { .. }) && !in_memory {
+        // Ask first; entries that are not at hand are read once it is known that they fit.
+        send_entries(common, to, progress, prev, Vec::new(), round);
+        return true;
+    }
+    if first > last {
+        if must_send {
+            send_entries(common, to, progress, prev, Vec::new(), round);
+        }
+        return false;
+    }
+    if !in_memory {
+        read_for_peer(common, to, progress);
+        return false;
+    }
+    let entries = common.log.slice(first, last, common.config.append_bytes_max);
+    send_entries(common, to, progress, prev, entries, round);
+    true
+}
+
+pub(super) fn send_entries(
+    common: &mut Common,
+    to: NodeId,
+    progress: &mut Progress,
+    prev: EntryId,
+    entries: Vec<Entry>,
+    round: Round,
+) {
+    let last = prev.index + entries.len() as u64;
+    progress.sent(last, entries.iter().map(Entry::payload_bytes).sum());
+    let request = AppendEntries {
+        prev,
+        entries,
+        leader_commit: common.commit,
+        round,
+    };
+    common.send_now(to, Body::AppendEntries(request));
+}
+
+pub(super) fn send_heartbeat(common: &mut Common, to: NodeId, progress: &mut Progress, round: Round) {
+    let about = progress.next_index().previous();
+    let prev = match (progress.state(), common.log.term(about)) {
+        // Every log begins with the empty prefix: nothing is asked about the log.
+        (ProgressState::Snapshot { .. }, _) => EntryId::ZERO,
+        (_, TermAt::Known(term)) => {
+            // In Probe this is the probe; in Replicate it counts as nothing sent.
+            progress.sent(about, 0);
+            EntryId::new(term, about)
+        }
+        (_, TermAt::Compacted | TermAt::Beyond) => {
+            // The entry to ask about is gone, so its term is not known: only a snapshot helps (R15).
+            send_snapshot(common, to, progress);
+            EntryId::ZERO
+        }
+    };
+    let request = AppendEntries {
+        prev,
+        entries: Vec::new(),
+        leader_commit: common.commit,
+        round,
+    };
+    common.send_now(to, Body::AppendEntries(request));
+}
+
+fn send_snapshot(common: &mut Common, to: NodeId, progress: &mut Progress) {
+    let meta = common.log.snapshot().clone();
+    // A snapshot whose record is not durable yet could be gone after a crash here; the next heartbeat tries again.
+    if meta.last == EntryId::ZERO
+        || common.log.snapshot_durable() != meta.last
+        || common.snapshot_transfers_left == 0
+    {
+        return;
+    }
+    // A follower that nobody hears is not worth a transfer with each heartbeat: its first answer brings it here again.
+    if common.now.since(progress.last_contact) >= common.config.election_timeout {
+        return;
+    }
+    common.snapshot_transfers_left -= 1;
+    progress.become_snapshot(meta.last.index);
+    common.effects.push(Effect::SendSnapshot {
+        to,
+        term: common.term,
+        meta,
+    });
+}
+
+/// Asks for what left memory and nothing newer: the store does not have yet what is still being written.
+fn read_for_peer(common: &mut Common, to: NodeId, progress: &mut Progress) {
+    if progress.cold_read == ColdRead::Idle {
+        progress.cold_read = ColdRead::Outstanding;
+        let bytes_max = common.config.append_bytes_max;
+        let (first, last) = (progress.next_index(), common.log.last_cold());
+        common.effects.push(Effect::ReadLog(LogRead {
+            reader: LogReader::Peer(to),
+            first,
+            last,
+            bytes_max,
+        }));
+    }
+}

@@ -1,0 +1,169 @@
+//! Leadership is handed to another voter (thesis §3.10).
+//!
+//! A leader that was asked to takes nothing new, waits until the target has its whole log and all of it is committed, and
+//! then sends TimeoutNow. So nobody's answer is lost on the way. It gives up after an election timeout.
+//!
+//! Rules: TimeoutNow is bound to term and last entry, and ends the lease of the leadership for good (R33); a target that
+//! lost its vote ends the transfer (R67); who asked learns how it ended (R45).
+
+use super::candidate::{Candidate, Phase};
+use super::common::Common;
+use super::leader::Leader;
+use super::machine::Raft;
+use super::role::Role;
+use crate::effect::{Effect, RoleChangeReason};
+use crate::message::{Body, TimeoutNow};
+use crate::progress::Progress;
+use crate::request::{RefusalReason, TransferAbort, TransferResult};
+use crate::types::{NodeId, Ticket, Time};
+
+/// A transfer of leadership that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transfer {
+    pub(super) ticket: Ticket,
+    pub(super) to: NodeId,
+    /// When it is given up.
+    pub(super) deadline: Time,
+    /// Whether TimeoutNow was sent.
+    sent: bool,
+}
+
+impl Leader {
+    /// Somebody wants `to` to lead.
+    pub(super) fn transfer_leadership(&mut self, common: &mut Common, ticket: Ticket, to: NodeId) {
+        let refusal = if let Some(transfer) = &self.transfer {
+            Some(RefusalReason::Transferring { to: transfer.to })
+        } else if !common.membership().is_voter(to) {
+            Some(RefusalReason::NotAVoter(to))
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            common.effects.push(Effect::Refused { ticket, reason });
+        } else if to == common.id() {
+            let (leader, term) = (to, common.term);
+            let result = TransferResult::Done { leader, term };
+            common.effects.push(Effect::TransferEnded { ticket, result });
+        } else {
+            self.transfer = Some(Transfer {
+                ticket,
+                to,
+                deadline: common.now + common.config.election_timeout,
+                sent: false,
+            });
+        }
+    }
+
+    /// Sends TimeoutNow once the target has everything and nothing is undecided.
+    pub(super) fn advance_transfer(&mut self, common: &mut Common) {
+        let Some(transfer) = &mut self.transfer else {
+            return;
+        };
+        let last_log = common.log.last();
+        let matched = self.progress.get(&transfer.to).map(Progress::match_index);
+        if transfer.sent || matched != Some(last_log.index) || common.commit < last_log.index {
+            return;
+        }
+        transfer.sent = true;
+        let to = transfer.to;
+        self.lease.void();
+        common.send_now(to, Body::TimeoutNow(TimeoutNow { last_log }));
+    }
+
+    /// Gives a transfer up that takes too long. New requests are taken again; the lease stays void (R33).
+    pub(super) fn expire_transfer(&mut self, common: &mut Common) {
+        if self
+            .transfer
+            .is_some_and(|transfer| common.now >= transfer.deadline)
+        {
+            self.abort_transfer(common, TransferAbort::TimedOut);
+        }
+    }
+
+    /// The target of a transfer must be a voter still (R67).
+    pub(super) fn abort_transfer_to_former_voter(&mut self, common: &mut Common) {
+        if self
+            .transfer
+            .is_some_and(|transfer| !common.membership().is_voter(transfer.to))
+        {
+            self.abort_transfer(common, TransferAbort::TargetLeft);
+        }
+    }
+
+    fn abort_transfer(&mut self, common: &mut Common, reason: TransferAbort) {
+        if let Some(Transfer { ticket, .. }) = self.transfer.take() {
+            let result = TransferResult::Aborted(reason);
+            common.effects.push(Effect::TransferEnded { ticket, result });
+        }
+    }
+
+    /// Asks the voter that has most of the log to take over at once, because this leader cannot go on. If nobody has all
+    /// of it, the followers find a leader by their timeouts.
+    pub(super) fn hand_over(&mut self, common: &mut Common) {
+        let last_log = common.log.last();
+        let has_all = |progress: &Progress| progress.match_index() == last_log.index;
+        let mut heard: Vec<(Time, NodeId)> = self
+            .progress
+            .iter()
+            .filter(|(id, progress)| common.membership().is_voter(**id) && has_all(progress))
+            .map(|(id, progress)| (progress.last_contact, *id))
+            .collect();
+        heard.sort_unstable();
+        if let Some(&(_, to)) = heard.last() {
+            self.lease.void();
+            common.send_now(to, Body::TimeoutNow(TimeoutNow { last_log }));
+        }
+    }
+}
+
+impl Common {
+    /// Leadership ended during a transfer: whoever asked still waits for the next leader.
+    pub(super) fn outlive(&mut self, transfer: Transfer) {
+        let deadline = self.now + self.config.election_timeout * 2;
+        self.handed_over = Some(Transfer { deadline, ..transfer });
+    }
+
+    /// A leader is known again after a transfer.
+    pub(super) fn leader_after_transfer(&mut self, leader: NodeId) {
+        if let Some(Transfer { ticket, to, .. }) = self.handed_over.take() {
+            let result = if leader == to {
+                let term = self.term;
+                TransferResult::Done { leader, term }
+            } else {
+                TransferResult::Aborted(TransferAbort::OtherLeader(leader))
+            };
+            self.effects.push(Effect::TransferEnded { ticket, result });
+        }
+    }
+
+    /// Nobody became leader in time after a transfer.
+    pub(super) fn expire_handed_over(&mut self) {
+        if self
+            .handed_over
+            .is_some_and(|transfer| self.now >= transfer.deadline)
+            && let Some(Transfer { ticket, .. }) = self.handed_over.take()
+        {
+            let result = TransferResult::Aborted(TransferAbort::TimedOut);
+            self.effects.push(Effect::TransferEnded { ticket, result });
+        }
+    }
+}
+
+impl Raft {
+    /// The leader asks this replica to take over. Both must have the same log: a late copy of the message finds another
+    /// term or another last entry (R33). PreVote would be refused while the old leader is heard, so there is none.
+    pub(super) fn timeout_now(&mut self, from: NodeId, request: TimeoutNow) {
+        let Role::Follower(follower) = &self.role else {
+            return;
+        };
+        if follower.leader != Some(from) || request.last_log != self.common.log.last() || !self.may_campaign()
+        {
+            return;
+        }
+        let deadline = self.common.random_election_deadline();
+        self.common.begin_own_term();
+        let role = Role::Candidate(Candidate::new(Phase::Vote, deadline));
+        self.transition(role, None, RoleChangeReason::TransferReceived);
+        self.common.request_votes(Phase::Vote, true);
+    }
+}
