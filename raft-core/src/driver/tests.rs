@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::effect::{FatalReason, Write};
 use crate::input::LogRead;
 use crate::membership::Membership;
-use crate::message::SnapshotMeta;
+use crate::message::{Message, SnapshotMeta};
 use crate::traits::Recovered;
 use crate::types::{GroupId, NodeId};
 
