@@ -73,6 +73,28 @@ scenarios! {
         three_nodes
         votes_before_the_completion
     }
+    figure_2 {
+        all_servers_adopt_higher_terms
+        all_servers_apply
+        append_entries_1_old_term
+        append_entries_2_no_such_entry
+        append_entries_3_conflict
+        append_entries_4_new_entries
+        append_entries_5_commit_index
+        candidates_meet_the_leader
+        candidates_start_an_election
+        candidates_time_out
+        candidates_win
+        followers_respond
+        followers_time_out
+        leaders_append_commands
+        leaders_commit
+        leaders_send_from_next_index
+        leaders_send_heartbeats
+        persistent_state
+        request_vote_1_old_term
+        request_vote_2_grants
+    }
     flow_control {
         apply_window
         caught_up_probe
