@@ -6,5 +6,6 @@ pub mod client;
 pub mod config;
 pub mod data_directory;
 pub mod durable_file;
+pub mod member_contact;
 pub mod proto;
 pub mod server;
