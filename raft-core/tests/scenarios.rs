@@ -126,6 +126,7 @@ scenarios! {
     reads {
         a_round_that_never_began
         lease
+        lease_outlives_the_term
         lost_round
         only_voters_count
         read_index

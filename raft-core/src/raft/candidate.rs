@@ -108,7 +108,10 @@ impl Common {
 
     /// Answers RequestVote of the current term. Returns whether the vote was granted.
     pub(super) fn answer_vote(&mut self, from: NodeId, request: RequestVote) -> bool {
-        let free = self.vote.is_none() || self.vote == Some(from);
+        // The leader of an earlier term may still read by its lease, whatever has raised the term here since (R42).
+        let is_leased =
+            self.config.lease_drift_max.is_some() && self.hears_leader() && !request.leadership_transfer;
+        let free = self.vote == Some(from) || (self.vote.is_none() && !is_leased);
         let granted = free && self.is_up_to_date(request.last_log);
         if granted {
             self.vote = Some(from);
