@@ -112,6 +112,7 @@ scenarios! {
         transfer
     }
     membership {
+        figure_4_6_removed_leader_is_needed
         grow_and_shrink
         leader_removes_itself
         refusals

@@ -126,6 +126,14 @@ impl Common {
             .0
     }
 
+    /// Whether this replica votes, or did until a configuration that it does not know to be committed: so long its log
+    /// may be the only one that can win (thesis §4.2.2, Figure 4.6).
+    pub(super) fn may_be_needed_as_voter(&self) -> bool {
+        let known = self.memberships.partition_point(|m| m.0 <= self.commit);
+        let mut in_force = self.memberships.range(known.saturating_sub(1)..);
+        in_force.any(|(_, membership)| membership.is_voter(self.id()))
+    }
+
     fn membership_changed(&mut self) {
         let membership = self.membership().clone();
         self.effects.push(Effect::MembershipChanged(membership));
