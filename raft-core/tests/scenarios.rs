@@ -164,6 +164,7 @@ scenarios! {
         newer_one_while_restoring
         no_entries_while_restoring
         not_a_member
+        older_than_a_new_member
         one_atom
         pin_is_released
         pinned_log

@@ -147,7 +147,9 @@ impl Common {
             self.acknowledge(from, Round::default(), self.commit);
             return;
         }
-        if !meta.membership.contains(self.id()) {
+        // A configuration without this node, from after its id was given out: the group has gone on without it (R47). One
+        // from before that is only older than its membership, and entries that follow the snapshot make it a member.
+        if !meta.membership.contains(self.id()) && self.id() <= meta.membership.highest_id() {
             return;
         }
         if self.log.matches(meta.last) {
