@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::config::Config;
+use raft_core::config::{Config, PRIORITY_MAX};
 use raft_core::effect::{Effect, RoleKind, Write};
 use raft_core::entry::Entry;
 use raft_core::input::{Input, LogReadResult, Proposal};
@@ -81,8 +81,36 @@ pub(crate) struct Leadership {
     pub(crate) leader: NodeId,
 }
 
+/// What a replica has on its disk when it starts. Nothing of it is known to be committed.
+#[derive(Clone, Default)]
+pub(crate) struct Past {
+    pub(crate) term: u64,
+    pub(crate) vote: Option<u64>,
+    /// The terms of its entries.
+    pub(crate) log: Vec<u64>,
+}
+
+/// Settings that change who may ask for votes, and when.
+#[derive(Clone, Copy)]
+pub(crate) struct Habits {
+    /// Leases are served, so that voters stay with a leader by time alone (R34).
+    lease: bool,
+    /// Each replica has a priority of its own (R38).
+    priorities: bool,
+}
+
+impl Habits {
+    /// Within what a connected majority elects: ten election timeouts, and as many more as the lowest priority waits on
+    /// top of them.
+    pub(crate) fn patience(self) -> Duration {
+        let waits = if self.priorities { PRIORITY_MAX } else { 0 };
+        ELECTION_TIMEOUT * (10 + u32::from(waits))
+    }
+}
+
 pub(crate) struct Cluster {
     pub(crate) now: Time,
+    pub(crate) habits: Habits,
     pub(crate) random: Random,
     pub(crate) taken: Vec<Taken>,
     graph: Graph,
@@ -97,15 +125,20 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Five replicas; the log of each is given by the terms of its entries.
-    pub(crate) fn new(seed: u64, graph: Graph, logs: &[Vec<u64>; NODES as usize]) -> Cluster {
+    /// Five replicas with these pasts. Half of the seeds serve leases, and half have priorities.
+    pub(crate) fn new(seed: u64, graph: Graph, pasts: &[Past; NODES as usize]) -> Cluster {
         let mut random = Random(seed);
+        let habits = Habits {
+            lease: random.below(2) == 0,
+            priorities: random.below(2) == 0,
+        };
         let now = Time::from_millis(1);
         let nodes = (1..=NODES)
-            .map(|id| start(NodeId(id), &logs[id as usize - 1], &mut random, now))
+            .map(|id| start(NodeId(id), &pasts[id as usize - 1], habits, &mut random, now))
             .collect();
         Cluster {
             now,
+            habits,
             random,
             taken: Vec::new(),
             graph,
@@ -315,21 +348,18 @@ impl Cluster {
     }
 }
 
-/// A replica that starts with a log of these terms, all of it durable and nothing known to be committed.
-fn start(id: NodeId, log: &[u64], random: &mut Random, now: Time) -> Node {
+fn start(id: NodeId, past: &Past, habits: Habits, random: &mut Random, now: Time) -> Node {
     let disk: Vec<Entry> = (1..)
-        .zip(log)
+        .zip(&past.log)
         .map(|(index, &term)| Entry::command(Term(term), Index(index), Bytes::from_static(b"x")))
         .collect();
     let mut term_runs: Vec<(Index, Term)> = disk.iter().map(|entry| (entry.index(), entry.term())).collect();
     term_runs.dedup_by_key(|run| run.1);
     let membership = Membership::of_voters((1..=NODES).map(NodeId)).expect("five voters");
-    let term = Term(log.last().copied().unwrap_or(0));
     let recovered = Recovered {
         hard_state: HardState {
-            term,
-            // Whoever has entries of a later term has led it.
-            vote: (term > Term(1)).then_some(id),
+            term: Term(past.term),
+            vote: past.vote.map(NodeId),
             commit: Index::ZERO,
         },
         snapshot: SnapshotMeta {
@@ -345,6 +375,12 @@ fn start(id: NodeId, log: &[u64], random: &mut Random, now: Time) -> Node {
     config.election_timeout = ELECTION_TIMEOUT;
     config.heartbeat_interval = HEARTBEAT_INTERVAL;
     config.random_seed = random.next();
+    if habits.lease {
+        config.lease_drift_max = Some(ELECTION_TIMEOUT / 10);
+    }
+    if habits.priorities {
+        config.priority = random.below(u64::from(PRIORITY_MAX) + 1) as u8;
+    }
     let raft = Raft::new(config, recovered, EntryId::ZERO, now).expect("a replica that can start");
     Node {
         deadline: raft.next_deadline(),

@@ -3,7 +3,8 @@
 //! Every graph of links over five nodes in which some three are fully connected is imposed on five real replicas: on a
 //! cluster that has no leader yet, on one whose logs diverge, and on a healthy one, with each node as the leader that
 //! holds entries which are not everywhere. What the others can or cannot hear must not matter: a node outside of the
-//! majority may see a leader that the majority does not see, or none, or hold a longer log.
+//! majority may see a leader that the majority does not see, or none, or hold a longer log. Leases and priorities, which
+//! both keep replicas from asking for votes, are on with half of the seeds each.
 //!
 //! A failure names the case; `PARTIAL_PARTITION_SEEDS=<count>` runs more seeds for each.
 
@@ -18,12 +19,12 @@ mod graph;
 use std::fmt;
 use std::time::Duration;
 
-use cluster::{Cluster, ELECTION_TIMEOUT, Leadership, Random};
+use cluster::{Cluster, ELECTION_TIMEOUT, Leadership, Past, Random};
 use graph::Graph;
 use raft_core::types::{NodeId, Time};
 
-/// A leader must be there within ten election timeouts, and is watched for as many more.
-const ENOUGH: Duration = ELECTION_TIMEOUT.saturating_mul(10);
+/// For how long a leader must go on leading and committing.
+const LASTING: Duration = ELECTION_TIMEOUT.saturating_mul(10);
 
 /// What the replicas are doing when the graph is imposed on them.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,7 @@ impl Case {
             self.begin_partition(&mut cluster, NodeId(old_leader))?;
         }
         let mut lasting: Option<(Leadership, Time)> = None;
-        while cluster.now < imposed + ENOUGH + ENOUGH {
+        while cluster.now < imposed + cluster.habits.patience() + LASTING {
             let proposed = cluster.now;
             cluster.propose_to_all_leaders();
             cluster.run_until(proposed + ELECTION_TIMEOUT / 2);
@@ -68,7 +69,7 @@ impl Case {
                 (_, working) => working,
             };
             match lasting {
-                Some((_, since)) if cluster.now >= since + ENOUGH => return Ok(since.since(imposed)),
+                Some((_, since)) if cluster.now >= since + LASTING => return Ok(since.since(imposed)),
                 _ => {}
             }
         }
@@ -83,7 +84,7 @@ impl Case {
         let mut random = Random(self.seed);
         match self.start {
             Start::Fresh => Cluster::new(self.seed, self.graph, &Default::default()),
-            Start::Diverged => Cluster::new(self.seed, self.graph, &diverged_logs(&mut random)),
+            Start::Diverged => Cluster::new(self.seed, self.graph, &diverged(&mut random)),
             Start::Led(old_leader) => {
                 let mut cluster = Cluster::new(self.seed, Graph::FULL, &Default::default());
                 cluster.campaign(NodeId(old_leader));
@@ -131,14 +132,23 @@ fn working_leader(cluster: &Cluster, proposed: Time) -> Option<(Leadership, Time
         .then_some((leadership, committed))
 }
 
-/// Logs as they are after leaders that crashed before their entries reached anybody: each node has led a term, of its
-/// own number, and appended up to two entries.
-fn diverged_logs(random: &mut Random) -> [Vec<u64>; 5] {
+/// Logs that agree up to some point; each may go on with entries of a term that only this node has led. Two nodes may
+/// have missed the newest terms, but not more: each term had a leader, so a majority has seen it.
+fn diverged(random: &mut Random) -> [Past; 5] {
     let common = vec![1; random.below(3) as usize];
-    std::array::from_fn(|node| {
+    let behind = [1 + random.below(5), 1 + random.below(5)];
+    std::array::from_fn(|position| {
+        let id = position as u64 + 1;
         let mut log = common.clone();
-        log.extend(vec![node as u64 + 2; random.below(3) as usize]);
-        log
+        log.extend(vec![id + 1; random.below(3) as usize]);
+        if behind.contains(&id) {
+            let term = log.last().copied().unwrap_or(0);
+            let vote = (term == id + 1).then_some(id);
+            Past { term, vote, log }
+        } else {
+            let (term, vote) = (6, Some(5));
+            Past { term, vote, log }
+        }
     })
 }
 
