@@ -54,8 +54,10 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// How many followers are sent a snapshot at once. Default: 2.
     pub snapshot_transfers_max: usize,
-    /// How many bytes of snapshots are sent per second, to all followers together. None sends as fast as the network
-    /// takes them. Default: none.
+    /// How many bytes of snapshots are sent per second, to all followers together: `t` seconds see at most `t` times as
+    /// many, and one chunk more. A chunk is what the transport reads at once, and at most this divided by
+    /// `snapshot_transfers_max`, so that no transfer stands still for more than a second. Enforced by the runtime. None
+    /// sends as fast as the network takes them. Default: none.
     pub snapshot_bytes_per_second: Option<u64>,
     /// How many entries below a snapshot are kept, so that a follower that is a little behind needs no snapshot.
     /// Default: 10,000.

@@ -25,6 +25,7 @@ mod inbox;
 mod lifecycle;
 mod node;
 mod options;
+mod pace;
 mod queue;
 mod shared;
 mod snapshots;

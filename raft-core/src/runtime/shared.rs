@@ -11,6 +11,7 @@ use super::apply::Jobs;
 use super::error::NodeError;
 use super::inbox::Inbox;
 use super::lifecycle::Lifecycle;
+use super::pace::Pace;
 use super::queue::TaskQueue;
 use super::waiters::Waiters;
 use crate::config::Config;
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) log_store: Arc<dyn LogStore>,
     pub(super) snapshot_store: Arc<dyn SnapshotStore>,
     pub(super) transport: Arc<dyn Transport>,
+    /// How fast snapshots are sent; none if there is no limit.
+    pub(super) pace: Option<Arc<Pace>>,
     pub(super) handle: Handle,
 }
 

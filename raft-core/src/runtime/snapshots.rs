@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::lifecycle::Alive;
+use super::pace::paced;
 use super::shared::{Answer, Shared};
 use crate::input::Input;
 use crate::message::{InstallSnapshot, SnapshotMeta};
@@ -86,7 +87,7 @@ fn read_chunks(mut content: Box<dyn Read + Send>, sender: &mpsc::Sender<io::Resu
     }
 }
 
-/// Streams a snapshot to a peer.
+/// Streams a snapshot to a peer, no faster than the node may.
 pub(super) fn send(shared: &Arc<Shared>, header: InstallSnapshot) {
     let (to, last) = (header.to, header.meta.last);
     let answer = Answer::new(shared, Input::SnapshotSent { to, delivered: false });
@@ -95,6 +96,7 @@ pub(super) fn send(shared: &Arc<Shared>, header: InstallSnapshot) {
         let id = sender.config.id;
         let sent = async {
             let content = sender.snapshot_store.open(header.group, last).await?;
+            let content = paced(sender.pace.as_ref(), content);
             sender.transport.send_snapshot(header, content).await?;
             Ok::<(), Cause>(())
         };

@@ -13,6 +13,7 @@ use super::inbound::NodeInbound;
 use super::inbox::Inbox;
 use super::lifecycle::{AllEnded, Lifecycle};
 use super::options::NodeOptions;
+use super::pace::Pace;
 use super::queue::TaskQueue;
 use super::shared::Shared;
 use super::snapshots;
@@ -52,6 +53,7 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
         log_store: options.log_store,
         snapshot_store: options.snapshot_store,
         transport: options.transport,
+        pace: Pace::new(&config),
         handle: Handle::current(),
         config,
     });
