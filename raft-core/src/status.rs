@@ -1,4 +1,5 @@
-//! What a replica says about itself: made for people and for tests, never used to decide anything.
+//! What a replica says about itself: made for people, for tests and for the program around it. The protocol decides nothing by
+//! it.
 
 use crate::effect::RoleKind;
 use crate::membership::Membership;
@@ -24,6 +25,8 @@ pub struct Status {
     pub vote: Option<NodeId>,
     /// The latest configuration in its log.
     pub membership: Membership,
+    /// Where that configuration stands in the log; the index of the snapshot in force if it is that one's.
+    pub membership_index: Index,
     /// The first index that its log still has.
     pub first_index: Index,
     /// The last index in its log.
@@ -41,6 +44,25 @@ pub struct Status {
     pub ready: bool,
     /// What it knows about the other members, if it leads; sorted by id.
     pub peers: Vec<PeerProgress>,
+}
+
+impl Status {
+    /// Whether the latest configuration is committed as far as this replica knows: it can no longer be taken back.
+    #[must_use]
+    pub fn membership_is_committed(&self) -> bool {
+        self.membership_index <= self.commit_index
+    }
+
+    /// Whether this replica was a member and is none any more, for good.
+    ///
+    /// It needs no memory of having been one: ids are given out in rising order and never twice (R68), so an id below the
+    /// highest of a committed configuration that lacks it can never be in a later one. A higher id may yet join.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.membership_is_committed()
+            && !self.membership.contains(self.id)
+            && self.id <= self.membership.highest_id()
+    }
 }
 
 /// What a leader knows about one follower.

@@ -2,9 +2,16 @@
 
 use super::machine::Raft;
 use super::role::Role;
+use crate::membership::Membership;
 use crate::status::{PeerProgress, Status};
 
 impl Raft {
+    /// The latest configuration in the log, once it is committed.
+    pub(crate) fn committed_membership(&self) -> Option<&Membership> {
+        let common = &self.common;
+        (common.membership_index() <= common.commit).then(|| common.membership())
+    }
+
     /// Everything there is to see.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -33,6 +40,7 @@ impl Raft {
             leader: self.leader(),
             vote: common.vote,
             membership: common.membership().clone(),
+            membership_index: common.membership_index(),
             first_index: common.log.first_index(),
             appended_index: common.log.last().index,
             durable_index: common.log.durable(),

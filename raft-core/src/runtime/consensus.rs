@@ -16,6 +16,7 @@ use crate::effect::{FatalReason, RoleChange, RoleKind, Write};
 use crate::input::{ChangeRequest, Input, LogRead, LogReadResult, Proposal};
 use crate::membership::Membership;
 use crate::message::{InstallSnapshot, Message, SnapshotMeta};
+use crate::raft::Raft;
 use crate::request::{ClientRequest, RefusalReason};
 use crate::types::{EntryId, NodeId, Ticket, Time};
 
@@ -51,6 +52,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut driver: Driver, clock: Clock) {
     let mut inputs = Vec::new();
     let mut timer = Timer::new(clock);
     let mut published = clock.now();
+    ports.tell_committed_members(driver.raft());
     loop {
         let taken = shared.inbox.take(&mut arrivals);
         if taken == Taken::Stop {
@@ -74,6 +76,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut driver: Driver, clock: Clock) {
         while ports.write_here(&mut inputs).await {
             driver.step_all(now, inputs.drain(..), &mut ports);
         }
+        ports.tell_committed_members(driver.raft());
         ports.flush();
         if now.since(published) >= STATUS_AGE_MAX {
             shared.status.send_replace(driver.status());
@@ -174,6 +177,8 @@ struct NodePorts {
     writes: Vec<Write>,
     jobs: Vec<Job>,
     outcomes: Vec<(Ticket, Outcome)>,
+    /// The transport knows the latest configuration, and not yet that it is committed.
+    members_uncommitted: bool,
     /// The log store never waits: there is nothing to overlap a write with.
     writes_here: bool,
 }
@@ -186,6 +191,7 @@ impl NodePorts {
             writes: Vec::new(),
             jobs: Vec::new(),
             outcomes: Vec::new(),
+            members_uncommitted: true,
         }
     }
 
@@ -196,6 +202,18 @@ impl NodePorts {
             && writer::write(&self.shared, &mut self.writes, inputs)
                 .await
                 .is_ok()
+    }
+
+    /// Lets the transport cut off who left, as soon as that cannot be taken back.
+    fn tell_committed_members(&mut self, raft: &Raft) {
+        if !self.members_uncommitted {
+            return;
+        }
+        if let Some(membership) = raft.committed_membership() {
+            self.members_uncommitted = false;
+            let group = self.shared.config.group;
+            self.shared.transport.membership_committed(group, membership);
+        }
     }
 
     fn flush(&mut self) {
@@ -282,6 +300,7 @@ impl Ports for NodePorts {
         );
         let group = self.shared.config.group;
         self.shared.transport.membership_changed(group, membership);
+        self.members_uncommitted = true;
     }
 
     fn role_changed(&mut self, change: &RoleChange) {

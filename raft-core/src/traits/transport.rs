@@ -31,6 +31,13 @@ pub trait Transport: Send + Sync + 'static {
     /// members by the [contacts](crate::membership::Contact) in it learns of them here; others ignore it. Never blocks.
     fn membership_changed(&self, _group: GroupId, _membership: &Membership) {}
 
+    /// The configuration that [`membership_changed`](Transport::membership_changed) told of last is committed: who is not in
+    /// it has left for good, and whoever had been in an earlier one until now may be cut off. Before that a member that is
+    /// to leave must stay reachable, because the change can still be taken back. Who has an id above
+    /// [`highest_id`](Membership::highest_id) may be a member of a later configuration, which this node has not heard of yet
+    /// and may have to hear of from just that member. Never blocks.
+    fn membership_committed(&self, _group: GroupId, _membership: &Membership) {}
+
     /// Streams a snapshot beside the messages. Returns when the receiver has stored and accepted it, or with the
     /// reason why not; never later than a time-out without progress (R49).
     async fn send_snapshot(

@@ -167,6 +167,7 @@ fn a_follower() -> Status {
         vote: None,
         membership: Membership::new(vec![NodeId(1), NodeId(2)], vec![], vec![NodeId(3)])
             .expect("two voters and a learner"),
+        membership_index: Index(5),
         first_index: Index(1),
         appended_index: Index(14),
         durable_index: Index(13),
