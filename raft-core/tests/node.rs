@@ -5,6 +5,8 @@
 
 mod node_world;
 
+use std::time::Duration;
+
 use node_world::{Counter, Gate, PATIENCE, World, add, number, read, until, value};
 use raft_core::effect::RoleKind;
 use raft_core::request::RefusalReason;
@@ -189,6 +191,23 @@ async fn a_restarted_cluster_remembers() {
         (1..=2).contains(&kept.len()),
         "old snapshots are removed: {kept:?}"
     );
+}
+
+/// R22, R34: a node campaigns when its owner asks, and disturbs no leader whom the others hear.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_election_can_be_asked_for() {
+    // By itself nobody campaigns for an hour.
+    let world = World::started(3, |config| config.election_timeout = Duration::from_secs(3_600)).await;
+    world.node(2).campaign();
+    assert_eq!(world.leader().await, 2);
+    let term = world.node(2).status().term;
+    for id in 1..=3 {
+        world.node(id).campaign();
+        // The node takes the request after the wish to campaign, so the election has begun.
+        add(world.node(id), 1).await;
+    }
+    assert_eq!(world.leader().await, 2);
+    assert_eq!(world.node(2).status().term, term);
 }
 
 /// R58: a group of one commits after its own write.

@@ -98,6 +98,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut driver: Driver, clock: Clock) {
 fn sort(shared: &Shared, arrivals: &mut Arrivals, inputs: &mut Vec<Input>) {
     inputs.append(&mut arrivals.completions);
     inputs.extend(arrivals.messages.drain(..).map(Input::Receive));
+    if std::mem::take(&mut arrivals.campaign) {
+        inputs.push(Input::Campaign);
+    }
     if !arrivals.proposals.is_empty() {
         let mut proposals = Vec::with_capacity(arrivals.proposals.len());
         let mut commands = Vec::with_capacity(arrivals.proposals.len());

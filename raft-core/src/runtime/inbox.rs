@@ -36,6 +36,8 @@ pub(super) struct Arrivals {
     pub(super) reads: Vec<Waiter>,
     /// Changes of the members and transfers of leadership.
     pub(super) requests: Vec<(ClientRequest, Waiter)>,
+    /// Whether the owner wants an election; asking twice is asking once.
+    pub(super) campaign: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +73,7 @@ impl Arrivals {
             && self.proposals.is_empty()
             && self.reads.is_empty()
             && self.requests.is_empty()
+            && !self.campaign
     }
 }
 
@@ -123,6 +126,13 @@ impl Inbox {
         state.arrivals.requests.push((request, waiter));
         self.wake(state);
         Ok(())
+    }
+
+    /// The owner wants an election.
+    pub(super) fn campaign(&self) {
+        let mut state = self.lock();
+        state.arrivals.campaign = true;
+        self.wake(state);
     }
 
     /// Messages of a peer; what does not fit is lost.

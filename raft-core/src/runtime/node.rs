@@ -197,6 +197,14 @@ impl Node {
         }
     }
 
+    /// Asks for an election now, as if the election timeout of this node had passed. It begins with a PreVote, so it changes
+    /// nothing while the others hear a leader. A node ignores it that leads, that may not campaign (one without a vote, or
+    /// whose disk stands still), or that hears a leader while leases are served (R34). Whether it won, the
+    /// [status](Node::watch_status) tells.
+    pub fn campaign(&self) {
+        self.owner.shared.inbox.campaign();
+    }
+
     async fn request(&self, request: ClientRequest) -> Outcome {
         let shared = &self.owner.shared;
         if let Err(reason) = shared.waiters.admit_proposal(shared.config.proposals_max) {
