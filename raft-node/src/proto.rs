@@ -1,4 +1,4 @@
-//! The messages of the etcd v3 client API, and its clients, generated from `proto/`.
+//! The messages of the etcd v3 client API and of our additions to it, and their clients, generated from `proto/`.
 //!
 //! Nothing is written by hand here; the definitions and their meaning are in the `.proto` files.
 
@@ -19,4 +19,9 @@ pub mod mvccpb {
 /// The services and their messages.
 pub mod etcdserverpb {
     tonic::include_proto!("etcdserverpb");
+}
+
+/// What etcd's API has no method for.
+pub mod raftnode {
+    tonic::include_proto!("raftnode.v1");
 }

@@ -15,7 +15,8 @@ use raft_node::proto::etcdserverpb::cluster_client::ClusterClient;
 use raft_node::proto::etcdserverpb::kv_client::KvClient;
 use raft_node::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use raft_node::proto::etcdserverpb::{
-    DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, StatusRequest,
+    DeleteRangeRequest, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
+    MoveLeaderRequest, PutRequest, RangeRequest, StatusRequest,
 };
 use raft_node::server::{MemberUrls, REQUEST_BYTES_MAX, ServeError, ServerOptions, cluster_id, serve};
 use tempfile::TempDir;
@@ -73,7 +74,7 @@ impl Cluster {
         let voters = Membership::of_voters(ids).unwrap();
         let mut members = BTreeMap::new();
         for id in ids {
-            members.insert(id, start_member(id, &voters, &network).await);
+            members.insert(id, start_member(id, Some(&voters), &network).await);
         }
         let cluster = Cluster { network, members };
         for member in cluster.members.values() {
@@ -102,10 +103,12 @@ impl Cluster {
     }
 }
 
-async fn start_member(id: NodeId, voters: &Membership, network: &InProcessNetwork) -> Member {
+/// Starts one of the first members, or one that joins them.
+async fn start_member(id: NodeId, first: Option<&Membership>, network: &InProcessNetwork) -> Member {
     let directory = tempfile::tempdir().unwrap();
     let (state_machine, store) = KvStateMachine::open(directory.path(), KvOptions::default()).unwrap();
-    let mut options = NodeOptions::in_memory(id, voters, network, state_machine);
+    let mut options = NodeOptions::in_memory(id, &Membership::empty(), network, state_machine);
+    options.bootstrap = first.cloned();
     options.config.election_timeout = ELECTION_TIMEOUT;
     options.config.heartbeat_interval = ELECTION_TIMEOUT / 10;
     options.config.entry_bytes_max = REQUEST_BYTES_MAX;
@@ -121,7 +124,7 @@ async fn start_member(id: NodeId, voters: &Membership, network: &InProcessNetwor
         transport,
         cluster: "api".to_owned(),
         id,
-        members: voters.voters().iter().map(|&id| (id, urls(id))).collect(),
+        members: (1..=3).map(|id| (NodeId(id), urls(NodeId(id)))).collect(),
         election_timeout: ELECTION_TIMEOUT,
         version: "0.0.0".to_owned(),
     };
@@ -264,6 +267,73 @@ async fn members_and_status_are_those_of_the_cluster() {
         assert_eq!(status.leader, leader.0);
         assert!(status.errors.is_empty());
     }
+    cluster.stop().await;
+}
+
+/// A node joins, catches up, votes and leads, and another one leaves: all through nodes that do not lead. R71: the
+/// learner votes only when it has caught up. R68: the next member gets another id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_and_the_leader_change_through_any_node() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader();
+    let follower = cluster.members.keys().copied().find(|&id| id != leader).unwrap();
+    cluster.members[&follower].put("key", "before").await.unwrap();
+    let mut members = ClusterClient::new(cluster.members[&follower].channel.clone());
+    let request = MemberAddRequest {
+        peer_urls: vec!["quic://peer-4:2380".to_owned()],
+        is_learner: true,
+    };
+    let added = members.member_add(request).await.unwrap().into_inner();
+    let member = added.member.unwrap();
+    assert_eq!((member.id, member.is_learner), (4, true));
+    assert_eq!(added.members.len(), 4);
+
+    let four = MemberPromoteRequest { id: 4 };
+    let refused = members.member_promote(four).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (
+            Code::FailedPrecondition,
+            "etcdserver: can only promote a learner member which is in sync with leader"
+        )
+    );
+    let joined = start_member(NodeId(4), None, &cluster.network).await;
+    cluster.members.insert(NodeId(4), joined);
+    // It takes some rounds of replication until it is known to keep up.
+    while let Err(status) = members.member_promote(four).await {
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+        cluster.member(4).put("key", "meanwhile").await.unwrap();
+    }
+
+    let mut maintenance = MaintenanceClient::new(cluster.members[&follower].channel.clone());
+    let nobody = maintenance.move_leader(MoveLeaderRequest { target_id: 9 }).await;
+    let nobody = nobody.unwrap_err();
+    assert_eq!(
+        (nobody.code(), nobody.message()),
+        (Code::FailedPrecondition, "etcdserver: bad leader transferee")
+    );
+    maintenance
+        .move_leader(MoveLeaderRequest { target_id: 4 })
+        .await
+        .unwrap();
+    let mut status = cluster.member(4).node.watch_status();
+    status
+        .wait_for(|status| status.leader == Some(NodeId(4)))
+        .await
+        .unwrap();
+    let removed = MemberRemoveRequest { id: leader.0 };
+    let left = members.member_remove(removed).await.unwrap().into_inner();
+    assert_eq!(left.members.len(), 3);
+    let gone = members.member_remove(removed).await.unwrap_err();
+    assert_eq!(gone.message(), "etcdserver: member not found");
+    cluster.members[&follower].put("key", "after").await.unwrap();
+    assert_eq!(cluster.member(4).value("key").await.as_deref(), Some("after"));
+    let request = MemberAddRequest {
+        peer_urls: vec!["quic://peer-5:2380".to_owned()],
+        is_learner: true,
+    };
+    let added = members.member_add(request).await.unwrap().into_inner();
+    assert_eq!(added.member.unwrap().id, 5);
     cluster.stop().await;
 }
 

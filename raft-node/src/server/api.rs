@@ -190,13 +190,17 @@ impl<B: Backend> Api<B> {
     }
 
     /// Waits for a change of the replica's state, which may bring a leader; not for long.
-    async fn wait_for_change(&self) {
+    pub(super) async fn wait_for_change(&self) {
         // Either way the caller tries again.
         let _ = tokio::time::timeout(RETRY_PAUSE, self.backend.status_changed()).await;
     }
 
     /// Runs `work` until the request's time is over.
-    async fn within_time<T>(&self, terms: &Terms, work: impl Future<Output = T>) -> Result<T, Missed> {
+    pub(super) async fn within_time<T>(
+        &self,
+        terms: &Terms,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Missed> {
         let (limit, missed) = match terms.timeout {
             Some(timeout) if timeout < self.request_time_max => (timeout, Missed::ClientTime),
             _ => (self.request_time_max, Missed::ServerTime),
@@ -212,7 +216,7 @@ pub(super) fn has_leader(status: &ReplicaStatus) -> bool {
 
 /// Why a request was not served.
 #[derive(Debug)]
-enum Missed {
+pub(super) enum Missed {
     /// The node said why.
     Failure(Failure),
     /// The time that the client gave is over.
@@ -222,7 +226,7 @@ enum Missed {
 }
 
 impl Missed {
-    fn into_status(self) -> Status {
+    pub(super) fn into_status(self) -> Status {
         match self {
             Missed::Failure(failure) => failure.into(),
             Missed::ClientTime => error::deadline_exceeded(),

@@ -7,8 +7,12 @@
 use std::future::Future;
 
 use bytes::Bytes;
+use raft_core::membership::MemberChange;
+use raft_core::request::ChangePreview;
+use raft_core::runtime::{ChangeMembershipError, MembershipChanged, TransferError};
 use raft_core::status::Status;
 use raft_core::traits::PeerStatus;
+use raft_core::types::{NodeId, Term};
 use raft_kv::{KvError, RangeRequest, RangeResponse};
 
 /// The node as the API sees it.
@@ -21,6 +25,21 @@ pub(super) trait Backend: Send + Sync + 'static {
 
     /// Reads from the local store.
     fn range(&self, request: RangeRequest) -> impl Future<Output = Result<RangeResponse, Failure>> + Send;
+
+    /// Changes the members, all of `changes` as one change; returns when that is complete.
+    fn change_membership(
+        &self,
+        changes: Vec<MemberChange>,
+    ) -> impl Future<Output = Result<MembershipChanged, ChangeMembershipError>> + Send;
+
+    /// What such a change would do.
+    fn preview_membership(
+        &self,
+        changes: Vec<MemberChange>,
+    ) -> impl Future<Output = Result<ChangePreview, ChangeMembershipError>> + Send;
+
+    /// Lets `to` lead; returns its term when it does.
+    fn transfer_leadership(&self, to: NodeId) -> impl Future<Output = Result<Term, TransferError>> + Send;
 
     /// The newest revision of the local store.
     fn revision(&self) -> i64;

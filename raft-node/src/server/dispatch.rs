@@ -16,7 +16,7 @@ use super::api::Api;
 use super::backend::Backend;
 use super::body::ResponseBody;
 use super::grpc::{refusal, unary};
-use super::{cluster, error, kv, maintenance, pages};
+use super::{cluster, error, kv, maintenance, membership, pages};
 
 /// How many requests are served at once. It bounds memory; the node has queues of its own, which are shorter in count
 /// of what they accept and answer `Busy`.
@@ -63,11 +63,35 @@ impl<B: Backend> Dispatch<B> {
             "/etcdserverpb.Cluster/MemberList" => {
                 Box::pin(unary(request, |call| cluster::member_list(api, call))).await
             }
+            "/etcdserverpb.Cluster/MemberAdd" => {
+                Box::pin(unary(request, |call| cluster::member_add(api, call))).await
+            }
+            "/etcdserverpb.Cluster/MemberRemove" => {
+                Box::pin(unary(request, |call| cluster::member_remove(api, call))).await
+            }
+            "/etcdserverpb.Cluster/MemberUpdate" => {
+                Box::pin(unary(request, |call| cluster::member_update(api, call))).await
+            }
+            "/etcdserverpb.Cluster/MemberPromote" => {
+                Box::pin(unary(request, |call| cluster::member_promote(api, call))).await
+            }
+            "/etcdserverpb.Maintenance/MoveLeader" => {
+                Box::pin(unary(request, |call| maintenance::move_leader(api, call))).await
+            }
             "/etcdserverpb.Maintenance/Status" => {
                 Box::pin(unary(request, |call| maintenance::status(api, call))).await
             }
             "/etcdserverpb.Maintenance/Alarm" => {
                 Box::pin(unary(request, |call| maintenance::alarm(api, call))).await
+            }
+            "/raftnode.v1.Membership/Describe" => {
+                Box::pin(unary(request, |call| membership::describe(api, call))).await
+            }
+            "/raftnode.v1.Membership/Preview" => {
+                Box::pin(unary(request, |call| membership::preview(api, call))).await
+            }
+            "/raftnode.v1.Membership/Change" => {
+                Box::pin(unary(request, |call| membership::change(api, call))).await
             }
             other => refusal(&error::not_implemented(other)),
         }

@@ -1,7 +1,8 @@
 //! What a client is told when its request fails: gRPC code and text exactly as etcd v3 sends them.
 //!
 //! Clients compare these texts as strings, so they are part of the protocol. Texts about keys and revisions belong to
-//! the store ([`KvError`]); this module owns their codes and all other texts. It decides nothing else. A request whose
+//! the store ([`KvError`]), those about members and leadership to [`refusal`](super::refusal); this module owns the
+//! codes of the former and all other texts. It decides nothing else. A request whose
 //! outcome is unknown is never answered as a success, nor with a text that promises that it was not applied.
 
 use raft_kv::KvError;
@@ -46,7 +47,7 @@ pub(super) fn timed_out() -> Status {
 }
 
 /// The leader was lost with the write in flight; it may still be applied.
-fn timed_out_leader_failure() -> Status {
+pub(super) fn timed_out_leader_failure() -> Status {
     Status::new(
         Code::Unavailable,
         "etcdserver: request timed out, possibly due to previous leader failure",
@@ -54,7 +55,7 @@ fn timed_out_leader_failure() -> Status {
 }
 
 /// The node is stopping; nothing was done.
-fn stopped() -> Status {
+pub(super) fn stopped() -> Status {
     Status::new(Code::Unavailable, "etcdserver: server stopped")
 }
 

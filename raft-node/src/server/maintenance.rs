@@ -1,6 +1,7 @@
-//! The Maintenance service: Status, and Alarm as far as there are alarms.
+//! The Maintenance service: Status, MoveLeader, and Alarm as far as there are alarms.
 
 use raft_core::status::Status as ReplicaStatus;
+use raft_core::types::NodeId;
 use tonic::Status;
 
 use super::api::{Api, has_leader};
@@ -8,7 +9,9 @@ use super::backend::Backend;
 use super::error;
 use super::grpc::Call;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
-use crate::proto::etcdserverpb::{AlarmRequest, AlarmResponse, StatusRequest, StatusResponse};
+use crate::proto::etcdserverpb::{
+    AlarmRequest, AlarmResponse, MoveLeaderRequest, MoveLeaderResponse, StatusRequest, StatusResponse,
+};
 
 /// The version of etcd whose API this node speaks. Clients parse it to learn what they may ask for, so it is a plain
 /// version number, and the oldest whose methods we aim at.
@@ -43,6 +46,21 @@ fn describe(status: &ReplicaStatus) -> StatusResponse {
         errors,
         is_learner: status.membership.learners().contains(&status.id),
         ..StatusResponse::default()
+    }
+}
+
+/// Lets another member lead. Unlike etcd's members, any member takes the request.
+pub(super) async fn move_leader<B: Backend>(
+    api: &Api<B>,
+    call: Call<MoveLeaderRequest>,
+) -> Result<MoveLeaderResponse, Status> {
+    api.check_terms(&call.terms)?;
+    let target = NodeId(call.message.target_id);
+    match api.transfer_leadership(target, &call.terms).await {
+        Ok(_term) => Ok(MoveLeaderResponse {
+            header: Some(api.current_header()),
+        }),
+        Err(not_done) => Err(not_done.refusal().into_etcd_status()),
     }
 }
 

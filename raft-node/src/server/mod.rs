@@ -4,11 +4,13 @@
 //! the node applied, a linearizable read is what the node's barrier allows.
 //!
 //! From the outside in: `listener` accepts connections, `dispatch` finds the method, `grpc` decodes the message,
-//! `kv`, `cluster` and `maintenance` are the services, `api` waits for the node, `backend` is the node.
+//! `kv`, `cluster` and `maintenance` are etcd's services, `membership` is ours, `api` and `changes` wait for the node,
+//! `backend` is the node.
 
 mod api;
 mod backend;
 mod body;
+mod changes;
 mod cluster;
 mod convert;
 mod dispatch;
@@ -19,9 +21,12 @@ mod kv;
 mod lenient;
 mod listener;
 mod maintenance;
+mod members;
+mod membership;
 mod metrics;
 mod node_backend;
 mod pages;
+mod refusal;
 mod serve;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::request::RefusalReason;
-use raft_core::runtime::{Node, ProposeError, ReadError};
+use raft_core::membership::MemberChange;
+use raft_core::request::{ChangePreview, RefusalReason};
+use raft_core::runtime::{
+    ChangeMembershipError, MembershipChanged, Node, ProposeError, ReadError, TransferError,
+};
 use raft_core::status::Status;
 use raft_core::traits::{PeerStatus, Transport};
+use raft_core::types::{NodeId, Term};
 use raft_kv::{KvStore, RangeRequest, RangeResponse};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -52,6 +56,24 @@ impl Backend for NodeBackend {
         }
     }
 
+    async fn change_membership(
+        &self,
+        changes: Vec<MemberChange>,
+    ) -> Result<MembershipChanged, ChangeMembershipError> {
+        self.node.change_membership(changes).await
+    }
+
+    async fn preview_membership(
+        &self,
+        changes: Vec<MemberChange>,
+    ) -> Result<ChangePreview, ChangeMembershipError> {
+        self.node.preview_membership(changes).await
+    }
+
+    async fn transfer_leadership(&self, to: NodeId) -> Result<Term, TransferError> {
+        self.node.transfer_leadership(to).await
+    }
+
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Failure> {
         // One key is a matter of microseconds; a long range would hold up the other requests of this thread.
         if request.range_end.is_empty() {
@@ -95,12 +117,21 @@ impl Backend for NodeBackend {
     }
 }
 
+/// Why a command or a read was refused.
+#[deny(clippy::wildcard_enum_match_arm)]
 fn refusal(reason: RefusalReason) -> Failure {
     match reason {
-        RefusalReason::NotLeader { .. } => Failure::NoLeader,
+        // A transfer ends in an election timeout. Until then there is as good as no leader, and waiting for one helps.
+        RefusalReason::NotLeader { .. } | RefusalReason::Transferring { .. } => Failure::NoLeader,
         RefusalReason::Busy => Failure::Busy,
         RefusalReason::TooLarge { .. } => Failure::TooLarge,
         RefusalReason::Stopped => Failure::Stopped,
-        other => Failure::Internal(other.to_string()),
+        RefusalReason::NotAVoter(_)
+        | RefusalReason::MembershipChangePending
+        | RefusalReason::Membership(_)
+        | RefusalReason::NotCaughtUp { .. }
+        | RefusalReason::QuorumUnreachable { .. } => Failure::Internal(reason.to_string()),
+        // The compiler demands it; clippy demands that it stays empty.
+        _ => Failure::Internal(reason.to_string()),
     }
 }

@@ -14,12 +14,12 @@ pub(super) use page::{CONTENT_TYPE, render};
 
 use super::backend::Failure;
 
-/// How a proposal or a read ended.
+/// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It was served.
     Ok,
-    /// The store refused it: its text is the client's mistake.
+    /// The store or the group refused it: mostly the client's mistake.
     Refused,
     /// A queue was full.
     Busy,
@@ -88,6 +88,10 @@ pub(super) struct Metrics {
     pub(super) linearizable_reads: RequestCounters,
     /// Serializable reads.
     pub(super) serializable_reads: RequestCounters,
+    /// Changes of the members that this node was asked for.
+    pub(super) membership_changes: RequestCounters,
+    /// Transfers of leadership that this node was asked for.
+    pub(super) leadership_transfers: RequestCounters,
     /// Requests that were turned away because too many were in flight.
     pub(super) overloads: AtomicU64,
     /// Requests that are being served.

@@ -32,6 +32,8 @@ pub(in crate::server) fn render<B: Backend>(metrics: &Metrics, backend: &B) -> R
         proposals: RequestSample::of(&metrics.proposals),
         linearizable_reads: RequestSample::of(&metrics.linearizable_reads),
         serializable_reads: RequestSample::of(&metrics.serializable_reads),
+        membership_changes: RequestSample::of(&metrics.membership_changes),
+        leadership_transfers: RequestSample::of(&metrics.leadership_transfers),
         overloads: metrics.overloads.load(Ordering::Relaxed),
         requests_in_flight: metrics.requests_in_flight.load(Ordering::Relaxed),
         connections: metrics.connections.load(Ordering::Relaxed),
@@ -54,6 +56,8 @@ struct Sample {
     proposals: RequestSample,
     linearizable_reads: RequestSample,
     serializable_reads: RequestSample,
+    membership_changes: RequestSample,
+    leadership_transfers: RequestSample,
     overloads: u64,
     requests_in_flight: u64,
     connections: u64,
@@ -105,6 +109,8 @@ impl Sample {
             roles.map(|role| (role.to_string(), u64::from(role == status.role))),
         )?;
         let leader = status.leader.map_or(0, |leader| leader.0);
+        let members = status.membership.members();
+        let learners = status.membership.learners().len() as u64;
         let gauges = [
             ("raft_term", "The current term", status.term.0),
             (
@@ -146,6 +152,21 @@ impl Sample {
                 "raft_snapshot_index",
                 "The last index of the newest snapshot",
                 status.snapshot.index.0,
+            ),
+            (
+                "raft_voters",
+                "The voters of the configuration in force, both halves if it is joint",
+                members.len() as u64 - learners,
+            ),
+            (
+                "raft_learners",
+                "The learners of the configuration in force",
+                learners,
+            ),
+            (
+                "raft_membership_joint",
+                "Whether the configuration in force is joint: a change of the members is under way",
+                u64::from(status.membership.is_joint()),
             ),
             // The names that etcd's dashboards and alerts look for.
             (
@@ -232,6 +253,20 @@ impl Sample {
                 "raft_node_serializable_read_duration_seconds",
                 "Time from the arrival of a serializable read to its result",
                 &self.serializable_reads,
+            ),
+            (
+                "raft_node_membership_changes",
+                "Changes of the members that this node was asked for, by outcome",
+                "raft_node_membership_change_duration_seconds",
+                "Time from the arrival of a change of the members to its end",
+                &self.membership_changes,
+            ),
+            (
+                "raft_node_leadership_transfers",
+                "Transfers of leadership that this node was asked for, by outcome",
+                "raft_node_leadership_transfer_duration_seconds",
+                "Time from the arrival of a transfer of leadership to its end",
+                &self.leadership_transfers,
             ),
         ];
         for (name, help, duration_name, duration_help, sample) in kinds {

@@ -3,8 +3,10 @@
 
 mod calls;
 mod failures;
+mod membership;
 mod pages;
 mod port;
+mod refusals;
 mod time_limits;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::effect::RoleKind;
-use raft_core::membership::Membership;
+use raft_core::membership::{MemberChange, Membership, MembershipPlan};
+use raft_core::request::{ChangePreview, RefusalReason};
+use raft_core::runtime::{ChangeMembershipError, MembershipChanged, TransferError};
 use raft_core::status::Status;
 use raft_core::traits::PeerStatus;
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
@@ -57,6 +61,9 @@ impl<T> Reply<T> {
 type Propose = dyn FnMut(Command) -> Reply<Result<Response, KvError>> + Send;
 type Barrier = dyn FnMut() -> Reply<()> + Send;
 type Read = dyn FnMut(RangeRequest) -> Result<RangeResponse, Failure> + Send;
+type Change = dyn FnMut(Vec<MemberChange>) -> Result<MembershipChanged, ChangeMembershipError> + Send;
+type Preview = dyn FnMut(Vec<MemberChange>) -> Result<ChangePreview, ChangeMembershipError> + Send;
+type Transfer = dyn FnMut(NodeId) -> Result<Term, TransferError> + Send;
 
 /// A node that does what the test says.
 struct FakeNode {
@@ -64,6 +71,9 @@ struct FakeNode {
     propose: Mutex<Box<Propose>>,
     barrier: Mutex<Box<Barrier>>,
     read: Mutex<Box<Read>>,
+    change: Mutex<Box<Change>>,
+    preview: Mutex<Box<Preview>>,
+    transfer: Mutex<Box<Transfer>>,
 }
 
 impl FakeNode {
@@ -74,6 +84,13 @@ impl FakeNode {
             propose: Mutex::new(Box::new(|_| Reply::With(Err(Failure::Stopped)))),
             barrier: Mutex::new(Box::new(|| Reply::With(Ok(())))),
             read: Mutex::new(Box::new(|_| Err(Failure::Stopped))),
+            change: Mutex::new(Box::new(|_| {
+                Err(ChangeMembershipError::Refused(RefusalReason::Stopped))
+            })),
+            preview: Mutex::new(Box::new(|_| {
+                Err(ChangeMembershipError::Refused(RefusalReason::Stopped))
+            })),
+            transfer: Mutex::new(Box::new(|_| Err(TransferError::Refused(RefusalReason::Stopped)))),
         }
     }
 
@@ -95,6 +112,42 @@ impl FakeNode {
         read: impl FnMut(RangeRequest) -> Result<RangeResponse, Failure> + Send + 'static,
     ) -> FakeNode {
         self.read = Mutex::new(Box::new(read));
+        self
+    }
+
+    fn changing(
+        mut self,
+        change: impl FnMut(Vec<MemberChange>) -> Result<MembershipChanged, ChangeMembershipError> + Send + 'static,
+    ) -> FakeNode {
+        self.change = Mutex::new(Box::new(change));
+        self
+    }
+
+    /// Plans each change and carries it out at index 15, as a leader would that refuses nothing which fits.
+    fn changing_freely(self) -> FakeNode {
+        let before = a_follower().membership;
+        self.changing(move |changes| match MembershipPlan::new(&before, &changes) {
+            Ok(plan) => Ok(MembershipChanged {
+                index: Index(15),
+                membership: plan.target,
+            }),
+            Err(error) => Err(ChangeMembershipError::Refused(RefusalReason::Membership(error))),
+        })
+    }
+
+    fn previewing(
+        mut self,
+        preview: impl FnMut(Vec<MemberChange>) -> Result<ChangePreview, ChangeMembershipError> + Send + 'static,
+    ) -> FakeNode {
+        self.preview = Mutex::new(Box::new(preview));
+        self
+    }
+
+    fn transferring(
+        mut self,
+        transfer: impl FnMut(NodeId) -> Result<Term, TransferError> + Send + 'static,
+    ) -> FakeNode {
+        self.transfer = Mutex::new(Box::new(transfer));
         self
     }
 
@@ -124,6 +177,24 @@ impl Backend for FakeNode {
 
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Failure> {
         (self.read.lock().unwrap())(request)
+    }
+
+    async fn change_membership(
+        &self,
+        changes: Vec<MemberChange>,
+    ) -> Result<MembershipChanged, ChangeMembershipError> {
+        (self.change.lock().unwrap())(changes)
+    }
+
+    async fn preview_membership(
+        &self,
+        changes: Vec<MemberChange>,
+    ) -> Result<ChangePreview, ChangeMembershipError> {
+        (self.preview.lock().unwrap())(changes)
+    }
+
+    async fn transfer_leadership(&self, to: NodeId) -> Result<Term, TransferError> {
+        (self.transfer.lock().unwrap())(to)
     }
 
     fn revision(&self) -> i64 {
