@@ -50,6 +50,7 @@ scenarios! {
         asymmetric_partition
         candidate_meets_the_leader
         even_number_of_nodes
+        figure_4
         higher_term_rejoins
         late_self_vote
         leader_crash_and_restart
@@ -71,6 +72,7 @@ scenarios! {
         stickiness
         terms_from_every_message
         three_nodes
+        two_leaders_stop
         votes_before_the_completion
     }
     figure_2 {
@@ -100,6 +102,7 @@ scenarios! {
         caught_up_probe
         cold_reads_end_where_memory_begins
         compacted_meanwhile
+        compacted_while_reading
         inherited_entries_cost_nothing
         lost_window
         refusals
@@ -139,15 +142,19 @@ scenarios! {
     replication {
         a_divergent_tail_costs_a_round_per_term
         append_below_commit
+        conflict_inside_a_message
         conflict_with_a_committed_entry
         duplicated_rejection
         entries_that_left_memory
         failed_read_sends_nothing
+        figure_6
         figure_7
         figure_7_one_follower
         heartbeat_is_an_empty_append
+        impossible_entries_are_ignored
         late_answer_of_the_store
         late_append_truncates_nothing
+        late_read_after_step_down
         one_command
         purged_is_not_term_zero
         rejection_at_match
@@ -157,11 +164,16 @@ scenarios! {
     snapshots {
         any_acknowledgement_ends_the_wait
         arrives_with_writes_under_way
+        created_after_a_newer_one_arrived
         failed_creation
         failure_is_reported
+        figure_12
+        figure_13_new_term
+        figure_13_old_term
         ignored
         keeps_a_matching_tail
         newer_one_while_restoring
+        no_campaign_while_restoring
         no_entries_while_restoring
         not_a_member
         older_than_a_new_member
