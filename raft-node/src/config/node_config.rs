@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use raft_core::config::Config;
+use raft_core::config::{Config, PRIORITY_MAX};
 use raft_core::types::{GroupId, NodeId};
 
 use super::addresses::{AddressMap, host_and_port};
@@ -50,8 +50,16 @@ pub struct NodeConfig {
     pub election_timeout: Duration,
     /// See [`Config::heartbeat_interval`].
     pub heartbeat_interval: Duration,
+    /// See [`Config::priority`].
+    pub priority: u8,
+    /// See [`Config::lease_drift_max`].
+    pub lease_drift_max: Option<Duration>,
     /// See [`Config::snapshot_entries`].
     pub snapshot_entries: u64,
+    /// See [`Config::snapshot_transfers_max`].
+    pub snapshot_transfers_max: usize,
+    /// See [`Config::snapshot_bytes_per_second`].
+    pub snapshot_bytes_per_second: Option<u64>,
     /// What to log.
     pub log_level: String,
     /// In which form.
@@ -94,7 +102,13 @@ impl NodeConfig {
             ca: with_id(&required(settings.ca, "ca")?, id),
             election_timeout: millis(settings.election_timeout_ms, defaults.election_timeout),
             heartbeat_interval: millis(settings.heartbeat_interval_ms, defaults.heartbeat_interval),
+            priority: settings.priority.unwrap_or(defaults.priority),
+            lease_drift_max: settings.lease_drift_max_ms.map(Duration::from_millis),
             snapshot_entries: settings.snapshot_entries.unwrap_or(defaults.snapshot_entries),
+            snapshot_transfers_max: settings
+                .snapshot_transfers_max
+                .unwrap_or(defaults.snapshot_transfers_max),
+            snapshot_bytes_per_second: settings.snapshot_bytes_per_second,
             log_level: settings.log_level.unwrap_or_else(|| "info".to_owned()),
             log_format: settings.log_format.unwrap_or_default(),
         };
@@ -118,8 +132,53 @@ impl NodeConfig {
                 ),
             });
         }
+        self.check_limits()?;
         self.core().validate()?;
         Ok(())
+    }
+
+    /// Checks what the core would refuse under other names.
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let election = in_millis(self.election_timeout);
+        let drift = self.lease_drift_max.map(in_millis);
+        let rules = [
+            (
+                "priority",
+                u64::from(self.priority),
+                self.priority <= PRIORITY_MAX,
+                format!("give 0 to {PRIORITY_MAX}; the highest leads before the others"),
+            ),
+            (
+                "lease-drift-max-ms",
+                drift.unwrap_or_default(),
+                drift.is_none_or(|drift| (1..election).contains(&drift)),
+                format!(
+                    "clocks do drift, and a lease ends before an election may; give 1 to {}, which is less than \
+                     `election-timeout-ms`, or leave it out to read without leases",
+                    election.saturating_sub(1)
+                ),
+            ),
+            (
+                "snapshot-transfers-max",
+                self.snapshot_transfers_max as u64,
+                self.snapshot_transfers_max > 0,
+                "a node that lacks the log could never catch up; give 1 or more".to_owned(),
+            ),
+            (
+                "snapshot-bytes-per-second",
+                self.snapshot_bytes_per_second.unwrap_or_default(),
+                self.snapshot_bytes_per_second != Some(0),
+                "no snapshot would ever arrive; give 1 or more, or leave it out for no limit".to_owned(),
+            ),
+        ];
+        match rules.into_iter().find(|(_, _, holds, _)| !holds) {
+            None => Ok(()),
+            Some((setting, value, _, reason)) => Err(ConfigError::Invalid {
+                setting,
+                value: value.to_string(),
+                reason,
+            }),
+        }
     }
 
     /// The settings of the protocol core.
@@ -128,7 +187,11 @@ impl NodeConfig {
         let mut config = Config::new(GROUP, self.id);
         config.election_timeout = self.election_timeout;
         config.heartbeat_interval = self.heartbeat_interval;
+        config.priority = self.priority;
+        config.lease_drift_max = self.lease_drift_max;
         config.snapshot_entries = self.snapshot_entries;
+        config.snapshot_transfers_max = self.snapshot_transfers_max;
+        config.snapshot_bytes_per_second = self.snapshot_bytes_per_second;
         // What the client API takes, the log must take.
         config.entry_bytes_max = REQUEST_BYTES_MAX;
         config
@@ -141,7 +204,6 @@ impl NodeConfig {
             .peers
             .iter()
             .map(|(id, address)| (*id, format!("quic://{address}")));
-        let in_millis = |duration: Duration| u64::try_from(duration.as_millis()).ok();
         Settings {
             id: Some(self.id.0),
             cluster: Some(self.cluster.clone()),
@@ -153,9 +215,13 @@ impl NodeConfig {
             ca: Some(self.ca.clone()),
             listen_peer: Some(self.listen_peer.clone()),
             listen_client: Some(self.listen_client.clone()),
-            election_timeout_ms: in_millis(self.election_timeout),
-            heartbeat_interval_ms: in_millis(self.heartbeat_interval),
+            election_timeout_ms: Some(in_millis(self.election_timeout)),
+            heartbeat_interval_ms: Some(in_millis(self.heartbeat_interval)),
+            priority: Some(self.priority),
+            lease_drift_max_ms: self.lease_drift_max.map(in_millis),
             snapshot_entries: Some(self.snapshot_entries),
+            snapshot_transfers_max: Some(self.snapshot_transfers_max),
+            snapshot_bytes_per_second: self.snapshot_bytes_per_second,
             log_level: Some(self.log_level.clone()),
             log_format: Some(self.log_format),
         }
@@ -179,6 +245,10 @@ fn with_id(path: &Path, id: NodeId) -> PathBuf {
 
 fn millis(value: Option<u64>, default: Duration) -> Duration {
     value.map_or(default, Duration::from_millis)
+}
+
+fn in_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn list<'a>(ids: impl Iterator<Item = &'a NodeId>) -> String {
@@ -294,8 +364,19 @@ mod tests {
     }
 
     #[test]
-    fn the_effective_configuration_can_be_read_back() {
-        let config = NodeConfig::resolve(settings()).unwrap();
+    fn the_effective_configuration_reaches_the_core_and_can_be_read_back() {
+        let config = NodeConfig::resolve(Settings {
+            priority: Some(2),
+            lease_drift_max_ms: Some(50),
+            snapshot_transfers_max: Some(1),
+            snapshot_bytes_per_second: Some(1 << 20),
+            ..settings()
+        });
+        let config = config.unwrap();
+        let core = config.core();
+        assert_eq!((core.priority, core.snapshot_transfers_max), (2, 1));
+        assert_eq!(core.lease_drift_max, Some(Duration::from_millis(50)));
+        assert_eq!(core.snapshot_bytes_per_second, Some(1 << 20));
         let text = toml::to_string(&config.settings()).unwrap();
         let again = super::super::file::parse(&text, Path::new("printed")).unwrap();
         assert_eq!(NodeConfig::resolve(again).unwrap(), config);
@@ -359,6 +440,28 @@ mod tests {
         assert!(
             listen.contains("`listen-client`") && listen.contains("host:port"),
             "{listen}"
+        );
+        let priority = refused(|settings| settings.priority = Some(5));
+        assert!(
+            priority.contains("`priority` is 5") && priority.contains("0 to 4"),
+            "{priority}"
+        );
+        for drift in [0, 1000] {
+            let lease = refused(|settings| settings.lease_drift_max_ms = Some(drift));
+            assert!(
+                lease.contains("`lease-drift-max-ms` is") && lease.contains("leave it out"),
+                "{lease}"
+            );
+        }
+        let transfers = refused(|settings| settings.snapshot_transfers_max = Some(0));
+        assert!(
+            transfers.contains("`snapshot-transfers-max` is 0") && transfers.contains("1 or more"),
+            "{transfers}"
+        );
+        let rate = refused(|settings| settings.snapshot_bytes_per_second = Some(0));
+        assert!(
+            rate.contains("`snapshot-bytes-per-second` is 0") && rate.contains("leave it out"),
+            "{rate}"
         );
         let tls = refused(|settings| {
             settings.initial_client_urls = Some("1=https://a:1,2=https://b:1".parse().unwrap());

@@ -87,10 +87,35 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_interval_ms: Option<u64>,
 
+    /// How much this node should lead, from 0 to 4; each step below 4 makes it wait longer before it asks for votes [default: 4]
+    ///
+    /// It never makes a node leader that lacks what others have, and gives way while no leader is found.
+    #[arg(long, env = "RAFT_NODE_PRIORITY", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+
+    /// Serve reads by lease: by how many milliseconds two clocks may drift apart within an election timeout [default: no leases]
+    ///
+    /// Without it the leader asks a majority before it serves reads, which needs no clocks. If the clocks drift further
+    /// than this, reads may be stale. Give the same on every node.
+    #[arg(long, env = "RAFT_NODE_LEASE_DRIFT_MAX_MS", value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_drift_max_ms: Option<u64>,
+
     /// Take a snapshot after this many applied entries [default: 100000]
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_ENTRIES", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_entries: Option<u64>,
+
+    /// To how many nodes a snapshot is sent at once [default: 2]
+    #[arg(long, env = "RAFT_NODE_SNAPSHOT_TRANSFERS_MAX", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_transfers_max: Option<usize>,
+
+    /// How many bytes of snapshots are sent per second, to all nodes together [default: as many as the network takes]
+    #[arg(long, env = "RAFT_NODE_SNAPSHOT_BYTES_PER_SECOND", value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_bytes_per_second: Option<u64>,
 
     /// What to log: off, error, warn, info, debug or trace, also per module: info,raft_core=debug [default: info]
     #[arg(long, env = "RAFT_NODE_LOG_LEVEL", value_name = "LEVEL")]
@@ -120,7 +145,13 @@ impl Settings {
             listen_client: self.listen_client.or(weaker.listen_client),
             election_timeout_ms: self.election_timeout_ms.or(weaker.election_timeout_ms),
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(weaker.heartbeat_interval_ms),
+            priority: self.priority.or(weaker.priority),
+            lease_drift_max_ms: self.lease_drift_max_ms.or(weaker.lease_drift_max_ms),
             snapshot_entries: self.snapshot_entries.or(weaker.snapshot_entries),
+            snapshot_transfers_max: self.snapshot_transfers_max.or(weaker.snapshot_transfers_max),
+            snapshot_bytes_per_second: self
+                .snapshot_bytes_per_second
+                .or(weaker.snapshot_bytes_per_second),
             log_level: self.log_level.or(weaker.log_level),
             log_format: self.log_format.or(weaker.log_format),
         }
