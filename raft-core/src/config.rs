@@ -27,6 +27,9 @@ pub struct Config {
     /// `election_timeout`, at most. None asks a quorum for every batch of reads, which needs no clocks. The same on
     /// every replica. Default: none.
     pub lease_drift_max: Option<Duration>,
+    /// Differs from one start of this replica to the next: tells its answers from those of an earlier start, which may
+    /// have known more (R68). The runtime draws one; a simulator counts. Default: 0.
+    pub incarnation: u64,
     /// The seed of the randomised election timeouts; replicas of one group should differ. Default: from `id`.
     pub random_seed: u64,
     /// The largest command, in bytes. Default: 1 MiB.
@@ -118,6 +121,7 @@ impl Config {
             heartbeat_interval: Duration::from_millis(100),
             priority: PRIORITY_MAX,
             lease_drift_max: None,
+            incarnation: 0,
             random_seed: id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ group.0,
             entry_bytes_max: 1 << 20,
             append_bytes_max: 1 << 20,

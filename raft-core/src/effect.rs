@@ -93,6 +93,10 @@ pub enum Effect {
         /// The request.
         ticket: Ticket,
     },
+    /// This replica may have lost what it had promised: it neither votes nor counts until it has caught up (R68).
+    Suspected(SuspicionReason),
+    /// This replica has caught up with everything that may have been decided with its help: it votes and counts again.
+    TrustRestored,
     /// The role, the term or the known leader changed.
     RoleChanged(RoleChange),
     /// An invariant of the protocol does not hold: another replica, or the disk, lost what it had promised. The
@@ -235,6 +239,44 @@ impl fmt::Display for RoleChangeReason {
                 f.write_str("its own disk or state machine made no progress for an election timeout")
             }
             RoleChangeReason::Removed => f.write_str("it is no voter any more"),
+        }
+    }
+}
+
+/// Why a replica may have lost what it had promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SuspicionReason {
+    /// The log store found that something is missing, or the replica was a suspect when it stopped.
+    StoreNoticed,
+    /// It started with nothing, in a group that it did not found.
+    StartedEmpty,
+    /// It started with an empty log, and the group that it founded has a past: it was wiped, or it is the last founder
+    /// to start.
+    GroupHasPast,
+    /// The leader remembers that it acknowledged more.
+    EntriesLost {
+        /// What an earlier incarnation acknowledged.
+        acknowledged: Index,
+        /// The last entry now.
+        last: EntryId,
+    },
+}
+
+impl fmt::Display for SuspicionReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SuspicionReason::StoreNoticed => f.write_str("its store lost something that was durable"),
+            SuspicionReason::StartedEmpty => f.write_str("it started with nothing"),
+            SuspicionReason::GroupHasPast => {
+                f.write_str("it started with an empty log, and the group has a past")
+            }
+            SuspicionReason::EntriesLost { acknowledged, last } => {
+                write!(
+                    f,
+                    "it acknowledged index {acknowledged} before it was started, and its log ends at {last}"
+                )
+            }
         }
     }
 }

@@ -40,6 +40,10 @@ pub enum Body {
     AppendEntriesResponse(AppendEntriesResponse),
     /// A leader asks a follower that has all of its log to start an election at once (thesis §3.10).
     TimeoutNow(TimeoutNow),
+    /// A leader tells a suspect that it has caught up (R68).
+    TrustRestored(TrustRestored),
+    /// A leader tells a follower that it lost what it had acknowledged (R11).
+    EntriesLost(EntriesLost),
     /// A replica passes a client's request to the leader. Handled by the driver; the state machine of the protocol
     /// never sees it.
     ForwardRequest(ForwardRequest),
@@ -100,6 +104,10 @@ pub struct AppendEntries {
 pub struct AppendEntriesResponse {
     /// The round of the request.
     pub round: Round,
+    /// The sender's [incarnation](crate::config::Config::incarnation): what an earlier one acknowledged counts no more.
+    pub incarnation: u64,
+    /// Whether the sender may have lost what it had promised, so that this acknowledgement does not count (R68).
+    pub suspect: bool,
     /// Whether the logs match, and up to where.
     pub result: AppendResult,
 }
@@ -127,6 +135,24 @@ pub struct TimeoutNow {
     /// The last entry of the leader, which the receiver must have as its last, too. With the message's term this makes
     /// a late copy worthless (R33).
     pub last_log: EntryId,
+}
+
+/// A leader's word that a suspect has everything that may have been decided with its help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustRestored {
+    /// The incarnation that is meant.
+    pub incarnation: u64,
+    /// What it must have, durably.
+    pub index: Index,
+}
+
+/// A leader's word that a follower has less than it acknowledged before it was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntriesLost {
+    /// The incarnation that is meant.
+    pub incarnation: u64,
+    /// The last index that an earlier incarnation acknowledged.
+    pub acknowledged: Index,
 }
 
 /// A client's request, passed on by the replica that received it.

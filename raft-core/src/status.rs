@@ -42,6 +42,8 @@ pub struct Status {
     /// Whether it has applied again what it knew to be committed before it was last started: before that, even a read
     /// that may be stale would go backwards (R75).
     pub ready: bool,
+    /// Whether it may have lost what it had promised, so that it neither votes nor counts until it has caught up (R68).
+    pub suspect: bool,
     /// What it knows about the other members, if it leads; sorted by id.
     pub peers: Vec<PeerProgress>,
 }
@@ -82,4 +84,6 @@ pub struct PeerProgress {
     pub inflight_bytes: usize,
     /// When it was last heard from.
     pub last_contact: Time,
+    /// Whether its acknowledgements do not count, because it may have lost what it had promised (R68).
+    pub suspect: bool,
 }

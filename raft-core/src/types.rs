@@ -156,6 +156,21 @@ pub struct HardState {
     /// A commit index it once knew. It needs no sync of its own, only spares a restarted replica work, and is
     /// never stored above the last durable index (R59).
     pub commit: Index,
+    /// Whether the replica's memory can be relied on (R68).
+    pub trust: Trust,
+}
+
+/// Whether a replica's memory can be relied on (R68).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// It has kept every promise.
+    #[default]
+    Trusted,
+    /// It has neither voted nor stored an entry, and is one of the first members: the group is new, or the replica was
+    /// wiped.
+    Founder,
+    /// It may have broken a promise, and has not caught up since.
+    Suspect,
 }
 
 /// A moment on the caller's monotonic clock, in nanoseconds since an origin that the caller chose.

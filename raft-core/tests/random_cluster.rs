@@ -120,6 +120,7 @@ impl Disk {
             }
         }
         Recovered {
+            lost: false,
             hard_state: self.hard_state,
             snapshot: self.snapshot.clone(),
             purged: self.purged,
@@ -361,7 +362,10 @@ impl World {
             Effect::Refused { ticket, .. } => {
                 self.pending_reads.remove(&ticket);
             }
-            Effect::Proposed { .. } | Effect::MembershipChanged(_) => {}
+            Effect::Proposed { .. }
+            | Effect::MembershipChanged(_)
+            | Effect::Suspected(_)
+            | Effect::TrustRestored => {}
             Effect::Fatal(reason) => panic!("node {id} stopped: {reason}"),
             other => panic!("nobody asked for {other:?}"),
         }

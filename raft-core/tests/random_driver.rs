@@ -431,7 +431,7 @@ fn run(seed: u64) -> World {
 #[test]
 fn every_request_ends_once_and_truly() {
     let (mut kinds, mut forwarded) = (BTreeMap::<&str, usize>::new(), BTreeSet::new());
-    for seed in 0..60 {
+    for seed in 0..70 {
         let world = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| panic!("seed {seed} fails"));
         for (ticket, outcome) in &world.outcomes {
             let kind = match outcome {

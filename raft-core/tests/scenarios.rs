@@ -182,6 +182,13 @@ scenarios! {
         pinned_log
         replaces_the_log
     }
+    trust {
+        late_acknowledgement
+        lost_entries
+        newcomer
+        stays_a_suspect
+        wiped_founder
+    }
 }
 
 /// Style 12: a file that is not listed would never run.

@@ -105,6 +105,8 @@ mod tests {
             }),
             Body::AppendEntriesResponse(AppendEntriesResponse {
                 round: Round(1),
+                incarnation: 1,
+                suspect: false,
                 result: AppendResult::Rejected {
                     prev_index: Index(1),
                     hint: EntryId::ZERO,

@@ -9,7 +9,7 @@ use crate::entry::{Entry, Payload};
 use crate::membership::Membership;
 use crate::message::SnapshotMeta;
 use crate::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
-use crate::types::{EntryId, GroupId, HardState, Index, NodeId, Term};
+use crate::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
 
 /// Checks every invariant of [`LogStore`] that can be checked without pulling the plug.
 ///
@@ -45,11 +45,16 @@ async fn a_group_without_writes_is_empty(open: &impl AsyncFn() -> Arc<dyn LogSto
 }
 
 async fn hard_state_survives(open: &impl AsyncFn() -> Arc<dyn LogStore>, group: GroupId) {
-    for vote in [None, Some(NodeId(3)), None] {
+    for (vote, trust) in [
+        (None, Trust::Founder),
+        (Some(NodeId(3)), Trust::Suspect),
+        (None, Trust::Trusted),
+    ] {
         let hard_state = HardState {
             term: Term(7),
             vote,
             commit: Index::ZERO,
+            trust,
         };
         let store = open().await;
         let change = GroupWrite {
@@ -214,6 +219,7 @@ async fn a_reset_replaces_the_log(open: &impl AsyncFn() -> Arc<dyn LogStore>, gr
             term: Term(3),
             vote: None,
             commit: Index(50),
+            trust: Trust::Trusted,
         }),
         snapshot: Some(snapshot.clone()),
         log: LogChange::Reset(Vec::new()),
@@ -500,6 +506,7 @@ async fn hard_state_and_snapshot_stand_alone(open: &impl AsyncFn() -> Arc<dyn Lo
         term: Term(1),
         vote: Some(NodeId(1)),
         commit: Index::ZERO,
+        trust: Trust::Trusted,
     };
     let vote = GroupWrite {
         hard_state: Some(hard_state),

@@ -241,6 +241,8 @@ impl Driver {
                 self.end(ticket, Outcome::Transferred(result), ports);
             }
             Effect::Unresolved { ticket } => self.end(ticket, Outcome::Unknown, ports),
+            Effect::Suspected(reason) => ports.suspected(reason),
+            Effect::TrustRestored => ports.trust_restored(),
             Effect::RoleChanged(change) => self.role_changed(now, change, ports),
             Effect::Fatal(reason) => ports.fatal(reason),
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::effect::{FatalReason, RoleChange, Write};
+use crate::effect::{FatalReason, RoleChange, SuspicionReason, Write};
 use crate::entry::Entry;
 use crate::input::LogRead;
 use crate::membership::Membership;
@@ -46,6 +46,13 @@ pub trait Ports {
 
     /// The members are others from now on: everyone in it must be reachable.
     fn membership_changed(&mut self, membership: &Membership);
+
+    /// This replica may have lost what it had promised: it neither votes nor counts until it has caught up. Only people
+    /// need to know.
+    fn suspected(&mut self, _reason: SuspicionReason) {}
+
+    /// This replica has caught up, and votes and counts again.
+    fn trust_restored(&mut self) {}
 
     /// The role, the term or the known leader changed.
     fn role_changed(&mut self, change: &RoleChange);

@@ -110,6 +110,7 @@ impl Log {
             }
         }
         Recovered {
+            lost: false,
             hard_state: self.hard_state,
             snapshot: self.snapshot.clone(),
             purged: self.purged,

@@ -53,6 +53,18 @@ pub struct Progress {
     pub round: Round,
     /// Whether entries for it are being read from the log store.
     pub cold_read: ColdRead,
+    /// Which start of the follower answers; none before its first answer.
+    pub incarnation: Option<u64>,
+    /// The first round that an answer of yet another incarnation must answer: older answers are of older incarnations.
+    pub incarnation_since: Round,
+    /// What an earlier incarnation acknowledged, until the new one has as much.
+    pub acknowledged_before: Option<Index>,
+    /// Whether its acknowledgements do not count, because it may have lost what it had promised (R68).
+    pub is_suspect: bool,
+    /// The round that a quorum without suspects must answer before it is known what a suspect must have.
+    pub probation: Option<Round>,
+    /// What a suspect must have before it is trusted.
+    pub trusted_from: Option<Index>,
     /// Whether it was sent a snapshot and has not caught up since: it needs the log after that snapshot (R53).
     needs_log: bool,
 }
@@ -72,6 +84,12 @@ impl Progress {
             catch_up: CatchUp::new(last, now),
             round: Round::default(),
             cold_read: ColdRead::Idle,
+            incarnation: None,
+            incarnation_since: Round::default(),
+            acknowledged_before: None,
+            is_suspect: false,
+            probation: None,
+            trusted_from: None,
             needs_log: false,
         }
     }
@@ -129,6 +147,12 @@ impl Progress {
     /// the log here reaches it, by whatever way it got there (R48).
     pub fn accepted(&mut self, match_index: Index, first_index: Index) -> bool {
         let moved = match_index > self.match_index;
+        if self
+            .acknowledged_before
+            .is_some_and(|before| match_index >= before)
+        {
+            self.acknowledged_before = None;
+        }
         self.match_index = self.match_index.max(match_index);
         self.inflights.free_to(match_index);
         match self.state {
@@ -162,6 +186,27 @@ impl Progress {
         let next = prev_index.min(hint.next()).max(self.match_index.next());
         self.become_probe(next);
         true
+    }
+
+    /// The follower was started again: what it acknowledged before counts no more, and is asked for anew. A snapshot that
+    /// is on its way to it goes on.
+    pub fn restarted(&mut self) {
+        self.acknowledged_before = self.acknowledged_before.max(Some(self.match_index));
+        let next = self.match_index.next();
+        self.match_index = Index::ZERO;
+        if !matches!(self.state, ProgressState::Snapshot { .. }) {
+            self.become_probe(next);
+        }
+    }
+
+    /// The match index as far as it counts.
+    #[must_use]
+    pub fn counted_match_index(&self) -> Index {
+        if self.is_suspect {
+            Index::ZERO
+        } else {
+            self.match_index
+        }
     }
 
     /// Lets one more probe through, if the follower is probed (R14).

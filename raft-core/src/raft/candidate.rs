@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::common::Common;
 use crate::membership::VoteResult;
 use crate::message::{Body, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse};
-use crate::types::{EntryId, NodeId, Term, Time};
+use crate::types::{EntryId, Index, NodeId, Term, Time};
 
 /// Which question a candidate asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +97,10 @@ impl Common {
     /// Answers RequestPreVote. Changes nothing (R22); refuses explicitly, so that no mixed cluster deadlocks (R25).
     /// Whoever is asked answers by the log rule: it may not know yet that it is a voter (R26).
     pub(super) fn answer_pre_vote(&mut self, from: NodeId, request: RequestPreVote, has_leader: bool) {
-        let granted =
-            request.candidate_term > self.term && !has_leader && self.is_up_to_date(request.last_log);
+        let granted = request.candidate_term > self.term
+            && !has_leader
+            && self.is_up_to_date(request.last_log)
+            && self.may_vote_for(request.last_log);
         let response = RequestPreVoteResponse {
             candidate_term: request.candidate_term,
             granted,
@@ -108,13 +110,15 @@ impl Common {
 
     /// Answers RequestVote of the current term. Returns whether the vote was granted.
     pub(super) fn answer_vote(&mut self, from: NodeId, request: RequestVote) -> bool {
+        self.meet_the_past(request.last_log, Index::ZERO);
         // The leader of an earlier term may still read by its lease, whatever has raised the term here since (R42).
         let is_leased =
             self.config.lease_drift_max.is_some() && self.hears_leader() && !request.leadership_transfer;
         let free = self.vote == Some(from) || (self.vote.is_none() && !is_leased);
-        let granted = free && self.is_up_to_date(request.last_log);
+        let granted = free && self.is_up_to_date(request.last_log) && self.may_vote_for(request.last_log);
         if granted {
             self.vote = Some(from);
+            self.take_part_in_founding();
         }
         self.send_when_durable(from, Body::RequestVoteResponse(RequestVoteResponse { granted }));
         granted
@@ -131,6 +135,7 @@ impl Common {
     pub(super) fn begin_own_term(&mut self) {
         self.term = self.term.next();
         self.vote = Some(self.config.id);
+        self.take_part_in_founding();
     }
 
     /// Adopts a higher term, in which nothing was voted yet.

@@ -9,14 +9,14 @@ use std::time::Duration;
 use super::apply::{ApplyState, RestoreState};
 use super::transfer::Transfer;
 use crate::config::{Config, PRIORITY_MAX};
-use crate::effect::{Effect, FatalReason, Write};
+use crate::effect::{Effect, FatalReason, SuspicionReason, Write};
 use crate::entry::{Entry, Payload};
 use crate::log::{RaftLog, TermAt};
 use crate::membership::Membership;
 use crate::message::{Body, Message, SnapshotMeta};
 use crate::random::Random;
 use crate::traits::Recovered;
-use crate::types::{EntryId, HardState, Index, NodeId, Term, Time, WriteSeq};
+use crate::types::{EntryId, HardState, Index, NodeId, Term, Time, Trust, WriteSeq};
 
 /// The part of a replica that does not depend on its role.
 ///
@@ -37,6 +37,9 @@ pub(super) struct Common {
     /// Set by a violated invariant: no further input has any effect.
     pub(super) stopped: bool,
     pub(super) effects: Vec<Effect>,
+    pub(super) trust: Trust,
+    /// Why this replica became a suspect, until that was told.
+    pub(super) suspicion: Option<SuspicionReason>,
     /// When a leader was last heard from, in whatever term.
     pub(super) leader_contact: Option<Time>,
     /// How many election timeouts passed here since a leader was last heard from.
@@ -47,7 +50,7 @@ pub(super) struct Common {
     pub(super) snapshot_transfers_left: usize,
     /// Configurations in log order; the first is that of the snapshot in force. Never empty.
     memberships: VecDeque<(Index, Membership)>,
-    stored_hard_state: HardState,
+    pub(super) stored_hard_state: HardState,
     durable_term: Term,
     last_seq: WriteSeq,
     /// Writes that have not completed.
@@ -82,6 +85,8 @@ impl Common {
         // A restarted voter forgot whether it heard a leader, so it waits as if it just had (R42).
         let may_be_leased = config.lease_drift_max.is_some() && recovered.hard_state.term > Term::ZERO;
         Common {
+            trust: recovered.hard_state.trust,
+            suspicion: None,
             leader_contact: may_be_leased.then_some(now),
             timeouts_without_leader: 0,
             handed_over: None,
@@ -229,6 +234,7 @@ impl Common {
     // ---- the log and the configurations in it ----
 
     pub(super) fn append(&mut self, entry: Entry) {
+        self.take_part_in_founding();
         if let Payload::Membership(membership) = &entry.payload {
             self.memberships.push_back((entry.index(), membership.clone()));
             self.membership_changed();
@@ -319,9 +325,13 @@ impl Common {
             term: self.term,
             vote: self.vote,
             commit: self.commit,
+            trust: self.trust,
         };
         let stored = self.stored_hard_state;
-        let must_store = (stored.term, stored.vote) != (hard_state.term, hard_state.vote);
+        let must_store = HardState {
+            commit: stored.commit,
+            ..hard_state
+        } != stored;
         if !must_store && !self.log.has_unwritten() {
             self.release_promises();
             return;

@@ -39,9 +39,12 @@ impl Raft {
     }
 
     /// Whether this replica may ask for votes: only voters do (R26), nobody whose state is being replaced by a snapshot
-    /// (R28), and nobody whose disk or state machine stands still (R35).
+    /// (R28), nobody who may have lost what it had promised (R68), and nobody whose disk or state machine stands still (R35).
     pub(super) fn may_campaign(&self) -> bool {
-        self.common.may_be_needed_as_voter() && !self.common.is_restoring() && !self.common.is_stalled()
+        self.common.may_be_needed_as_voter()
+            && !self.common.is_suspect()
+            && !self.common.is_restoring()
+            && !self.common.is_stalled()
     }
 
     /// Begins an election with a round of PreVote, if it [may](Raft::may_campaign). While leases are served nobody asks for

@@ -27,6 +27,7 @@ impl Common {
         let Ok(slice) = LogSlice::new(prev, entries) else {
             return;
         };
+        self.meet_the_past(prev, leader_commit);
         if self.conflicts_with_committed(from, prev) || self.conflicts_with_committed(from, slice.last()) {
             return;
         }
@@ -113,7 +114,7 @@ impl Common {
     /// Says that the log matches up to `match_index`, as soon as it is durable up to there.
     fn acknowledge(&mut self, to: NodeId, round: Round, match_index: Index) {
         let result = AppendResult::Accepted { match_index };
-        let body = Body::AppendEntriesResponse(AppendEntriesResponse { round, result });
+        let body = self.append_response(round, result);
         if match_index <= self.log.durable() {
             self.send_now_or_when_durable(to, body);
         } else {
@@ -128,10 +129,17 @@ impl Common {
             prev_index: prev.index,
             hint,
         };
-        self.send_when_durable(
-            to,
-            Body::AppendEntriesResponse(AppendEntriesResponse { round, result }),
-        );
+        let body = self.append_response(round, result);
+        self.send_when_durable(to, body);
+    }
+
+    fn append_response(&self, round: Round, result: AppendResult) -> Body {
+        Body::AppendEntriesResponse(AppendEntriesResponse {
+            round,
+            incarnation: self.config.incarnation,
+            suspect: self.is_suspect(),
+            result,
+        })
     }
 
     /// Answers a leader of an older term, so that it learns the current one (R24).
@@ -152,6 +160,7 @@ impl Common {
         if !meta.membership.contains(self.id()) && self.id() <= meta.membership.highest_id() {
             return;
         }
+        self.meet_the_past(meta.last, meta.last.index);
         if self.log.matches(meta.last) {
             // The log has all of it and more: only the commit index was missing (R46).
             self.commit_to(meta.last.index);

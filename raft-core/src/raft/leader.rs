@@ -124,6 +124,13 @@ impl Leader {
         }
     }
 
+    /// Begins a round for nobody's read and tells everyone. Returns its number.
+    pub(super) fn begin_round(&mut self, common: &mut Common) -> Round {
+        self.reads.begin_bare_round();
+        self.broadcast_heartbeat(common);
+        self.reads.round()
+    }
+
     /// How many followers may be sent a snapshot beside those that are.
     fn count_snapshot_transfers(&self, common: &mut Common) {
         let in_transfer = |progress: &&Progress| matches!(progress.state(), ProgressState::Snapshot { .. });
@@ -140,7 +147,7 @@ impl Leader {
             self.heartbeat_due = common.now + common.config.heartbeat_interval;
             common.retry_cold_read();
             if common.config.lease_drift_max.is_some() {
-                self.reads.begin_lease_round();
+                self.reads.begin_bare_round();
             }
             self.broadcast_heartbeat(common);
         }
@@ -168,6 +175,7 @@ impl Leader {
             } else {
                 self.progress
                     .get(&voter)
+                    .filter(|progress| !progress.is_suspect)
                     .map_or(self.elected_at, |progress| progress.last_contact)
                     .as_nanos()
             }
@@ -181,6 +189,10 @@ impl Leader {
         from: NodeId,
         response: AppendEntriesResponse,
     ) {
+        if !self.same_incarnation(common, from, response.incarnation, response.round) {
+            return;
+        }
+        self.heed_suspicion(common, from, response.suspect);
         let Some(progress) = self.progress.get_mut(&from) else {
             return;
         };
@@ -201,8 +213,10 @@ impl Leader {
                 // Skip the terms that the follower cannot have (R8).
                 let own = common.log.last_at_or_below(hint.index, hint.term);
                 progress.rejected(prev_index, own.index);
+                self.report_loss(common, from, hint.index);
             }
         }
+        self.restore_trust(common, from);
         self.confirm_reads(common);
     }
 
@@ -216,7 +230,7 @@ impl Leader {
             } else {
                 self.progress
                     .get(&voter)
-                    .map_or(Index::ZERO, Progress::match_index)
+                    .map_or(Index::ZERO, Progress::counted_match_index)
             }
         });
         if quorum <= common.commit || common.log.term(quorum) != TermAt::Known(common.term) {
@@ -311,9 +325,11 @@ impl Leader {
             if voter == own_id {
                 own_round.0
             } else {
-                self.progress.get(&voter).map_or(0, |progress| progress.round.0)
+                let progress = self.progress.get(&voter).filter(|progress| !progress.is_suspect);
+                progress.map_or(0, |progress| progress.round.0)
             }
         });
+        self.set_probation_ends(common, Round(confirmed));
         self.lease.confirm(Round(confirmed));
         let effects = &mut common.effects;
         self.reads.confirm(Round(confirmed), |ticket, index| {

@@ -79,6 +79,7 @@ impl Raft {
                 purged: recovered.purged,
             });
         }
+        common.begin_trust(&recovered);
         let election_deadline = common.random_election_deadline();
         let role = Role::Follower(Follower {
             leader: None,
@@ -192,6 +193,7 @@ impl Raft {
             }
             _ => None,
         };
+        self.common.report_suspicion();
         self.leave_if_removed();
         self.common.flush(pinned);
     }

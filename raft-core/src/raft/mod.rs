@@ -16,6 +16,7 @@
 //! | `lease` | reads by lease | thesis §6.4.1 |
 //! | `reconfiguration` | changes of the members | paper §6; thesis chapter 4 |
 //! | `transfer` | leadership handed to another voter | thesis §3.10 |
+//! | `trust` | replicas that may have lost what they had promised | R68 |
 //! | `common` | what every role has, and the order of durability | paper Figure 2 |
 //! | `apply` | what reaches the state machine, and when | paper §5.3 |
 //! | `report` | what a replica shows of itself | |
@@ -35,5 +36,6 @@ mod report;
 mod role;
 mod terms;
 mod transfer;
+mod trust;
 
 pub use machine::{Raft, RaftError};

@@ -61,8 +61,8 @@ impl Reads {
         true
     }
 
-    /// Begins a round for nobody's read but the lease.
-    pub(super) fn begin_lease_round(&mut self) {
+    /// Begins a round for nobody's read.
+    pub(super) fn begin_bare_round(&mut self) {
         self.round = self.round.next();
     }
 

@@ -98,7 +98,9 @@ impl Leader {
     pub(super) fn is_reachable(&self, common: &Common, member: NodeId) -> bool {
         member == common.id()
             || self.progress.get(&member).is_some_and(|progress| {
-                progress.was_heard && common.now.since(progress.last_contact) < common.config.election_timeout
+                progress.was_heard
+                    && !progress.is_suspect
+                    && common.now.since(progress.last_contact) < common.config.election_timeout
             })
     }
 

@@ -28,6 +28,7 @@ impl Raft {
                     inflight_messages: progress.inflights().messages(),
                     inflight_bytes: progress.inflights().bytes(),
                     last_contact: progress.last_contact,
+                    suspect: progress.is_suspect,
                 })
                 .collect(),
             Role::Follower(_) | Role::Candidate(_) => Vec::new(),
@@ -48,6 +49,7 @@ impl Raft {
             applied_index: common.applied(),
             snapshot: common.log.snapshot().last,
             ready: common.is_ready(),
+            suspect: common.is_suspect(),
             peers,
         }
     }

@@ -101,6 +101,16 @@ impl Raft {
                 self.pre_vote_response(from, response.candidate_term, response.granted);
             }
             Body::TimeoutNow(request) => self.timeout_now(from, request),
+            Body::TrustRestored(restored) => {
+                if self.leader() == Some(from) {
+                    self.common.trust_restored(from, restored);
+                }
+            }
+            Body::EntriesLost(lost) => {
+                if self.leader() == Some(from) {
+                    self.common.entries_lost(lost);
+                }
+            }
             // The driver handles these; PreVote requests are answered before terms are compared.
             Body::RequestPreVote(_) | Body::ForwardRequest(_) | Body::ForwardResponse(_) => {}
         }

@@ -12,7 +12,7 @@ use super::shared::{Answer, Shared};
 use super::snapshots;
 use super::writer;
 use crate::driver::{ApplyBatch, Driver, Outcome, Ports};
-use crate::effect::{FatalReason, RoleChange, RoleKind, Write};
+use crate::effect::{FatalReason, RoleChange, RoleKind, SuspicionReason, Write};
 use crate::input::{ChangeRequest, Input, LogRead, LogReadResult, Proposal};
 use crate::membership::Membership;
 use crate::message::{InstallSnapshot, Message, SnapshotMeta};
@@ -304,6 +304,16 @@ impl Ports for NodePorts {
         let group = self.shared.config.group;
         self.shared.transport.membership_changed(group, membership);
         self.members_uncommitted = true;
+    }
+
+    fn suspected(&mut self, reason: SuspicionReason) {
+        let id = self.shared.config.id;
+        tracing::warn!("node {id} neither votes nor counts until it has caught up with the group: {reason}");
+    }
+
+    fn trust_restored(&mut self) {
+        let id = self.shared.config.id;
+        tracing::info!("node {id} has caught up with the group, votes and counts again");
     }
 
     fn role_changed(&mut self, change: &RoleChange) {

@@ -19,6 +19,7 @@ use super::shared::Shared;
 use super::snapshots;
 use super::waiters::{Waiter, Waiters};
 use super::writer;
+use crate::config::Config;
 use crate::driver::Driver;
 use crate::effect::LogChange;
 use crate::message::SnapshotMeta;
@@ -31,7 +32,10 @@ use crate::types::{EntryId, GroupId};
 pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError> {
     options.config.validate()?;
     let recovered = recover(&options).await?;
-    let config = options.config;
+    let config = Config {
+        incarnation: incarnation(),
+        ..options.config
+    };
     let group = config.group;
     let state_machine = catch_up(&options.snapshot_store, group, &recovered, options.state_machine).await?;
     let clock = Clock::new();
@@ -41,7 +45,7 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
         state_machine.last_applied(),
         clock.now(),
     )?;
-    let driver = Driver::new(raft, incarnation());
+    let driver = Driver::new(raft, config.incarnation);
     let (lifecycle, all_ended) = Lifecycle::new();
     let shared = Arc::new(Shared {
         inbox: Inbox::new(&config),

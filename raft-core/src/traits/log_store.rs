@@ -120,6 +120,9 @@ pub struct Recovered {
     pub last_index: Index,
     /// The configurations among the stored entries above the snapshot, ascending.
     pub memberships: Vec<(Index, Membership)>,
+    /// Whether the store noticed that something is missing that was durable. What is there must be sound all the same;
+    /// the replica then starts as a suspect (R68).
+    pub lost: bool,
 }
 
 impl Recovered {

@@ -6,8 +6,9 @@ use super::WireError;
 use crate::entry::{Entry, LogSlice, Payload};
 use crate::membership::{Contact, Membership, MembershipParts};
 use crate::message::{
-    AppendEntries, AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message, RequestPreVote,
-    RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow,
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, InstallSnapshot, Message,
+    RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow,
+    TrustRestored,
 };
 use crate::types::{EntryId, GroupId, Index, NodeId, Round, Term};
 
@@ -204,6 +205,14 @@ impl Reader {
             7 => Body::ForwardRequest(self.forward_request()?),
             8 => Body::ForwardResponse(self.forward_response()?),
             9 => Body::TimeoutNow(TimeoutNow { last_log: self.id()? }),
+            10 => Body::TrustRestored(TrustRestored {
+                incarnation: self.u64()?,
+                index: self.index()?,
+            }),
+            11 => Body::EntriesLost(EntriesLost {
+                incarnation: self.u64()?,
+                acknowledged: self.index()?,
+            }),
             tag => {
                 return Err(WireError::Tag {
                     what: "a message",
@@ -240,6 +249,7 @@ impl Reader {
 
     fn append_entries_response(&mut self) -> Result<AppendEntriesResponse, WireError> {
         let round = Round(self.counter()?);
+        let (incarnation, suspect) = (self.u64()?, self.bool()?);
         let result = match self.u8()? {
             1 => AppendResult::Accepted {
                 match_index: self.index()?,
@@ -255,7 +265,12 @@ impl Reader {
                 });
             }
         };
-        Ok(AppendEntriesResponse { round, result })
+        Ok(AppendEntriesResponse {
+            round,
+            incarnation,
+            suspect,
+            result,
+        })
     }
 
     pub(super) fn size(&mut self) -> Result<usize, WireError> {

@@ -112,6 +112,16 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
             out.push(9);
             put_id(request.last_log, out);
         }
+        Body::TrustRestored(restored) => {
+            out.push(10);
+            put_u64(restored.incarnation, out);
+            put_u64(restored.index.0, out);
+        }
+        Body::EntriesLost(lost) => {
+            out.push(11);
+            put_u64(lost.incarnation, out);
+            put_u64(lost.acknowledged.0, out);
+        }
     }
 }
 
@@ -128,6 +138,8 @@ fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
 
 fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
     put_u64(response.round.0, out);
+    put_u64(response.incarnation, out);
+    out.push(u8::from(response.suspect));
     match response.result {
         AppendResult::Accepted { match_index } => {
             out.push(1);

@@ -12,7 +12,7 @@ use raft_core::membership::Membership;
 use raft_core::message::{Message, SnapshotMeta};
 use raft_core::raft::Raft;
 use raft_core::traits::Recovered;
-use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Ticket, Time};
+use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Ticket, Time, Trust};
 
 use crate::graph::Graph;
 
@@ -357,10 +357,12 @@ fn start(id: NodeId, past: &Past, habits: Habits, random: &mut Random, now: Time
     term_runs.dedup_by_key(|run| run.1);
     let membership = Membership::of_voters((1..=NODES).map(NodeId)).expect("five voters");
     let recovered = Recovered {
+        lost: false,
         hard_state: HardState {
             term: Term(past.term),
             vote: past.vote.map(NodeId),
             commit: Index::ZERO,
+            trust: Trust::Trusted,
         },
         snapshot: SnapshotMeta {
             last: EntryId::ZERO,

@@ -133,7 +133,8 @@ fn working_leader(cluster: &Cluster, proposed: Time) -> Option<(Leadership, Time
 }
 
 /// Logs that agree up to some point; each may go on with entries of a term that only this node has led. Two nodes may
-/// have missed the newest terms, but not more: each term had a leader, so a majority has seen it.
+/// have missed the newest terms, but not more: each term had a leader, so a majority has seen it. All were there when the
+/// group began: one that never was must catch up before it votes (R68).
 fn diverged(random: &mut Random) -> [Past; 5] {
     let common = vec![1; random.below(3) as usize];
     let behind = [1 + random.below(5), 1 + random.below(5)];
@@ -142,7 +143,7 @@ fn diverged(random: &mut Random) -> [Past; 5] {
         let mut log = common.clone();
         log.extend(vec![id + 1; random.below(3) as usize]);
         if behind.contains(&id) {
-            let term = log.last().copied().unwrap_or(0);
+            let term = log.last().copied().unwrap_or(1);
             let vote = (term == id + 1).then_some(id);
             Past { term, vote, log }
         } else {

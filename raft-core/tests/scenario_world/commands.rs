@@ -9,7 +9,7 @@ use raft_core::effect::RoleKind;
 use raft_core::input::{Input, Proposal};
 use raft_core::membership::Membership;
 use raft_core::message::{InstallSnapshot, SnapshotMeta};
-use raft_core::types::{EntryId, HardState, Index, NodeId, Term, Ticket};
+use raft_core::types::{EntryId, HardState, Index, NodeId, Term, Ticket, Trust};
 
 use super::arguments::{self, Arguments};
 use super::disk::Disk;
@@ -123,6 +123,7 @@ impl World {
                     .filter(|vote| *vote != "-")
                     .map(|vote| NodeId(arguments::number(vote))),
                 commit,
+                trust: Trust::Trusted,
             },
             snapshot: meta.clone(),
             purged: EntryId::ZERO,

@@ -107,6 +107,7 @@ impl Disk {
             }
         }
         Recovered {
+            lost: false,
             hard_state: self.hard_state,
             snapshot: self.snapshot.clone(),
             purged: self.purged,

@@ -2,8 +2,8 @@
 
 use raft_core::entry::Payload;
 use raft_core::message::{
-    AppendEntries, AppendEntriesResponse, AppendResult, Body, Message, RequestPreVote,
-    RequestPreVoteResponse, RequestVote, RequestVoteResponse, TimeoutNow,
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, Message, RequestPreVote,
+    RequestPreVoteResponse, RequestVote, RequestVoteResponse, TimeoutNow, TrustRestored,
 };
 use raft_core::types::{EntryId, Index, Round, Term};
 
@@ -27,6 +27,14 @@ pub(crate) fn parse(arguments: &Arguments, known: impl Fn(EntryId) -> Option<Pay
             last_log: id("last"),
             leadership_transfer: arguments.number("transfer", 0) == 1,
         }),
+        "TrustRestored" => Body::TrustRestored(TrustRestored {
+            incarnation: arguments.number("incarnation", 0),
+            index: Index(arguments.number("index", 0)),
+        }),
+        "EntriesLost" => Body::EntriesLost(EntriesLost {
+            incarnation: arguments.number("incarnation", 0),
+            acknowledged: Index(arguments.number("acknowledged", 0)),
+        }),
         "TimeoutNow" => Body::TimeoutNow(TimeoutNow { last_log: id("last") }),
         "RequestVoteResponse" => Body::RequestVoteResponse(RequestVoteResponse { granted: granted() }),
         "RequestPreVote" => Body::RequestPreVote(RequestPreVote {
@@ -47,6 +55,8 @@ pub(crate) fn parse(arguments: &Arguments, known: impl Fn(EntryId) -> Option<Pay
         }),
         "AppendEntriesResponse" => Body::AppendEntriesResponse(AppendEntriesResponse {
             round,
+            incarnation: arguments.number("incarnation", 1),
+            suspect: arguments.number("suspect", 0) == 1,
             result: match arguments.word(2) {
                 "accepted" => AppendResult::Accepted {
                     match_index: Index(arguments.count(3, 0)),

@@ -99,6 +99,7 @@ impl Node {
     /// it needed one: that is the owner's duty, not the protocol's.
     pub(crate) fn start(&mut self, now: Time) -> Result<Option<EntryId>, RaftError> {
         self.issued = self.disk.clone();
+        self.config.incarnation += 1;
         let mut restored = None;
         if self.last_applied().index < self.disk.purged.index {
             let snapshot = &self.snapshots[&self.disk.snapshot.last.index];

@@ -81,6 +81,11 @@ impl World {
                 };
                 self.say(Kind::Always, format!("n{id} answers request {ticket}: {text}"));
             }
+            Effect::Suspected(reason) => {
+                let text = format!("n{id} neither votes nor counts until it has caught up: {reason}");
+                self.say(Kind::Always, text);
+            }
+            Effect::TrustRestored => self.say(Kind::Always, format!("n{id} votes and counts again")),
             Effect::Unresolved { ticket } => self.say(
                 Kind::Always,
                 format!("n{id} answers request {ticket}: it may or may not take place"),

@@ -44,6 +44,8 @@ pub(crate) fn body(message: &Message) -> String {
             }
         ),
         Body::TimeoutNow(request) => format!("TimeoutNow term={term} last={}", request.last_log),
+        Body::TrustRestored(restored) => format!("TrustRestored term={term} from={}", restored.index),
+        Body::EntriesLost(lost) => format!("EntriesLost term={term} acknowledged={}", lost.acknowledged),
         Body::RequestVoteResponse(response) => {
             format!("RequestVoteResponse term={term} {}", granted(response.granted))
         }
@@ -64,9 +66,10 @@ pub(crate) fn body(message: &Message) -> String {
             request.round
         ),
         Body::AppendEntriesResponse(response) => format!(
-            "AppendEntriesResponse term={term} {} round={}",
+            "AppendEntriesResponse term={term} {} round={}{}",
             append_result(response.result),
-            response.round
+            response.round,
+            if response.suspect { " suspect" } else { "" }
         ),
         Body::ForwardRequest(_) => "ForwardRequest".to_owned(),
         Body::ForwardResponse(_) => "ForwardResponse".to_owned(),
@@ -78,6 +81,8 @@ pub(crate) fn brief(message: &Message) -> String {
     match &message.body {
         Body::RequestVote(_) => "RequestVote".to_owned(),
         Body::TimeoutNow(_) => "TimeoutNow".to_owned(),
+        Body::TrustRestored(_) => "TrustRestored".to_owned(),
+        Body::EntriesLost(_) => "EntriesLost".to_owned(),
         Body::RequestVoteResponse(response) => {
             format!("RequestVoteResponse {}", granted(response.granted))
         }

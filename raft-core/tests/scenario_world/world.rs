@@ -205,6 +205,8 @@ impl World {
             | Effect::ChangeCommitted { .. }
             | Effect::Previewed { .. }
             | Effect::TransferEnded { .. }
+            | Effect::Suspected(_)
+            | Effect::TrustRestored
             | Effect::Unresolved { .. } => self.operation_effect(id, effect),
             Effect::RoleChanged(change) => self.role_changed(id, &change),
             Effect::Fatal(reason) => {

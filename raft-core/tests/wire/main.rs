@@ -79,6 +79,8 @@ fn bodies() -> Vec<Body> {
     let response = |result| {
         Body::AppendEntriesResponse(AppendEntriesResponse {
             round: Round(9),
+            incarnation: u64::MAX,
+            suspect: true,
             result,
         })
     };
@@ -355,6 +357,8 @@ fn terms_and_indexes_out_of_range_are_refused() {
         let result = AppendResult::Rejected { prev_index, hint };
         message(Body::AppendEntriesResponse(AppendEntriesResponse {
             round: Round(0),
+            incarnation: u64::MAX,
+            suspect: true,
             result,
         }))
     };

@@ -3,7 +3,9 @@
 use raft_core::membership::{
     ChangeError, Contact, MemberChange, Membership, MembershipError, MembershipPlan,
 };
-use raft_core::message::{Body, ForwardRequest, ForwardResponse, ForwardResult, TimeoutNow};
+use raft_core::message::{
+    Body, EntriesLost, ForwardRequest, ForwardResponse, ForwardResult, TimeoutNow, TrustRestored,
+};
 use raft_core::request::{ChangePreview, ClientRequest, RefusalReason, TransferAbort, TransferResult};
 use raft_core::types::{Index, NodeId, Term, Ticket};
 
@@ -11,7 +13,17 @@ use super::id;
 
 /// One of each.
 pub(crate) fn bodies() -> Vec<Body> {
-    let mut bodies = vec![Body::TimeoutNow(TimeoutNow { last_log: id(3, 8) })];
+    let mut bodies = vec![
+        Body::TimeoutNow(TimeoutNow { last_log: id(3, 8) }),
+        Body::TrustRestored(TrustRestored {
+            incarnation: 5,
+            index: Index(9),
+        }),
+        Body::EntriesLost(EntriesLost {
+            incarnation: 5,
+            acknowledged: Index(9),
+        }),
+    ];
     bodies.extend(requests().into_iter().map(|request| {
         Body::ForwardRequest(ForwardRequest {
             ticket: Ticket(7),

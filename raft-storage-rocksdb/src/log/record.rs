@@ -27,7 +27,7 @@
 use bytes::Bytes;
 use raft_core::entry::{Entry, Payload};
 use raft_core::message::SnapshotMeta;
-use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term};
+use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
 use raft_core::wire;
 use thiserror::Error;
 use twox_hash::XxHash3_64;
@@ -251,15 +251,26 @@ pub(crate) fn encode_hard_state(group: GroupId, hard_state: &HardState) -> Vec<u
         out.extend_from_slice(&hard_state.term.0.to_le_bytes());
         out.extend_from_slice(&hard_state.vote.unwrap_or(NodeId(0)).0.to_le_bytes());
         out.extend_from_slice(&hard_state.commit.0.to_le_bytes());
+        out.push(match hard_state.trust {
+            Trust::Trusted => 0,
+            Trust::Founder => 1,
+            Trust::Suspect => 2,
+        });
     })
 }
 
 pub(crate) fn decode_hard_state(group: GroupId, value: &[u8]) -> Result<HardState, RecordError> {
-    let body: &[u8; 24] = exact(unseal(group, StateKind::HardState, value)?)?;
+    let body: &[u8; 25] = exact(unseal(group, StateKind::HardState, value)?)?;
     Ok(HardState {
         term: Term(u64_at(body, 0)),
         vote: vote_from(u64_at(body, 8)),
         commit: Index(u64_at(body, 16)),
+        trust: match body[24] {
+            0 => Trust::Trusted,
+            1 => Trust::Founder,
+            2 => Trust::Suspect,
+            other => return Err(RecordError::damaged(format!("{other} is no state of trust"))),
+        },
     })
 }
 
@@ -437,6 +448,7 @@ mod tests {
             term: Term(5),
             vote: None,
             commit: Index(3),
+            trust: Trust::Suspect,
         };
         let value = encode_hard_state(GROUP, &hard_state);
         assert_eq!(decode_hard_state(GROUP, &value).unwrap(), hard_state);

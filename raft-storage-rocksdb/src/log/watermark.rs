@@ -314,6 +314,8 @@ fn group_of(name: &str) -> Option<GroupId> {
 
 #[cfg(test)]
 mod tests {
+    use raft_core::types::Trust;
+
     use super::*;
 
     fn promise(term: u64, last: u64) -> Promise {
@@ -393,6 +395,7 @@ mod tests {
             term: Term(term),
             vote: vote.map(NodeId),
             commit: Index(0),
+            trust: Trust::Trusted,
         };
         let check = |hard_state, last| promised.check(GroupId(1), &hard_state, Index(last));
         assert!(check(hard_state(3, Some(2)), 10).is_ok());

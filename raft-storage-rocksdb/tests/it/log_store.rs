@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use raft_core::entry::{Entry, Payload};
 use raft_core::membership::Membership;
 use raft_core::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
-use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term};
+use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
 use raft_storage_rocksdb::{OpenError, RocksLogOptions, RocksLogStore};
 
 use crate::support::*;
@@ -40,8 +40,10 @@ async fn everything_of_a_write_is_there_after_reopening() {
         term: Term(3),
         vote: Some(NodeId(2)),
         commit: Index(4),
+        trust: Trust::Trusted,
     };
     let expected = Recovered {
+        lost: false,
         hard_state,
         snapshot: meta(1, 2),
         purged: EntryId::ZERO,

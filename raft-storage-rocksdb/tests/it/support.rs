@@ -10,7 +10,7 @@ use raft_core::entry::Entry;
 use raft_core::membership::Membership;
 use raft_core::message::SnapshotMeta;
 use raft_core::traits::{GroupWrite, LogStore};
-use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term};
+use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
 use raft_storage_rocksdb::{RocksLogOptions, RocksLogStore};
 
 pub(crate) const G: GroupId = GroupId(7);
@@ -42,6 +42,7 @@ pub(crate) fn vote(group: GroupId, term: u64, vote: Option<u64>) -> GroupWrite {
             term: Term(term),
             vote: vote.map(NodeId),
             commit: Index::ZERO,
+            trust: Trust::Trusted,
         }),
         ..append(group, Vec::new())
     }

@@ -246,6 +246,7 @@ fn a_follower() -> Status {
         applied_index: Index(11),
         snapshot: EntryId::new(Term(2), Index(5)),
         ready: true,
+        suspect: false,
         peers: Vec::new(),
     }
 }

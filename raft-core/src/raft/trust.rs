@@ -1,0 +1,203 @@
+//! A replica that may have lost what it had promised (R11, R68).
+//!
+//! Raft is safe because a majority remembers. A replica that was wiped, or whose disk lost its newest writes, must not be
+//! part of a majority before it has caught up with everything that may have been decided with its help. Until then it is
+//! a *suspect*: it stores and acknowledges what it is sent, but neither votes nor campaigns, and its acknowledgements do
+//! not count.
+//!
+//! The way back: the leader, when it first hears of a suspect, begins a round. Once a quorum without any suspect has
+//! answered that round and an entry of the leader's term is committed, the leader's commit index covers whatever was
+//! decided before the suspect started. When the suspect has all of it, durably, the leader tells it so.
+//!
+//! Who is a suspect:
+//! - a replica whose store noticed a loss, or that was a suspect when it stopped;
+//! - one that starts with nothing and was not there when the group began;
+//! - a founder that starts with nothing but the first configuration and then finds that the group has a past. As long as
+//!   the group is new there is nothing to lose, so founders that know of nothing elect their first leader as usual, and
+//!   are trusted from their first vote on;
+//! - a follower that is told by the leader that it acknowledged more in an earlier incarnation than it has now.
+
+use super::common::Common;
+use super::leader::Leader;
+use crate::effect::{Effect, SuspicionReason};
+use crate::membership::Membership;
+use crate::message::{Body, EntriesLost, TrustRestored};
+use crate::traits::Recovered;
+use crate::types::{EntryId, Index, NodeId, Round, Term, Trust};
+
+impl Common {
+    /// A replica starts: its store knows whether it was trusted, and whether something was lost since.
+    pub(super) fn begin_trust(&mut self, recovered: &Recovered) {
+        let knows_nothing = self.term == Term::ZERO && self.log.last() == EntryId::ZERO;
+        if recovered.lost || self.is_suspect() {
+            self.trust = Trust::Trusted;
+            self.become_suspect(SuspicionReason::StoreNoticed);
+        } else if knows_nothing {
+            if recovered.snapshot.membership == Membership::empty() {
+                self.become_suspect(SuspicionReason::StartedEmpty);
+            } else {
+                self.trust = Trust::Founder;
+            }
+            // It would be found out again: nothing needs to be stored for it.
+            self.stored_hard_state.trust = self.trust;
+        }
+    }
+
+    pub(super) fn is_suspect(&self) -> bool {
+        self.trust == Trust::Suspect
+    }
+
+    /// This replica may have lost something: nothing of it counts until it has caught up.
+    pub(super) fn become_suspect(&mut self, reason: SuspicionReason) {
+        if self.trust != Trust::Suspect {
+            self.trust = Trust::Suspect;
+            self.suspicion = Some(reason);
+        }
+    }
+
+    /// Tells the surroundings, once.
+    pub(super) fn report_suspicion(&mut self) {
+        if let Some(reason) = self.suspicion.take() {
+            self.effects.push(Effect::Suspected(reason));
+        }
+    }
+
+    /// A message shows whether the group is as new as a founder thinks.
+    pub(super) fn meet_the_past(&mut self, prev: EntryId, leader_commit: Index) {
+        if self.trust == Trust::Founder && (prev != EntryId::ZERO || leader_commit > Index::ZERO) {
+            self.become_suspect(SuspicionReason::GroupHasPast);
+        }
+    }
+
+    /// A founder takes part in an election of the new group: from here on it remembers what it did. So there is always a
+    /// majority that is trusted, however early the first leader stops.
+    pub(super) fn take_part_in_founding(&mut self) {
+        if self.trust == Trust::Founder {
+            self.trust = Trust::Trusted;
+        }
+    }
+
+    /// Whether this replica may vote for a candidate with this log, as far as its own memory is concerned. Founders who
+    /// know of nothing vote for each other only.
+    pub(super) fn may_vote_for(&self, last_log: EntryId) -> bool {
+        match self.trust {
+            Trust::Trusted => true,
+            Trust::Founder => last_log == EntryId::ZERO,
+            Trust::Suspect => false,
+        }
+    }
+
+    /// The leader says that this incarnation has everything that was ever decided. What this replica did in the current
+    /// term before it lost its memory is not known: it takes the leader for the one that it voted for.
+    pub(super) fn trust_restored(&mut self, leader: NodeId, restored: TrustRestored) {
+        let is_meant =
+            restored.incarnation == self.config.incarnation && self.log.durable() >= restored.index;
+        if self.is_suspect() && is_meant {
+            self.trust = Trust::Trusted;
+            self.vote = self.vote.or(Some(leader));
+            self.effects.push(Effect::TrustRestored);
+        }
+    }
+
+    /// The leader says that an earlier incarnation of this replica acknowledged more than this one has.
+    pub(super) fn entries_lost(&mut self, lost: EntriesLost) {
+        if lost.incarnation == self.config.incarnation && self.log.last().index < lost.acknowledged {
+            let (acknowledged, last) = (lost.acknowledged, self.log.last());
+            self.become_suspect(SuspicionReason::EntriesLost { acknowledged, last });
+        }
+    }
+}
+
+impl Leader {
+    /// A follower answered from an incarnation that was not heard before: nothing that an earlier one acknowledged counts
+    /// any more. Returns false for an answer of an earlier incarnation: it arrived after the new one was known, and
+    /// answers a round that was begun before that.
+    pub(super) fn same_incarnation(
+        &mut self,
+        common: &mut Common,
+        from: NodeId,
+        incarnation: u64,
+        round: Round,
+    ) -> bool {
+        let Some(progress) = self.progress.get_mut(&from) else {
+            return false;
+        };
+        match progress.incarnation {
+            Some(known) if known == incarnation => return true,
+            Some(_) if round < progress.incarnation_since => return false,
+            Some(_) => progress.restarted(),
+            None => {}
+        }
+        let is_first = progress.incarnation.is_none();
+        progress.incarnation = Some(incarnation);
+        if !is_first {
+            let round = self.begin_round(common);
+            if let Some(progress) = self.progress.get_mut(&from) {
+                progress.incarnation_since = round;
+            }
+        }
+        true
+    }
+
+    /// A follower told whether it is a suspect.
+    pub(super) fn heed_suspicion(&mut self, common: &mut Common, from: NodeId, is_suspect: bool) {
+        let Some(progress) = self.progress.get(&from) else {
+            return;
+        };
+        // Who lost entries and does not know it yet is not believed before it has them again.
+        let is_known_loser = progress.is_suspect && progress.acknowledged_before.is_some();
+        if progress.is_suspect == is_suspect || (!is_suspect && is_known_loser) {
+            return;
+        }
+        let probation = is_suspect.then(|| self.begin_round(common));
+        if let Some(progress) = self.progress.get_mut(&from) {
+            progress.is_suspect = is_suspect;
+            progress.probation = probation;
+            progress.trusted_from = None;
+        }
+    }
+
+    /// A quorum without suspects has answered `confirmed`: what is committed now covers all that was decided before any
+    /// suspect started whose probation began no later.
+    pub(super) fn set_probation_ends(&mut self, common: &Common, confirmed: Round) {
+        if common.commit < self.term_start {
+            return;
+        }
+        for progress in self.progress.values_mut() {
+            if progress.probation.is_some_and(|probation| probation <= confirmed) {
+                progress.probation = None;
+                progress.trusted_from = Some(common.commit);
+            }
+        }
+    }
+
+    /// A suspect that has everything is told so, until it says that it heard.
+    pub(super) fn restore_trust(&mut self, common: &mut Common, to: NodeId) {
+        let Some(progress) = self.progress.get(&to) else {
+            return;
+        };
+        if let (true, Some(index), Some(incarnation)) =
+            (progress.is_suspect, progress.trusted_from, progress.incarnation)
+            && progress.match_index() >= index
+        {
+            common.send_now(to, Body::TrustRestored(TrustRestored { incarnation, index }));
+        }
+    }
+
+    /// A follower has less than an earlier incarnation of it acknowledged: it is told, and counts no more.
+    pub(super) fn report_loss(&mut self, common: &mut Common, to: NodeId, last: Index) {
+        let Some(progress) = self.progress.get(&to) else {
+            return;
+        };
+        if let (Some(acknowledged), Some(incarnation)) = (progress.acknowledged_before, progress.incarnation)
+            && last < acknowledged
+        {
+            let body = Body::EntriesLost(EntriesLost {
+                incarnation,
+                acknowledged,
+            });
+            common.send_now(to, body);
+            self.heed_suspicion(common, to, true);
+        }
+    }
+}
