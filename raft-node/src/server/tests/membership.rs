@@ -327,6 +327,7 @@ async fn a_leader_describes_how_far_the_others_are() {
             inflight_messages: 0,
             inflight_bytes: 0,
             last_contact: Time::ZERO,
+            suspect: false,
         };
         status.peers = vec![
             peer(2, 14, ProgressState::Replicate),
