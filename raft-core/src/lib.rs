@@ -13,7 +13,7 @@
 //! Begin with [`raft`]: its table names the section of the paper that each file implements. Below it stand, each knowing
 //! only those before it: [`types`], [`config`], [`membership`], [`entry`], [`request`], [`message`] with [`input`] and [`effect`], [`wire`],
 //! [`traits`], [`progress`] and [`log`]. Above it, [`driver`] keeps account of who waits for what, and `runtime` adds tasks,
-//! threads and a clock.
+//! threads and a clock. [`recovery`] helps a group that lost its majority for good.
 //!
 //! # To drive it yourself
 //!
@@ -73,6 +73,7 @@ pub mod message;
 pub mod progress;
 pub mod raft;
 mod random;
+pub mod recovery;
 pub mod request;
 #[cfg(feature = "runtime")]
 pub mod runtime;

@@ -38,4 +38,4 @@ mod terms;
 mod transfer;
 mod trust;
 
-pub use machine::{Raft, RaftError};
+pub use machine::{LostEntries, Raft, RaftError};

@@ -121,7 +121,7 @@ pub struct Recovered {
     /// The configurations among the stored entries above the snapshot, ascending.
     pub memberships: Vec<(Index, Membership)>,
     /// Whether the store noticed that something is missing that was durable. What is there must be sound all the same;
-    /// the replica then starts as a suspect (R68).
+    /// the replica then starts as a suspect (R68), and its next hard state says so in the place of this.
     pub lost: bool,
 }
 

@@ -21,6 +21,8 @@ const FLOORS: &[&[&str]] = &[
     // Above the traits, because it is built from what a LogStore recovered.
     &["log"],
     &["raft"],
+    // Above the protocol, because it steps outside of it.
+    &["recovery"],
     &["driver"],
     &["memory", "runtime"],
     &["conformance"],
