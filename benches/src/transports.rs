@@ -14,7 +14,7 @@ use raft_core::traits::{Inbound, SnapshotWriter, Transport, TransportError};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term};
 use raft_node::certificates::{authority::Authority, node_certificate};
 use raft_node::config::cluster_name::ClusterName;
-use raft_transport_quic::{QuicLimits, QuicOptions, QuicTransport};
+use raft_transport_quic::{ContactAddress, QuicLimits, QuicOptions, QuicTransport};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
@@ -229,6 +229,7 @@ impl Certificates {
                 peers: peers
                     .map(|(&peer, address)| (peer, address.to_string()))
                     .collect(),
+                contact_address: ContactAddress::default(),
                 certificate: self.dir.path().join(format!("n{id}.pem")),
                 key: self.dir.path().join(format!("n{id}.key")),
                 ca: self.dir.path().join("ca.pem"),

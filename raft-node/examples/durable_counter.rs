@@ -21,7 +21,7 @@ use raft_core::runtime::{Node, NodeOptions};
 use raft_core::types::{GroupId, NodeId};
 use raft_node::certificates::{authority::Authority, node_certificate};
 use raft_storage_rocksdb::{FileSnapshotStore, RocksLogStore};
-use raft_transport_quic::{QuicLimits, QuicOptions, QuicTransport};
+use raft_transport_quic::{ContactAddress, QuicLimits, QuicOptions, QuicTransport};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -55,6 +55,7 @@ fn quic(id: NodeId, directory: &Path, addresses: &BTreeMap<NodeId, SocketAddr>) 
         peers: peers
             .map(|(&peer, address)| (peer, address.to_string()))
             .collect(),
+        contact_address: ContactAddress::default(),
         certificate: directory.join(format!("n{id}.pem")),
         key: directory.join(format!("n{id}.key")),
         ca: directory.join("ca.pem"),

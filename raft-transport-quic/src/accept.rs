@@ -8,6 +8,7 @@ use quinn::{Connection, ConnectionError, Incoming};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::connection;
+use crate::dial::call_back;
 use crate::handshake::{Established, HandshakeError, exchange_hello, hear_hello};
 use crate::identity::peer_of;
 use crate::options::QuicLimits;
@@ -85,10 +86,17 @@ async fn admit_one(shared: Arc<Shared>, incoming: Incoming) {
     let proved = tokio::time::timeout(timeout, prove(&shared, incoming)).await;
     match proved.unwrap_or(Err(HandshakeError::TooSlow(timeout))) {
         Ok(Proved::Peer(peer, established)) => {
-            let task = connection::run(shared.clone(), peer, *established);
-            shared.tasks.spawn(task);
+            let tasks = shared.tasks.clone();
+            tasks.spawn(async move {
+                connection::run(shared.clone(), peer.clone(), *established).await;
+                shared.forget_stranger(&peer);
+            });
         }
         Ok(Proved::Knock) => {}
+        Ok(Proved::StrangersKnock(peer)) => {
+            let tasks = shared.tasks.clone();
+            tasks.spawn(call_back(shared, peer));
+        }
         // The other end changed its mind; it has the reason.
         Err(HandshakeError::Connection(ConnectionError::ApplicationClosed(_))) => {}
         Err(error) => shared.warnings.refused(&address, &error),
@@ -98,6 +106,8 @@ async fn admit_one(shared: Arc<Shared>, incoming: Incoming) {
 enum Proved {
     Peer(Arc<Peer>, Box<Established>),
     Knock,
+    /// Nobody keeps it connected, so it has to be called back.
+    StrangersKnock(Arc<Peer>),
 }
 
 async fn prove(shared: &Arc<Shared>, incoming: Incoming) -> Result<Proved, HandshakeError> {
@@ -113,13 +123,23 @@ async fn prove(shared: &Arc<Shared>, incoming: Incoming) -> Result<Proved, Hands
 
 async fn prove_connection(shared: &Arc<Shared>, connection: Connection) -> Result<Proved, HandshakeError> {
     let id = peer_of(&connection, &shared.cluster)?;
-    let peer = shared.peer(id).ok_or(HandshakeError::NotAPeer(id))?;
+    if !shared.is_welcome(id) {
+        return Err(HandshakeError::NotAPeer(id));
+    }
+    // Admitted only after its hello: a stranger whose hello is wrong leaves nothing behind.
+    let admit = || shared.admit(id).ok_or(HandshakeError::NotAPeer(id));
     if id < shared.id {
         let established = exchange_hello(shared, connection, id).await?;
+        let (peer, _) = admit()?;
         return Ok(Proved::Peer(peer, Box::new(established)));
     }
     let (_, incarnation) = hear_hello(shared, &connection, id).await?;
-    peer.hear_knock(incarnation);
+    let (peer, is_new) = admit()?;
+    peer.hear_knock(incarnation, connection.remote_address());
     close(&connection, CloseCode::Knock);
-    Ok(Proved::Knock)
+    Ok(if is_new {
+        Proved::StrangersKnock(peer)
+    } else {
+        Proved::Knock
+    })
 }

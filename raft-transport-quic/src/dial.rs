@@ -1,8 +1,10 @@
 //! The dialling side: one task for each peer, as long as it is a peer.
 //!
 //! The lower id of a pair dials and keeps trying. The higher id cannot make the connection, but after a restart it is the
-//! one that knows: it knocks, and the lower id dials at once instead of when its pause is over.
+//! one that knows: it knocks, and the lower id dials at once, where the knock came from, instead of when its pause is over.
+//! A peer that nobody says the address of is waited for.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use crate::connection;
 use crate::handshake::{Established, HandshakeError, exchange_hello, say_hello};
 use crate::identity::{node_name, peer_of};
 use crate::options::QuicLimits;
-use crate::peer::{Peer, close};
+use crate::peer::{Destination, Peer, close};
 use crate::protocol::CloseCode;
 use crate::shared::{Shared, random_u64};
 
@@ -36,20 +38,44 @@ pub(crate) async fn keep_connected(shared: Arc<Shared>, peer: Arc<Peer>) {
 async fn dial_for_ever(shared: &Arc<Shared>, peer: &Arc<Peer>) {
     let mut backoff = Backoff::new(&shared.limits);
     loop {
-        match dial(shared, peer).await {
-            Ok(established) => {
-                backoff.reset();
-                let task = connection::run(shared.clone(), peer.clone(), established);
-                // Not part of this task, which ends at once when the transport stops: closing takes its time.
-                if shared.tasks.spawn(task).await.is_err() {
-                    tracing::error!(peer = %peer.id, "the task of a connection panicked");
-                }
-            }
-            Err(error) => report(shared, peer, &error),
+        // As a stranger it may have a connection already.
+        peer.wait_connected(false).await;
+        peer.wait_destination().await;
+        if dial_and_run(shared, peer).await {
+            backoff.reset();
         }
         tokio::select! {
             () = sleep(backoff.next()) => {}
             () = peer.redial.notified() => backoff.reset(),
+        }
+    }
+}
+
+/// Calls a stranger that knocked back, once; nothing is left of it when that connection ends, unless it turned out to be a
+/// member meanwhile.
+pub(crate) async fn call_back(shared: Arc<Shared>, peer: Arc<Peer>) {
+    // A connection that stands sees the same token, and closes itself in its own order.
+    tokio::select! {
+        () = peer.stop.cancelled() => {}
+        _ = dial_and_run(&shared, &peer) => {}
+    }
+    shared.forget_stranger(&peer);
+}
+
+/// Makes one attempt to connect, and serves the connection until it ends. Returns whether there was one.
+async fn dial_and_run(shared: &Arc<Shared>, peer: &Arc<Peer>) -> bool {
+    match dial(shared, peer).await {
+        Ok(established) => {
+            let task = connection::run(shared.clone(), peer.clone(), established);
+            // Not part of this task, which ends at once when the transport stops: closing takes its time.
+            if shared.tasks.spawn(task).await.is_err() {
+                tracing::error!(peer = %peer.id, "the task of a connection panicked");
+            }
+            true
+        }
+        Err(error) => {
+            report(shared, peer, &error);
+            false
         }
     }
 }
@@ -62,6 +88,7 @@ async fn knock_for_ever(shared: &Arc<Shared>, peer: &Arc<Peer>) {
             loop {
                 // First the pause: whoever has the lower id is most likely dialling already.
                 sleep(backoff.next()).await;
+                peer.wait_destination().await;
                 if let Err(error) = knock(shared, peer).await {
                     report(shared, peer, &error);
                 }
@@ -132,16 +159,12 @@ async fn connect(shared: &Shared, peer: &Peer) -> Result<Connection, HandshakeEr
 }
 
 async fn start_connecting(shared: &Shared, peer: &Peer) -> Result<Connecting, HandshakeError> {
-    let address = peer.address();
+    let (address, candidates) = candidates(peer).await?;
     let unusable = |reason: &dyn std::fmt::Display| HandshakeError::Address(format!("{address}: {reason}"));
-    let resolved = tokio::net::lookup_host(&address)
-        .await
-        .map_err(|error| unusable(&error))?;
     let endpoint = shared
         .endpoint()
         .ok_or_else(|| unusable(&"the transport was shut down"))?;
     let name = node_name(peer.id, &shared.cluster);
-    let candidates: Vec<_> = resolved.collect();
     let mut last = unusable(&"the name has no address");
     // A host may have several addresses; each attempt begins with another one.
     let start = usize::try_from(random_u64() % 1024).unwrap_or(0);
@@ -153,6 +176,20 @@ async fn start_connecting(shared: &Shared, peer: &Peer) -> Result<Connecting, Ha
         }
     }
     Err(last)
+}
+
+/// Where to try now, as a text for people and as addresses.
+async fn candidates(peer: &Peer) -> Result<(String, Vec<SocketAddr>), HandshakeError> {
+    let address = match peer.take_destination() {
+        Some(Destination::Knock(from)) => return Ok((from.to_string(), vec![from])),
+        Some(Destination::Address(address)) => address,
+        None => return Err(HandshakeError::Address("nobody says where it is".to_owned())),
+    };
+    let resolved = tokio::net::lookup_host(&address)
+        .await
+        .map_err(|error| HandshakeError::Address(format!("{address}: {error}")))?
+        .collect();
+    Ok((address, resolved))
 }
 
 /// Tells the other end why, if this end is the one that refuses.

@@ -6,7 +6,7 @@
 //! ```no_run
 //! use std::collections::BTreeMap;
 //! use raft_core::types::NodeId;
-//! use raft_transport_quic::{QuicLimits, QuicOptions, QuicTransport};
+//! use raft_transport_quic::{ContactAddress, QuicLimits, QuicOptions, QuicTransport};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), raft_transport_quic::QuicError> {
@@ -15,6 +15,7 @@
 //!     cluster: "alpha".to_string(),
 //!     listen: "0.0.0.0:2380".parse().expect("this is an address"),
 //!     peers: BTreeMap::from([(NodeId(2), "node2.example:2380".to_string())]),
+//!     contact_address: ContactAddress::default(),
 //!     certificate: "n1.pem".into(),
 //!     key: "n1.key".into(),
 //!     ca: "ca.pem".into(),
@@ -33,17 +34,31 @@
 //! wanted. Anything else closes the connection with a code, writes one warning (at most 20 a second), and delivers nothing.
 //! There is no early data and there are no session tickets: every connection is a full handshake.
 //!
+//! # Who is a peer
+//!
+//! The members of all groups, as the replicas tell them with
+//! [`membership_changed`](raft_core::traits::Transport::membership_changed) and
+//! [`membership_committed`](raft_core::traits::Transport::membership_committed); until one did, the nodes of the
+//! [options](QuicOptions::peers). [`ContactAddress`] finds the address in a member's contact.
+//!
+//! - A new member is dialled at once, one that moved is found by its new contact, or because it calls.
+//! - A member that left is cut off `departed_grace` after that was committed, and refused from then on: not before, because the
+//!   removal can be taken back, and because it has to hear of it.
+//! - A node whose id is higher than any that was a member may have joined without this node's knowledge, and may be the leader
+//!   that would tell it. It is let in as long as its connection lasts, as one of at most `strangers_max`. Ids are never used
+//!   twice, so a lower id that is no member is gone for good, and refused.
+//!
 //! # The life of a connection
 //!
 //! 1. The lower id of a pair dials and keeps trying; the higher id accepts.
-//! 2. TLS: both verify chain, dates, usage and the one name. A node that is not among the peers is refused.
+//! 2. TLS: both verify chain, dates, usage and the one name. Who is no peer is refused.
 //! 3. Each side opens one stream and says hello: version, id, incarnation, cluster. The connection is installed when hello
 //!    was heard, so that a side that was refused never believes it is connected.
 //! 4. Messages flow on these two streams until the connection ends. A newer connection of the same peer replaces the older.
 //! 5. A side that hears nothing for `idle_timeout` gives the connection up; `keep_alive_interval` keeps an idle one alive.
 //! 6. The lower id dials again, after a pause that doubles from `dial_backoff_min` to `dial_backoff_max`, less a random half.
 //! 7. The higher id, when it has no connection, *knocks*: it connects, says hello and is sent away with the code "knock
-//!    heard". The lower id then dials at once. So a node that restarts is connected within a few round trips in either role,
+//!    heard". The lower id then dials at once, where the knock came from. So a node that restarts is connected within a few round trips in either role,
 //!    however long it was down. If the hello shows a new incarnation, the lower id drops the connection to the old one.
 //!
 //! # The streams of a connection
@@ -74,6 +89,8 @@
 //! | `handshakes_max` | 256 connections | the oldest unproven one is given up |
 //! | `handshakes_per_address_max` | 64 connections | the oldest unproven one from there is given up |
 //! | `retry_handshakes_min` | 32 connections | newcomers must prove their address first (QUIC Retry) |
+//! | `strangers_max` | 16 nodes | one more is refused |
+//! | `departed_grace` | 500 ms | a member that left is cut off |
 //! | `snapshot_chunk_bytes_max` | 256 KiB | the next chunk begins |
 //! | `snapshot_stall_timeout` | 10 s without progress | the transfer fails; what arrived is kept for the next attempt |
 //! | `inbound_snapshots_max` | 4 snapshots | one more is refused as busy; further ones wait for a stream |
@@ -96,6 +113,7 @@ mod options;
 mod peer;
 mod protocol;
 mod queue;
+mod roster;
 mod shared;
 mod size;
 mod snapshot_receive;
@@ -105,5 +123,5 @@ mod transport;
 mod warnings;
 
 pub use error::QuicError;
-pub use options::{QuicLimits, QuicOptions};
+pub use options::{ContactAddress, QuicLimits, QuicOptions};
 pub use transport::QuicTransport;

@@ -1,8 +1,10 @@
 //! What a user chooses, validated once. Every queue, window, time-out and number of tasks has its named limit here.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use raft_core::types::NodeId;
@@ -23,8 +25,11 @@ pub struct QuicOptions {
     /// Where to listen for peers (UDP); port 0 lets the system choose.
     pub listen: SocketAddr,
     /// Every node's address as `host:port`, resolved anew at each attempt to connect. The own entry is ignored, so that
-    /// the same map serves every node. Whoever is not in it is refused, whatever certificate it shows.
+    /// the same map serves every node. As long as no replica has told the members of its group, whoever is not in it is
+    /// refused, whatever certificate it shows; from then on it only says where members are that have no contact.
     pub peers: BTreeMap<NodeId, String>,
+    /// How the contact of a member names its address.
+    pub contact_address: ContactAddress,
     /// The file with this node's certificate and its intermediates, if any, in PEM.
     pub certificate: PathBuf,
     /// The file with the private key of the certificate, in PEM; on Unix its mode must be 0600 or stricter.
@@ -33,6 +38,38 @@ pub struct QuicOptions {
     pub ca: PathBuf,
     /// The limits.
     pub limits: QuicLimits,
+}
+
+/// Turns a member's [`Contact`](raft_core::membership::Contact) into an address. The default takes the text itself for the
+/// address.
+#[derive(Clone)]
+pub struct ContactAddress(Arc<AddressOf>);
+
+type AddressOf = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+impl ContactAddress {
+    /// Asks `address` for the `host:port` in the text of a contact; none if it has no such. It is called while the
+    /// transport's table of peers is locked, so it must only look at the text.
+    pub fn new(address: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> ContactAddress {
+        ContactAddress(Arc::new(address))
+    }
+
+    /// The address in `text`, if it is one that can be dialled.
+    pub(crate) fn of(&self, text: &str) -> Option<String> {
+        (self.0)(text).filter(|address| has_port(address))
+    }
+}
+
+impl Default for ContactAddress {
+    fn default() -> ContactAddress {
+        ContactAddress::new(|text| Some(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for ContactAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ContactAddress")
+    }
 }
 
 /// Every limit of the transport. The defaults suit a local network; the table in the crate's documentation says what
@@ -72,6 +109,12 @@ pub struct QuicLimits {
     /// With this many unproven connections, newcomers must first show that they receive at the address they claim (QUIC
     /// Retry). Default: 32.
     pub retry_handshakes_min: usize,
+    /// How many nodes may be connected at once that this node does not know and that may have become members without its
+    /// knowledge; more are refused. Default: 16.
+    pub strangers_max: usize,
+    /// How long a member that left stays connected after that is committed, so that it learns of it: some heartbeats, and
+    /// below the second within which it has to be off. Default: 500 ms.
+    pub departed_grace: Duration,
     /// How many bytes of a snapshot travel in one frame. Default: 256 KiB.
     pub snapshot_chunk_bytes_max: usize,
     /// A snapshot transfer that makes no progress for this long fails. Default: 10 s.
@@ -104,6 +147,8 @@ impl Default for QuicLimits {
             handshakes_max: 256,
             handshakes_per_address_max: 64,
             retry_handshakes_min: 32,
+            strangers_max: 16,
+            departed_grace: Duration::from_millis(500),
             snapshot_chunk_bytes_max: 256 * KIB,
             snapshot_stall_timeout: Duration::from_secs(10),
             inbound_snapshots_max: 4,
@@ -137,12 +182,16 @@ pub(crate) fn check_peers(peers: &BTreeMap<NodeId, String>) -> Result<(), QuicEr
                 "it belongs to node 0, but node ids start at 1",
             ));
         }
-        let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-        if !matches!(port, Some(Ok(_))) {
+        if !has_port(address) {
             return Err(refuse("peers", address, "give each peer as host:port"));
         }
     }
     Ok(())
+}
+
+fn has_port(address: &str) -> bool {
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    matches!(port, Some(Ok(_)))
 }
 
 impl QuicLimits {
@@ -160,7 +209,7 @@ impl QuicLimits {
         self.validate_relations()
     }
 
-    fn counts(&self) -> [(&'static str, usize); 12] {
+    fn counts(&self) -> [(&'static str, usize); 13] {
         [
             ("frame_bytes_max", self.frame_bytes_max),
             ("coalesce_bytes_max", self.coalesce_bytes_max),
@@ -169,6 +218,7 @@ impl QuicLimits {
             ("handshakes_max", self.handshakes_max),
             ("handshakes_per_address_max", self.handshakes_per_address_max),
             ("retry_handshakes_min", self.retry_handshakes_min),
+            ("strangers_max", self.strangers_max),
             ("snapshot_chunk_bytes_max", self.snapshot_chunk_bytes_max),
             ("inbound_snapshots_max", self.inbound_snapshots_max),
             ("socket_buffer_bytes", self.socket_buffer_bytes),
@@ -177,7 +227,7 @@ impl QuicLimits {
         ]
     }
 
-    fn durations(&self) -> [(&'static str, Duration); 8] {
+    fn durations(&self) -> [(&'static str, Duration); 9] {
         [
             ("queue_age_max", self.queue_age_max),
             ("dial_backoff_min", self.dial_backoff_min),
@@ -186,6 +236,7 @@ impl QuicLimits {
             ("frame_timeout", self.frame_timeout),
             ("keep_alive_interval", self.keep_alive_interval),
             ("idle_timeout", self.idle_timeout),
+            ("departed_grace", self.departed_grace),
             ("snapshot_stall_timeout", self.snapshot_stall_timeout),
         ]
     }

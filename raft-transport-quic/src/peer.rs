@@ -1,6 +1,8 @@
-//! One peer: its address, what waits for it, and the one connection that stands.
+//! One peer: where it is, what waits for it, and the one connection that stands.
 
-use std::sync::{Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use quinn::Connection;
 use raft_core::traits::PeerStatus;
@@ -22,8 +24,29 @@ pub(crate) struct Peer {
     pub(crate) stop: CancellationToken,
     /// Asks the task that dials to do it now.
     pub(crate) redial: Notify,
-    address: Mutex<String>,
+    /// It is connected although this node does not know it as a member.
+    is_stranger: AtomicBool,
+    whereabouts: Mutex<Whereabouts>,
     link: watch::Sender<Option<Link>>,
+}
+
+/// Where a peer is, as far as that is known.
+#[derive(Default)]
+struct Whereabouts {
+    /// `host:port`, from the members' contacts or the options.
+    address: Option<String>,
+    /// Where its last knock came from. It proved that it is there, so it is dialled there once before the address is
+    /// tried: a node that moved is found although nobody knows its new address.
+    knocked_from: Option<SocketAddr>,
+}
+
+/// Where to dial a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// A text to be resolved.
+    Address(String),
+    /// Where it knocked from.
+    Knock(SocketAddr),
 }
 
 /// An installed connection: both ends have proved who they are.
@@ -35,30 +58,62 @@ pub(crate) struct Link {
 }
 
 impl Peer {
-    pub(crate) fn new(id: NodeId, address: String, limits: &QuicLimits, stop: CancellationToken) -> Peer {
+    /// A stranger, until it is [taken in](Peer::take_in).
+    pub(crate) fn new(id: NodeId, limits: &QuicLimits, stop: CancellationToken) -> Peer {
         Peer {
             id,
             queue: SendQueue::new(limits),
             stop,
             redial: Notify::new(),
-            address: Mutex::new(address),
+            is_stranger: AtomicBool::new(true),
+            whereabouts: Mutex::default(),
             link: watch::Sender::new(None),
         }
     }
 
-    /// Where to reach the peer, as `host:port`.
+    /// Whether the peer is connected without being known as a member.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.is_stranger.load(Ordering::Acquire)
+    }
+
+    /// The peer is to be kept connected from now on. Returns whether it was a stranger.
+    pub(crate) fn take_in(&self) -> bool {
+        self.is_stranger.swap(false, Ordering::AcqRel)
+    }
+
+    /// Where the peer should be, for people.
     pub(crate) fn address(&self) -> String {
-        self.lock_address().clone()
+        let whereabouts = self.lock_whereabouts();
+        let address = whereabouts.address.clone();
+        address.unwrap_or_else(|| "an unknown address".to_owned())
+    }
+
+    /// Where to dial the peer now; nothing if nobody knows.
+    pub(crate) fn take_destination(&self) -> Option<Destination> {
+        let mut whereabouts = self.lock_whereabouts();
+        let knock = whereabouts.knocked_from.take().map(Destination::Knock);
+        knock.or_else(|| whereabouts.address.clone().map(Destination::Address))
+    }
+
+    /// Waits until it is known where the peer is.
+    pub(crate) async fn wait_destination(&self) {
+        let is_known = || {
+            let whereabouts = self.lock_whereabouts();
+            whereabouts.address.is_some() || whereabouts.knocked_from.is_some()
+        };
+        while !is_known() {
+            self.redial.notified().await;
+        }
     }
 
     /// Changes the address; a connection that stands is kept.
     pub(crate) fn set_address(&self, address: &str) {
-        let mut current = self.lock_address();
-        if *current == address {
+        let mut whereabouts = self.lock_whereabouts();
+        if whereabouts.address.as_deref() == Some(address) {
             return;
         }
-        address.clone_into(&mut current);
-        drop(current);
+        whereabouts.address = Some(address.to_owned());
+        drop(whereabouts);
         self.redial.notify_one();
     }
 
@@ -96,16 +151,16 @@ impl Peer {
 
     /// The peer has a higher id and asks to be dialled. If it restarted since the connection was made, that connection is
     /// dead, and there is no use in waiting until it is found silent.
-    pub(crate) fn hear_knock(&self, incarnation: u64) {
+    pub(crate) fn hear_knock(&self, incarnation: u64, from: SocketAddr) {
         let link = self.link.borrow().clone();
-        match link {
-            Some(link) if link.incarnation == incarnation => {}
-            Some(link) => {
-                close(&link.connection, CloseCode::Replaced);
-                self.redial.notify_one();
+        if let Some(link) = link {
+            if link.incarnation == incarnation {
+                return;
             }
-            None => self.redial.notify_one(),
+            close(&link.connection, CloseCode::Replaced);
         }
+        self.lock_whereabouts().knocked_from = Some(from);
+        self.redial.notify_one();
     }
 
     /// Waits until a connection stands (`true`) or none does (`false`).
@@ -128,8 +183,8 @@ impl Peer {
     }
 
     /// No code that can panic runs under this lock, so a poisoned one is whole.
-    fn lock_address(&self) -> std::sync::MutexGuard<'_, String> {
-        self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_whereabouts(&self) -> MutexGuard<'_, Whereabouts> {
+        self.whereabouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use quinn::{ClientConfig, Endpoint};
 use raft_core::traits::Inbound;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::options::{QuicLimits, QuicOptions};
 use crate::peer::Peer;
 use crate::protocol::{FORMAT_VERSION, Hello};
+use crate::roster::Roster;
 use crate::warnings::Warnings;
 
 /// What every task of a transport shares.
@@ -35,13 +37,14 @@ pub(crate) struct Shared {
     /// None once the transport was shut down: the socket closes with the last handle.
     endpoint: RwLock<Option<Endpoint>>,
     client: RwLock<ClientConfig>,
-    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    peers: RwLock<Peers>,
 }
 
-/// How the peers differ from before.
-pub(crate) struct PeerChange {
-    pub(crate) added: Vec<Arc<Peer>>,
-    pub(crate) removed: Vec<Arc<Peer>>,
+/// Who is connected or shall be.
+struct Peers {
+    roster: Roster,
+    /// Whom the roster wants, and the strangers that are connected.
+    by_id: BTreeMap<NodeId, Arc<Peer>>,
 }
 
 impl Shared {
@@ -58,9 +61,16 @@ impl Shared {
             warnings: Warnings::default(),
             endpoint: RwLock::new(Some(endpoint)),
             client: RwLock::new(client),
-            peers: RwLock::default(),
+            peers: RwLock::new(Peers {
+                roster: Roster::new(
+                    options.id,
+                    options.contact_address.clone(),
+                    options.limits.departed_grace,
+                ),
+                by_id: BTreeMap::new(),
+            }),
         };
-        shared.change_peers(&options.peers);
+        shared.update_peers(|roster| roster.give(&options.peers));
         shared
     }
 
@@ -82,47 +92,100 @@ impl Shared {
 
     /// The peer `id`, if it is one.
     pub(crate) fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
-        self.peers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .cloned()
+        self.read_peers().by_id.get(&id).cloned()
     }
 
     /// All peers, sorted by id.
     pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers.values().cloned().collect()
+        self.read_peers().by_id.values().cloned().collect()
     }
 
-    /// Makes `addresses` the peers. Those that stay keep their queues and connections.
-    pub(crate) fn change_peers(&self, addresses: &BTreeMap<NodeId, String>) -> PeerChange {
-        let mut change = PeerChange {
-            added: Vec::new(),
-            removed: Vec::new(),
-        };
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        for (&id, address) in addresses {
-            if id == self.id {
-                continue;
+    /// Changes the roster, and the peers with it: those that stay keep their queues and connections, those that do not are
+    /// cut off. Returns whom to keep connected from now on.
+    pub(crate) fn update_peers(&self, change: impl FnOnce(&mut Roster)) -> Vec<Arc<Peer>> {
+        let mut added = Vec::new();
+        let mut cut = Vec::new();
+        {
+            let mut peers = self.write_peers();
+            let Peers { roster, by_id } = &mut *peers;
+            change(roster);
+            let wanted = roster.wanted(Instant::now());
+            for (&id, &address) in &wanted {
+                let peer = by_id.entry(id).or_insert_with(|| self.new_peer(id));
+                if let Some(address) = address {
+                    peer.set_address(address);
+                }
+                if peer.take_in() {
+                    added.push(peer.clone());
+                }
             }
-            if let Some(peer) = peers.get(&id) {
-                peer.set_address(address);
-                continue;
-            }
-            let peer = Peer::new(id, address.clone(), &self.limits, self.stop.child_token());
-            let peer = Arc::new(peer);
-            peers.insert(id, peer.clone());
-            change.added.push(peer);
+            let stays: Vec<NodeId> = wanted.into_keys().collect();
+            by_id.retain(|&id, peer| {
+                let stays =
+                    stays.binary_search(&id).is_ok() || (peer.is_stranger() && roster.may_have_joined(id));
+                if !stays {
+                    cut.push(peer.clone());
+                }
+                stays
+            });
         }
-        peers.retain(|id, peer| {
-            let stays = addresses.contains_key(id);
-            if !stays {
-                change.removed.push(peer.clone());
-            }
-            stays
-        });
-        change
+        for peer in cut {
+            peer.stop.cancel();
+        }
+        added
+    }
+
+    /// Whether `id` may be connected: it is a peer, or may be a member that this node has not heard of yet.
+    pub(crate) fn is_welcome(&self, id: NodeId) -> bool {
+        let peers = self.read_peers();
+        peers.by_id.contains_key(&id) || self.has_room_for(&peers, id)
+    }
+
+    /// The peer `id`, which proved that it is that node; it is made a stranger if it was none. The second value tells
+    /// whether it just was.
+    pub(crate) fn admit(&self, id: NodeId) -> Option<(Arc<Peer>, bool)> {
+        let mut peers = self.write_peers();
+        if let Some(peer) = peers.by_id.get(&id) {
+            return Some((peer.clone(), false));
+        }
+        if !self.has_room_for(&peers, id) {
+            return None;
+        }
+        let peer = self.new_peer(id);
+        peers.by_id.insert(id, peer.clone());
+        Some((peer, true))
+    }
+
+    /// A connection of `peer` ended: if it still is a stranger and has no newer one, nothing of it is kept.
+    pub(crate) fn forget_stranger(&self, peer: &Arc<Peer>) {
+        let mut peers = self.write_peers();
+        let is_current = peers
+            .by_id
+            .get(&peer.id)
+            .is_some_and(|known| Arc::ptr_eq(known, peer));
+        if is_current && peer.is_stranger() && peer.connection().is_none() {
+            peers.by_id.remove(&peer.id);
+            drop(peers);
+            peer.stop.cancel();
+        }
+    }
+
+    fn has_room_for(&self, peers: &Peers, stranger: NodeId) -> bool {
+        peers.roster.may_have_joined(stranger)
+            && peers.by_id.values().filter(|peer| peer.is_stranger()).count() < self.limits.strangers_max
+    }
+
+    fn new_peer(&self, id: NodeId) -> Arc<Peer> {
+        Arc::new(Peer::new(id, &self.limits, self.stop.child_token()))
+    }
+
+    /// No code that can panic runs under this lock, so a poisoned one is whole.
+    fn read_peers(&self) -> RwLockReadGuard<'_, Peers> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_peers(&self) -> RwLockWriteGuard<'_, Peers> {
+        self.peers.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How to dial; a new copy at each attempt, because certificates may have been replaced.

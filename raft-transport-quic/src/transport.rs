@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use raft_core::membership::Membership;
 use raft_core::message::{InstallSnapshot, Message};
 use raft_core::traits::{Inbound, PeerStatus, SnapshotReader, Transport, TransportError};
-use raft_core::types::NodeId;
+use raft_core::types::{GroupId, NodeId};
+use tokio::time::sleep_until;
 
 use crate::accept::accept_connections;
 use crate::credentials::Credentials;
@@ -17,6 +19,7 @@ use crate::error::QuicError;
 use crate::options::{QuicOptions, check_peers};
 use crate::peer::Peer;
 use crate::protocol::CloseCode;
+use crate::roster::Roster;
 use crate::shared::Shared;
 use crate::snapshot_send::send_snapshot;
 use crate::socket::{QuicTasks, client_config, open_endpoint, server_config};
@@ -67,20 +70,15 @@ impl QuicTransport {
         self.local_addr
     }
 
-    /// Changes who the peers are and where. A peer that is no longer in `peers` is disconnected at once and refused from
-    /// now on; a new one is connected; a connection that stands is kept when only its address changed.
+    /// Changes the addresses of the [options](QuicOptions::peers). A connection that stands is kept when only its address
+    /// changed. As long as no replica has told the members of its group, these are the peers: one that is no longer in
+    /// `peers` is disconnected at once and refused from now on, a new one is connected.
     ///
     /// # Errors
     /// [`QuicError::Option`] if an address is not `host:port` or an id is 0; nothing is changed then.
     pub fn set_peers(&self, peers: &BTreeMap<NodeId, String>) -> Result<(), QuicError> {
         check_peers(peers)?;
-        let change = self.shared.change_peers(peers);
-        for peer in change.removed {
-            peer.stop.cancel();
-        }
-        if self.shared.inbound.get().is_some() {
-            self.connect(change.added);
-        }
+        self.update_peers(|roster| roster.give(peers));
         Ok(())
     }
 
@@ -96,6 +94,13 @@ impl QuicTransport {
         }
         self.shared.set_client_config(client_config(&credentials, limits));
         Ok(())
+    }
+
+    fn update_peers(&self, change: impl FnOnce(&mut Roster)) {
+        let added = self.shared.update_peers(change);
+        if self.shared.inbound.get().is_some() {
+            self.connect(added);
+        }
     }
 
     fn connect(&self, peers: Vec<Arc<Peer>>) {
@@ -130,6 +135,23 @@ impl Transport for QuicTransport {
             Some(peer) => peer.queue.push(messages),
             None => tracing::debug!(peer = %to, count = messages.len(), "messages for nobody"),
         }
+    }
+
+    fn membership_changed(&self, group: GroupId, membership: &Membership) {
+        self.update_peers(|roster| roster.changed(group, membership));
+    }
+
+    fn membership_committed(&self, group: GroupId, membership: &Membership) {
+        let mut cut_at = None;
+        self.update_peers(|roster| cut_at = roster.committed(group, membership, Instant::now()));
+        let Some(cut_at) = cut_at else { return };
+        let shared = self.shared.clone();
+        self.shared.tasks.spawn(async move {
+            tokio::select! {
+                () = shared.stop.cancelled() => {}
+                () = sleep_until(cut_at.into()) => drop(shared.update_peers(|_| {})),
+            }
+        });
     }
 
     async fn send_snapshot(

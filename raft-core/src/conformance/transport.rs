@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::entry::Entry;
-use crate::membership::Membership;
+use crate::membership::{Contact, Membership};
 use crate::memory::MemorySnapshotStore;
 use crate::message::{AppendEntries, Body, InstallSnapshot, Message, SnapshotMeta};
 use crate::traits::{Inbound, SnapshotReader, SnapshotStore, SnapshotWriter, Transport, TransportError};
@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait for a message before it counts as lost and is sent again.
 const RESEND_AFTER: Duration = Duration::from_millis(100);
 const GROUP: GroupId = GroupId(1);
+const OTHER_GROUP: GroupId = GroupId(2);
 const BATCH: u64 = 100;
 
 /// Checks the invariants of [`Transport`] on a small cluster.
@@ -46,6 +47,7 @@ where
     messages_arrive_unaltered(&**two, &inbound_one, NodeId(2), NodeId(1)).await;
     a_batch_keeps_its_order(&**one, &inbound_two).await;
     dead_peers_cost_nothing(&**one, &inbound_two).await;
+    members_come_and_go(&**one, &**two, &inbound_one, &inbound_two).await;
     a_snapshot_arrives_whole(&**one, &inbound_two).await;
     an_interrupted_snapshot_is_resumed(&**one, &inbound_two).await;
     a_refused_snapshot_is_reported(&**one, &inbound_two).await;
@@ -99,6 +101,39 @@ async fn dead_peers_cost_nothing(sender: &dyn Transport, receiver: &Recorder) {
         peers.iter().any(|peer| peer.id == NodeId(2) && peer.connected),
         "a peer that just received a message must count as connected: {peers:?}"
     );
+}
+
+/// Members of any number of groups are peers, whatever is known of how they are reached; and who is a member of one group
+/// stays reachable when another one lets it go (R70).
+async fn members_come_and_go(
+    one: &dyn Transport,
+    two: &dyn Transport,
+    inbound_one: &Recorder,
+    inbound_two: &Recorder,
+) {
+    let members = |ids: &[u64]| {
+        let ids = ids.iter().copied().map(NodeId);
+        Membership::of_voters(ids).expect("ids without duplicates")
+    };
+    let contact = Contact::new("no transport knows this place").expect("a short text");
+    let all = members(&[1, 2, 3]);
+    let unreachable = members(&[1, 2, 3, 4]).with_contacts([(NodeId(4), contact)]);
+    let unreachable = unreachable.expect("node 4 is a member");
+    for transport in [one, two] {
+        for membership in [&all, &unreachable] {
+            transport.membership_changed(GROUP, membership);
+            transport.membership_committed(GROUP, membership);
+        }
+        transport.membership_changed(OTHER_GROUP, &all);
+        transport.membership_committed(OTHER_GROUP, &all);
+        // Taken back, and done again.
+        transport.membership_changed(OTHER_GROUP, &members(&[1]));
+        transport.membership_changed(OTHER_GROUP, &all);
+        transport.membership_changed(OTHER_GROUP, &members(&[3]));
+        transport.membership_committed(OTHER_GROUP, &members(&[3]));
+    }
+    messages_arrive_unaltered(one, inbound_two, NodeId(1), NodeId(2)).await;
+    messages_arrive_unaltered(two, inbound_one, NodeId(2), NodeId(1)).await;
 }
 
 async fn a_snapshot_arrives_whole(sender: &dyn Transport, receiver: &Recorder) {

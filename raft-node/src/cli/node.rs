@@ -15,7 +15,7 @@ use raft_core::membership::{Membership, MembershipError};
 use raft_core::runtime::{Node, NodeError, NodeOptions};
 use raft_core::traits::LogStoreError;
 use raft_core::types::NodeId;
-use raft_transport_quic::{QuicError, QuicLimits, QuicOptions, QuicTransport};
+use raft_transport_quic::{ContactAddress, QuicError, QuicLimits, QuicOptions, QuicTransport};
 use thiserror::Error;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::{oneshot, watch};
@@ -257,6 +257,7 @@ async fn open_transport(config: &NodeConfig) -> Result<Arc<QuicTransport>, NodeS
         cluster: config.cluster.to_string(),
         listen: resolve(&config.listen_peer, "listen-peer").await?,
         peers: config.peers.clone(),
+        contact_address: ContactAddress::default(),
         certificate: config.cert.clone(),
         key: config.key.clone(),
         ca: config.ca.clone(),

@@ -1,8 +1,6 @@
 //! Peers with a true certificate that lie, stall and flood.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +11,7 @@ use raft_core::wire::{FRAME_HEADER_BYTES, FrameKind, VERSION, encode_frame, enco
 use raft_transport_quic::{QuicLimits, QuicOptions};
 
 use crate::intruder::{Intruder, close_code, ended, hello, messages_frame};
-use crate::support::{CLUSTER, Certificates, TestNode, message, wait_until};
+use crate::support::{CLUSTER, Certificates, Log, TestNode, message, wait_until};
 
 const FORGED: u32 = 5;
 const PROTOCOL: u32 = 6;
@@ -259,14 +257,7 @@ async fn a_newer_connection_replaces_the_older() {
 /// The warning names the peer and the reason. On this single thread every task logs to the test's own subscriber.
 #[tokio::test]
 async fn a_forged_sender_is_logged_once() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .with_max_level(tracing::Level::WARN)
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::of_this_thread();
     let scene = scene(QuicLimits::default()).await;
     let frame = messages_frame(&[message(3, 2, 1, Bytes::new())]);
     assert_eq!(scene.attack(&frame).await, Some(FORGED.into()));
@@ -278,23 +269,4 @@ async fn a_forged_sender_is_logged_once() {
         lines[0].contains("WARN") && lines[0].contains("node 1 at"),
         "{text}"
     );
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

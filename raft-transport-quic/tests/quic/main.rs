@@ -8,6 +8,7 @@ mod certificates;
 mod conformance;
 mod hostile;
 mod intruder;
+mod members;
 mod messages;
 mod reconnect;
 mod snapshots;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use raft_core::message::{Body, ForwardRequest, InstallSnapshot, Message};
 use raft_core::request::ClientRequest;
 use raft_core::traits::{Inbound, PeerStatus, SnapshotStoreError, SnapshotWriter, Transport, TransportError};
 use raft_core::types::{GroupId, NodeId, Term, Ticket};
-use raft_transport_quic::{QuicLimits, QuicOptions, QuicTransport};
+use raft_transport_quic::{ContactAddress, QuicLimits, QuicOptions, QuicTransport};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
@@ -139,6 +140,7 @@ impl Certificates {
             cluster: CLUSTER.to_string(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             peers: BTreeMap::new(),
+            contact_address: ContactAddress::default(),
             certificate: self.path(&format!("n{id}.pem")),
             key: self.path(&format!("n{id}.key")),
             ca: self.path("ca.pem"),
@@ -397,6 +399,38 @@ impl SnapshotWriter for MemoryWriter {
 
     async fn abort(self: Box<Self>) -> Result<(), SnapshotStoreError> {
         self.stored.lock().unwrap().clear();
+        Ok(())
+    }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// What this thread warns of, until the guard is dropped.
+    pub(crate) fn of_this_thread() -> (Log, tracing::subscriber::DefaultGuard) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .with_max_level(tracing::Level::WARN)
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }
