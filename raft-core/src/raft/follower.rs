@@ -45,9 +45,7 @@ impl Common {
         }
         let last = slice.last();
         let is_heartbeat = slice.entries().is_empty();
-        if !self.store_above_match(from, slice) {
-            return;
-        }
+        self.store_above_match(slice);
         // Never beyond what this very message verified (R3): the own log may be longer and wrong.
         self.commit_to(leader_commit.min(last.index).max(self.commit));
         if is_heartbeat {
@@ -91,24 +89,21 @@ impl Common {
         }
     }
 
-    /// Stores the entries that are not in the log yet. Truncates only from the first entry that conflicts: a delayed or
-    /// short message never removes what is fine (R5). Returns false after a fatal conflict.
-    fn store_above_match(&mut self, from: NodeId, slice: LogSlice) -> bool {
+    /// Stores the entries that are not in the log yet, all of them above the commit index. Truncates only from the first
+    /// entry that conflicts: a delayed or short message never removes what is fine (R5).
+    fn store_above_match(&mut self, slice: LogSlice) {
         let entries: Vec<Entry> = slice.into_entries();
         let Some(new) = entries.iter().position(|entry| !self.log.matches(entry.id)) else {
-            return true;
+            return;
         };
-        let first_new = entries[new].id;
-        if self.conflicts_with_committed(from, first_new) {
-            return false;
-        }
-        if self.log.term(first_new.index) != TermAt::Beyond {
-            self.truncate_from(first_new.index);
+        let first_new = entries[new].index();
+        assert!(first_new > self.commit, "what is committed is never truncated");
+        if self.log.term(first_new) != TermAt::Beyond {
+            self.truncate_from(first_new);
         }
         for entry in entries.into_iter().skip(new) {
             self.append(entry);
         }
-        true
     }
 
     /// Says that the log matches up to `match_index`, as soon as it is durable up to there.
