@@ -106,6 +106,7 @@ scenarios! {
         inherited_entries_cost_nothing
         lost_window
         refusals
+        removed_while_reading
         send_until_paused
         uncommitted_quota
         window_in_bytes
@@ -164,6 +165,7 @@ scenarios! {
     snapshots {
         any_acknowledgement_ends_the_wait
         arrives_with_writes_under_way
+        covers_a_configuration
         created_after_a_newer_one_arrived
         failed_creation
         failure_is_reported

@@ -200,6 +200,8 @@ mod tests {
     fn appends_continue_after_everything_was_purged() {
         let mut table = table((0, 0), &[1, 2]);
         table.purge(EntryId::new(Term(2), Index(2)));
+        // Again: nothing is left to be purged.
+        table.purge(EntryId::new(Term(2), Index(2)));
         assert_eq!(table.last(), EntryId::new(Term(2), Index(2)));
         table.append(EntryId::new(Term(2), Index(3)));
         assert_eq!(table.term(Index(3)), TermAt::Known(Term(2)));

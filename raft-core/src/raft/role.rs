@@ -123,3 +123,25 @@ impl Raft {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::traits::Recovered;
+    use crate::types::{EntryId, GroupId, Time};
+
+    /// S13: an edge that the paper does not have is a defect of this program, and stops it.
+    #[test]
+    #[should_panic(expected = "no edge leads from follower to leader because a quorum voted for it")]
+    fn an_edge_that_does_not_exist_is_not_taken() {
+        let config = Config::new(GroupId(1), NodeId(1));
+        let mut raft = Raft::new(config, Recovered::default(), EntryId::ZERO, Time::ZERO).unwrap();
+        let leader = Leader::new(&mut raft.common);
+        raft.transition(
+            Role::Leader(Box::new(leader)),
+            Some(NodeId(1)),
+            RoleChangeReason::ElectionWon,
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! What a replica does with inputs that no scenario can express: they are meant for others, or come before it starts.
+
+use raft_core::config::{Config, ConfigError};
+use raft_core::effect::Effect;
+use raft_core::input::Input;
+use raft_core::membership::Membership;
+use raft_core::message::{Body, ForwardRequest, InstallSnapshot, Message, RequestVote, SnapshotMeta};
+use raft_core::raft::{LostEntries, Raft, RaftError};
+use raft_core::request::ClientRequest;
+use raft_core::traits::Recovered;
+use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Ticket, Time};
+
+const GROUP: GroupId = GroupId(1);
+const NOW: Time = Time::from_millis(1);
+
+fn id(index: u64, term: u64) -> EntryId {
+    EntryId::new(Term(term), Index(index))
+}
+
+fn snapshot(last: EntryId) -> SnapshotMeta {
+    let membership = Membership::of_voters([1, 2, 3].map(NodeId)).expect("three voters");
+    SnapshotMeta { last, membership }
+}
+
+/// Entries 3 to 5 of term 2 are stored; a snapshot covers what is before them.
+fn recovered(commit: u64) -> Recovered {
+    Recovered {
+        hard_state: HardState {
+            term: Term(2),
+            vote: None,
+            commit: Index(commit),
+            ..HardState::default()
+        },
+        snapshot: snapshot(id(2, 1)),
+        purged: id(2, 1),
+        term_runs: vec![(Index(3), Term(2))],
+        last_index: Index(5),
+        ..Recovered::default()
+    }
+}
+
+fn start(commit: u64, applied: EntryId) -> Result<Raft, RaftError> {
+    Raft::new(Config::new(GROUP, NodeId(1)), recovered(commit), applied, NOW)
+}
+
+/// Hands one input over and returns what follows from it.
+fn step(raft: &mut Raft, input: Input) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    raft.step(NOW, input, &mut effects);
+    effects
+}
+
+fn message(group: GroupId, to: u64, body: Body) -> Input {
+    Input::Receive(Message {
+        group,
+        from: NodeId(2),
+        to: NodeId(to),
+        term: Term(9),
+        body,
+    })
+}
+
+/// R69, I24: a message of another group, or one for another node, changes nothing, not even the term.
+#[test]
+fn what_is_meant_for_others_is_ignored() {
+    let mut raft = start(3, id(3, 2)).unwrap();
+    let before = raft.status();
+    let request = || {
+        Body::RequestVote(RequestVote {
+            last_log: id(99, 9),
+            leadership_transfer: true,
+        })
+    };
+    let header = |group, to| {
+        Input::SnapshotReceived(InstallSnapshot {
+            group,
+            from: NodeId(2),
+            to: NodeId(to),
+            term: Term(9),
+            meta: snapshot(id(99, 9)),
+        })
+    };
+    for (group, to) in [(GroupId(2), 1), (GROUP, 3)] {
+        assert_eq!(step(&mut raft, message(group, to, request())), []);
+        assert_eq!(step(&mut raft, header(group, to)), []);
+    }
+    assert_eq!(raft.status(), before);
+    // The same for this group and node is heard.
+    assert_ne!(step(&mut raft, message(GROUP, 1, request())), []);
+    assert_eq!(raft.term(), Term(9));
+}
+
+/// S6: requests that a client's node passes on are the driver's; the protocol takes from them the term and nothing else.
+#[test]
+fn forwarded_requests_are_not_of_the_protocol() {
+    let mut raft = start(3, id(3, 2)).unwrap();
+    raft.step(NOW, Input::Tick, &mut Vec::new());
+    let body = Body::ForwardRequest(ForwardRequest {
+        ticket: Ticket(1),
+        request: ClientRequest::ReadIndex,
+    });
+    let mut before = raft.status();
+    step(&mut raft, message(GROUP, 1, body));
+    before.term = Term(9);
+    assert_eq!(raft.status(), before);
+}
+
+/// R52, R75: a state machine that is behind the log's beginning must be restored before the replica starts.
+#[test]
+fn no_hole_between_state_and_log() {
+    let refused = start(4, id(1, 1)).unwrap_err();
+    assert_eq!(
+        refused,
+        RaftError::StateMachineBehind {
+            applied: id(1, 1),
+            purged: id(2, 1),
+        }
+    );
+    assert!(
+        refused
+            .to_string()
+            .contains("restore the state machine from the snapshot at 2@1")
+    );
+    // At the beginning, and ahead of the stored commit index, which is only a hint (R59).
+    assert_eq!(start(4, id(2, 1)).unwrap().commit_index(), Index(4));
+    assert_eq!(start(3, id(5, 2)).unwrap().commit_index(), Index(5));
+}
+
+/// R11: a log that ends below what was committed or applied has lost acknowledged entries.
+#[test]
+fn a_log_that_lost_entries_is_refused() {
+    for (commit, applied) in [(6, id(2, 1)), (3, id(6, 2))] {
+        let lost = LostEntries {
+            commit: Index(6),
+            last: id(5, 2),
+        };
+        assert_eq!(start(commit, applied).unwrap_err(), lost.into());
+    }
+}
+
+/// S15: a configuration that cannot work is refused before anything happens.
+#[test]
+fn a_configuration_is_validated() {
+    let mut config = Config::new(GROUP, NodeId(1));
+    config.heartbeat_interval = config.election_timeout;
+    let refused = Raft::new(config, recovered(3), id(3, 2), NOW).unwrap_err();
+    assert!(matches!(
+        refused,
+        RaftError::Config(ConfigError::HeartbeatTooSlow { .. })
+    ));
+}
