@@ -33,6 +33,69 @@ use crate::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
 /// recovery must not have the id of an entry of theirs, or two different logs would count as one.
 const TERMS_SKIPPED: u64 = 1_000_000;
 
+/// How far a stopped replica is. Displayed, it is one line for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The highest term that it has seen.
+    pub term: Term,
+    /// The last entry of its log: of several survivors the one is best where it is highest (R37).
+    pub last: EntryId,
+    /// The last entry that it knows to be committed.
+    pub commit: EntryId,
+    /// What its state machine has applied.
+    pub applied: EntryId,
+    /// The latest configuration in its log, committed or not.
+    pub membership: Membership,
+    /// Whether it may itself have lost something that it had acknowledged, and has not caught up since (R68).
+    pub is_suspect: bool,
+}
+
+impl Position {
+    /// How far the replica is whose log store loaded `recovered`, and whose state machine has applied `applied`. Fails if
+    /// the log ends below what is known to be committed (R11).
+    pub fn new(recovered: &Recovered, applied: EntryId) -> Result<Position, LostEntries> {
+        let log = RaftLog::new(recovered);
+        let last = log.last();
+        let commit = [recovered.snapshot.last, recovered.purged, applied]
+            .iter()
+            .fold(recovered.hard_state.commit, |commit, id| commit.max(id.index));
+        let TermAt::Known(commit_term) = log.term(commit) else {
+            return Err(LostEntries { commit, last });
+        };
+        let latest = recovered.memberships.last().map(|(_, membership)| membership);
+        Ok(Position {
+            term: recovered.hard_state.term,
+            last,
+            commit: EntryId::new(commit_term, commit),
+            applied,
+            membership: latest.unwrap_or(&recovered.snapshot.membership).clone(),
+            is_suspect: recovered.lost || recovered.hard_state.trust == Trust::Suspect,
+        })
+    }
+}
+
+/// `last 10@2, term 3, committed 8@2, applied 7@2, members {1,2,3}`: entries as index@term.
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Position {
+            term,
+            last,
+            commit,
+            applied,
+            membership,
+            is_suspect,
+        } = self;
+        write!(
+            f,
+            "last {last}, term {term}, committed {commit}, applied {applied}, members {membership}"
+        )?;
+        if *is_suspect {
+            f.write_str(", a suspect")?;
+        }
+        Ok(())
+    }
+}
+
 /// What a forced recovery from one replica would do, and what may be lost by it. Displayed, it is a statement for people.
 #[derive(Clone, Debug)]
 pub struct RecoveryPlan {
@@ -40,20 +103,14 @@ pub struct RecoveryPlan {
     pub group: GroupId,
     /// The replica that goes on alone.
     pub survivor: NodeId,
-    /// The latest configuration in its log, committed or not.
-    pub current: Membership,
+    /// How far it is.
+    pub found: Position,
     /// The configuration from now on: the survivor as the only voter. It keeps its contact, and the highest id that is
     /// known here stays in use (R68).
     pub target: Membership,
-    /// The last entry of its log: of several survivors the one is best where it is highest (R37).
-    pub last: EntryId,
-    /// The last entry that it knows to be committed.
-    pub commit: EntryId,
-    /// What its state machine has applied.
-    pub applied: EntryId,
-    /// Whether it may itself have lost something that it had acknowledged, and has not caught up since (R68).
-    pub is_suspect: bool,
-    hard_state: HardState,
+    /// Everybody else who may be a member: none of them may ever be started again with the data that it has.
+    pub lost: Vec<NodeId>,
+    stored_commit: Index,
     log: RaftLog,
 }
 
@@ -89,19 +146,12 @@ impl RecoveryPlan {
         recovered: &Recovered,
         applied: EntryId,
     ) -> Result<RecoveryPlan, RecoveryError> {
-        let log = RaftLog::new(recovered);
-        let last = log.last();
-        let commit = [recovered.snapshot.last, recovered.purged, applied]
-            .iter()
-            .fold(recovered.hard_state.commit, |commit, id| commit.max(id.index));
-        let configurations = possible_configurations(recovered, commit);
-        let current = configurations[configurations.len() - 1];
+        let found = Position::new(recovered, applied)?;
+        let configurations = possible_configurations(recovered, found.commit.index);
         if configurations.iter().all(|one| one.voters().is_empty()) {
             return Err(RecoveryError::NothingStored(survivor));
         }
-        let TermAt::Known(commit_term) = log.term(commit) else {
-            return Err(LostEntries { commit, last }.into());
-        };
+        let current = &found.membership;
         if !configurations.iter().any(|one| one.contains(survivor)) {
             return Err(RecoveryError::NotAMember {
                 survivor,
@@ -114,14 +164,11 @@ impl RecoveryPlan {
         Ok(RecoveryPlan {
             group,
             survivor,
-            current: current.clone(),
             target: alone(survivor, &configurations),
-            last,
-            commit: EntryId::new(commit_term, commit),
-            applied,
-            is_suspect: recovered.lost || recovered.hard_state.trust == Trust::Suspect,
-            hard_state: recovered.hard_state,
-            log,
+            lost: others(survivor, &configurations),
+            found,
+            stored_commit: recovered.hard_state.commit,
+            log: RaftLog::new(recovered),
         })
     }
 
@@ -129,7 +176,7 @@ impl RecoveryPlan {
     /// last index.
     #[must_use]
     pub fn undecided(&self) -> Option<(Index, Index)> {
-        let (commit, last) = (self.commit.index, self.last.index);
+        let (commit, last) = (self.found.commit.index, self.found.last.index);
         (commit < last).then(|| (commit.next(), last))
     }
 
@@ -141,20 +188,12 @@ impl RecoveryPlan {
         committed_elsewhere.index <= self.log.purged().index || self.log.matches(committed_elsewhere)
     }
 
-    /// The members that must never be started again with the data that they have: everybody else.
-    #[must_use]
-    pub fn lost_members(&self) -> Vec<NodeId> {
-        let mut members = self.current.members();
-        members.retain(|member| *member != self.survivor);
-        members
-    }
-
     /// The write that does it: durable, it is the new configuration of the group.
     #[must_use]
     pub fn write(&self) -> GroupWrite {
-        let term = Term(self.hard_state.term.max(self.last.term).0 + TERMS_SKIPPED);
+        let term = Term(self.found.term.max(self.found.last.term).0 + TERMS_SKIPPED);
         let entry = Entry {
-            id: EntryId::new(term, self.last.index.next()),
+            id: EntryId::new(term, self.found.last.index.next()),
             payload: Payload::Membership(self.target.clone()),
         };
         GroupWrite {
@@ -162,7 +201,7 @@ impl RecoveryPlan {
             hard_state: Some(HardState {
                 term,
                 vote: None,
-                commit: self.hard_state.commit,
+                commit: self.stored_commit,
                 // Nobody is left who could tell a suspect what it lacks.
                 trust: Trust::Trusted,
             }),
@@ -202,29 +241,47 @@ fn alone(survivor: NodeId, configurations: &[&Membership]) -> Membership {
     .expect("one voter, who was a member, is a configuration")
 }
 
+fn others(survivor: NodeId, configurations: &[&Membership]) -> Vec<NodeId> {
+    let mut others: Vec<NodeId> = configurations.iter().flat_map(|one| one.members()).collect();
+    others.sort_unstable();
+    others.dedup();
+    others.retain(|other| *other != survivor);
+    others
+}
+
 impl fmt::Display for RecoveryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (survivor, last) = (self.survivor, self.last);
+        let survivor = self.survivor;
+        let Position {
+            last,
+            commit,
+            applied,
+            membership,
+            ..
+        } = &self.found;
         writeln!(
             f,
-            "Node {survivor} is to go on alone. The members it knows of are {}; it will be the only one.",
-            self.current
+            "Node {survivor} is to go on alone. The members it knows of are {membership}; it will be the only one."
         )?;
-        if !self.current.is_voter(survivor) {
+        if !membership.is_voter(survivor) {
             writeln!(f, "It has no vote there; it will have the only one.")?;
         }
         writeln!(f, "\nWhat it has")?;
-        if last == EntryId::ZERO {
+        if *last == EntryId::ZERO {
             writeln!(f, "  No entry at all: whatever the group decided is lost.")?;
         } else {
+            let (commit, applied) = (entry_name(*commit), entry_name(*applied));
             writeln!(
                 f,
-                "  The log up to entry {last} (index@term). It knows that the log is committed up to {}; its state \
-                 machine has applied {}.",
-                entry_name(self.commit),
-                entry_name(self.applied)
+                "  The log up to entry {last} (index@term). It knows that the log is committed up to {commit}; its state \
+                 machine has applied {applied}."
             )?;
         }
+        writeln!(
+            f,
+            "  If other nodes are left, the right one to recover has the highest last entry, by term first and then by \
+             index, and its log contains what every other one knows to be committed."
+        )?;
         writeln!(f, "\nWhat will be decided now")?;
         match self.undecided() {
             Some((first, last)) => writeln!(
@@ -234,13 +291,20 @@ impl fmt::Display for RecoveryPlan {
             )?,
             None => writeln!(f, "  Nothing: every entry is known to be committed.")?,
         }
+        self.describe_loss(f)
+    }
+}
+
+impl RecoveryPlan {
+    fn describe_loss(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (survivor, last) = (self.survivor, self.found.last);
         writeln!(f, "\nWhat may be lost")?;
         writeln!(
             f,
             "  Every write that was acknowledged after entry {last}. The lost majority may have gone on without this node, \
              and nobody can tell from here how many there were. Clients may have read them, and may see older data now."
         )?;
-        if self.is_suspect {
+        if self.found.is_suspect {
             writeln!(
                 f,
                 "  Node {survivor} is a suspect: it may also lack writes that it had acknowledged itself. Prefer another \
@@ -248,7 +312,7 @@ impl fmt::Display for RecoveryPlan {
             )?;
         }
         writeln!(f, "\nWhat must never happen")?;
-        for member in self.lost_members() {
+        for member in &self.lost {
             writeln!(f, "  Node {member} must never be started again with its data.")?;
         }
         write!(

@@ -96,10 +96,13 @@ async fn five_stopped() -> (World, u64, u64) {
 async fn the_best_survivor_goes_on() {
     let (mut world, best, behind) = five_stopped().await;
     let (plan, other) = (plan(&world, best).await, plan(&world, behind).await);
-    assert!(plan.last > other.last, "the better one has the higher last entry");
-    assert!(plan.contains(other.commit) && !other.contains(plan.last));
+    assert!(
+        plan.found.last > other.found.last,
+        "the better one has the higher last entry"
+    );
+    assert!(plan.contains(other.found.commit) && !other.contains(plan.found.last));
     let (_, undecided) = plan.undecided().expect("nobody confirmed the last addition");
-    assert_eq!(undecided, plan.last.index);
+    assert_eq!(undecided, plan.found.last.index);
     let disk = world.logs[best as usize - 1].clone();
     disk.write(vec![plan.write()]).await.unwrap();
 
@@ -108,7 +111,7 @@ async fn the_best_survivor_goes_on() {
     assert_eq!(world.leader().await, best);
     assert_eq!(read(world.node(best)).await, 1_020, "nothing that it had is lost");
     let status = until(world.node(best), "all is applied", |status| {
-        status.applied_index > plan.last.index
+        status.applied_index > plan.found.last.index
     })
     .await;
     assert_eq!(status.membership, plan.target);

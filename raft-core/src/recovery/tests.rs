@@ -69,7 +69,7 @@ fn leads_alone(recovered: Recovered, plan: &RecoveryPlan) -> Raft {
     let recovered = written(recovered, &plan.write());
     let recovery_term = recovered.hard_state.term;
     let config = Config::new(GROUP, SURVIVOR);
-    let mut raft = Raft::new(config, recovered, plan.applied, Time::ZERO).unwrap();
+    let mut raft = Raft::new(config, recovered, plan.found.applied, Time::ZERO).unwrap();
     assert_eq!(raft.status().membership, plan.target);
     let mut inputs = vec![Input::Tick];
     let now = raft.next_deadline();
@@ -90,7 +90,7 @@ fn leads_alone(recovered: Recovered, plan: &RecoveryPlan) -> Raft {
     assert_eq!(raft.role(), RoleKind::Leader);
     assert!(raft.term() > recovery_term, "a restart begins a term (R39)");
     // The configuration, and the first entry of the own term.
-    assert_eq!(raft.commit_index(), plan.last.index + 2);
+    assert_eq!(raft.commit_index(), plan.found.last.index + 2);
     raft
 }
 
@@ -98,9 +98,9 @@ fn leads_alone(recovered: Recovered, plan: &RecoveryPlan) -> Raft {
 #[test]
 fn the_statement_says_what_may_be_lost() {
     let plan = plan(&stored(), id(7, 2)).unwrap();
-    assert_eq!((plan.last, plan.commit), (id(10, 2), id(8, 2)));
+    assert_eq!((plan.found.last, plan.found.commit), (id(10, 2), id(8, 2)));
     assert_eq!(plan.undecided(), Some((Index(9), Index(10))));
-    assert_eq!(plan.lost_members(), nodes(&[1, 2]));
+    assert_eq!(plan.lost, nodes(&[1, 2]));
     let statement = plan.to_string();
     for part in [
         "Node 3 is to go on alone. The members it knows of are {1,2,3}",
@@ -114,6 +114,16 @@ fn the_statement_says_what_may_be_lost() {
     ] {
         assert!(statement.contains(part), "{part}\nis missing in\n{statement}");
     }
+}
+
+#[test]
+fn a_position_is_one_line() {
+    let mut recovered = stored();
+    let line = |recovered: &Recovered| Position::new(recovered, id(7, 2)).unwrap().to_string();
+    let trusted = "last 10@2, term 3, committed 8@2, applied 7@2, members {1,2,3}";
+    assert_eq!(line(&recovered), trusted);
+    recovered.lost = true;
+    assert_eq!(line(&recovered), format!("{trusted}, a suspect"));
 }
 
 /// R39, R56: the configuration goes behind the last entry, in a term that nobody else was in, without a vote.
@@ -149,11 +159,12 @@ fn the_write_appends_one_configuration() {
 #[test]
 fn a_joint_configuration_in_the_tail_is_overruled() {
     let mut recovered = stored();
-    let joint = Membership::new(nodes(&[3, 4, 5]), nodes(&[1, 2, 3]), vec![]).unwrap();
+    let joint = Membership::new(nodes(&[3, 4, 5]), nodes(&[1, 3]), vec![]).unwrap();
+    recovered.memberships.push((Index(9), voters(&[1, 3])));
     recovered.memberships.push((Index(10), joint.clone()));
     let plan = plan(&recovered, id(8, 2)).unwrap();
-    assert_eq!(plan.current, joint);
-    assert_eq!(plan.lost_members(), nodes(&[1, 2, 4, 5]));
+    assert_eq!(plan.found.membership, joint);
+    assert_eq!(plan.lost, nodes(&[1, 2, 4, 5]));
     assert_eq!(plan.target.highest_id(), NodeId(5));
     let raft = leads_alone(recovered, &plan);
     assert_eq!(
@@ -212,7 +223,7 @@ fn a_snapshot_newer_than_the_log_is_the_log() {
     recovered.last_index = Index(20);
     // The state machine was not restored from it yet; the next start does that.
     let plan = plan(&recovered, id(7, 2)).unwrap();
-    assert_eq!((plan.last, plan.commit), (id(20, 3), id(20, 3)));
+    assert_eq!((plan.found.last, plan.found.commit), (id(20, 3), id(20, 3)));
     assert_eq!(plan.undecided(), None);
     assert!(
         plan.to_string()
@@ -232,7 +243,11 @@ fn a_purged_log_is_recovered_from_its_rest() {
     recovered.term_runs.remove(0);
     recovered.hard_state.commit = Index::ZERO;
     let plan = plan(&recovered, id(7, 2)).unwrap();
-    assert_eq!(plan.commit, id(7, 2), "what a snapshot covers is committed (R52)");
+    assert_eq!(
+        plan.found.commit,
+        id(7, 2),
+        "what a snapshot covers is committed (R52)"
+    );
     leads_alone(recovered, &plan);
 }
 
