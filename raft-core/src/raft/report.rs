@@ -7,7 +7,8 @@ use crate::status::{PeerProgress, Status};
 
 impl Raft {
     /// The latest configuration in the log, once it is committed.
-    pub(crate) fn committed_membership(&self) -> Option<&Membership> {
+    #[must_use]
+    pub fn committed_membership(&self) -> Option<&Membership> {
         let common = &self.common;
         (common.membership_index() <= common.commit).then(|| common.membership())
     }
