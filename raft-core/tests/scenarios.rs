@@ -178,6 +178,7 @@ scenarios! {
         no_campaign_while_restoring
         no_entries_while_restoring
         not_a_member
+        not_before_a_configuration_is_known
         older_than_a_new_member
         one_atom
         pin_is_released

@@ -397,8 +397,12 @@ impl Common {
         let TermAt::Known(term) = self.log.term(handed_out) else {
             return;
         };
-        self.apply.creating_snapshot = true;
         let membership = self.membership_at(handed_out);
+        if membership == Membership::empty() {
+            // Who joined late knows no configuration before the one that names it, and cannot put one into a snapshot.
+            return;
+        }
+        self.apply.creating_snapshot = true;
         let meta = SnapshotMeta {
             last: EntryId::new(term, handed_out),
             membership,
