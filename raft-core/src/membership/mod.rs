@@ -7,6 +7,8 @@
 //!
 //! Everything here is a pure function of its arguments.
 
+#[cfg(test)]
+mod brute_force;
 mod change;
 mod configuration;
 pub mod majority;

@@ -1,0 +1,525 @@
+//! Replicas, a network, disks and clocks: effects become inputs, some of them late, some never.
+
+use std::collections::BTreeMap;
+
+use raft_core::effect::{Effect, RoleChangeReason, RoleKind};
+use raft_core::input::{Input, LogRead, LogReadResult};
+use raft_core::membership::Membership;
+use raft_core::message::{InstallSnapshot, Message};
+use raft_core::raft::Raft;
+use raft_core::types::{EntryId, NodeId, Ticket};
+
+use super::clients::Clients;
+use super::history::History;
+use super::node::{GROUP, Node, Work};
+use super::random::{Random, Swarm};
+
+/// What a run did, to tell whether it was worth anything.
+#[derive(Default, Debug, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) commits: u64,
+    pub(crate) elections: u64,
+    pub(crate) crashes: u64,
+    pub(crate) snapshots_installed: u64,
+    pub(crate) reads: u64,
+    pub(crate) lease_reads: u64,
+    pub(crate) two_leaders: u64,
+    pub(crate) changes: u64,
+    pub(crate) joint_changes: u64,
+    pub(crate) rollbacks: u64,
+    pub(crate) removals_of_leaders: u64,
+    pub(crate) transfers: u64,
+    pub(crate) transfers_aborted: u64,
+    pub(crate) stalled_leaders: u64,
+    pub(crate) trust_restored: u64,
+}
+
+/// Everything there is.
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) swarm: Swarm,
+    /// The true time, in microseconds.
+    pub(crate) now: u64,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    /// Messages under way, with when they arrive.
+    pub(crate) network: Vec<(u64, Message)>,
+    snapshots_in_transit: Vec<(u64, InstallSnapshot, Vec<EntryId>)>,
+    /// Directed links that lose everything.
+    cut: Vec<(NodeId, NodeId)>,
+    pub(crate) history: History,
+    pub(crate) clients: Clients,
+    pub(crate) counts: Counts,
+    /// Whether anything goes wrong still.
+    pub(crate) faults: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, leases: bool) -> World {
+        let mut random = Random(seed);
+        let swarm = Swarm::draw(&mut random, leases);
+        let ids: Vec<NodeId> = (1..=swarm.voters).map(NodeId).collect();
+        let membership = Membership::of_voters(ids.iter().copied()).expect("there are voters");
+        let mut world = World {
+            random,
+            swarm,
+            now: 0,
+            nodes: BTreeMap::new(),
+            network: Vec::new(),
+            snapshots_in_transit: Vec::new(),
+            cut: Vec::new(),
+            history: History::new(membership.clone()),
+            clients: Clients::default(),
+            counts: Counts::default(),
+            faults: true,
+        };
+        for id in ids {
+            world.add_node(id, membership.clone());
+        }
+        world
+    }
+
+    /// A new machine is there.
+    pub(crate) fn add_node(&mut self, id: NodeId, membership: Membership) {
+        let node = Node::new(id, membership, &self.swarm, &mut self.random);
+        self.nodes.insert(id, node);
+        self.start(id);
+    }
+
+    pub(crate) fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("nodes are never taken away")
+    }
+
+    fn start(&mut self, id: NodeId) {
+        let (now, seed) = (self.now, self.random.next());
+        self.node(id).start(now, seed);
+    }
+
+    fn crash(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).expect("nodes are never taken away");
+        if node.raft.is_some() {
+            node.crash(&mut self.random);
+            self.clients.forget(id);
+            self.counts.crashes += 1;
+        }
+    }
+
+    /// Gives a replica one input, does what follows, and checks what must hold.
+    pub(crate) fn step(&mut self, id: NodeId, input: Input) {
+        let now = self.now;
+        let node = self.node(id);
+        let Some(raft) = &mut node.raft else { return };
+        let before = raft.status();
+        let mut effects = Vec::new();
+        raft.step(node.clock.at(now), input, &mut effects);
+        let after = raft.status();
+        self.history.begin_step(&before);
+        for effect in effects {
+            self.effect(id, effect, after.role);
+        }
+        let committed = self.history.end_step(&self.nodes, now, &before, &after);
+        self.counts.commits += committed;
+        if after.role != RoleKind::Leader {
+            self.clients.leadership_is_over(id);
+        }
+    }
+
+    fn effect(&mut self, id: NodeId, effect: Effect, role: RoleKind) {
+        match effect {
+            Effect::Send(message) => self.send(message),
+            Effect::Persist(write) => {
+                let now = self.now;
+                let is_rollback = self.history.write_issued(role, &self.nodes[&id].issued, &write);
+                self.counts.rollbacks += u64::from(is_rollback);
+                let node = self.node(id);
+                node.issued.apply(&write);
+                if node.writes.is_empty() {
+                    node.writing_since = node.clock.at(now);
+                }
+                node.writes.push_back(write);
+            }
+            Effect::ReadLog(request) => self.read_log(id, request),
+            Effect::Apply(entries) => self.node(id).work.push_back(Work::Apply(entries)),
+            Effect::CreateSnapshot(meta) => self.node(id).work.push_back(Work::Create(meta)),
+            Effect::RestoreSnapshot(meta) => self.node(id).work.push_back(Work::Restore(meta)),
+            Effect::SendSnapshot { to, term, meta } => {
+                let state = self.nodes[&id].snapshots[&meta.last.index].1.clone();
+                let header = InstallSnapshot {
+                    group: GROUP,
+                    from: id,
+                    to,
+                    term,
+                    meta,
+                };
+                let at = self.now + self.random.below(100_000);
+                self.snapshots_in_transit.push((at, header, state));
+            }
+            Effect::Compact(through) => {
+                let node = self.node(id);
+                assert!(through.index <= node.disk.snapshot.last.index, "I12");
+                node.disk.compact(through);
+                node.issued.compact(through);
+            }
+            Effect::RoleChanged(change) => {
+                if change.to == RoleKind::Leader {
+                    self.history.elected(change.term, id);
+                    self.counts.elections += 1;
+                }
+                self.counts.stalled_leaders += u64::from(change.reason == RoleChangeReason::Stalled);
+                self.counts.removals_of_leaders += u64::from(change.reason == RoleChangeReason::Removed);
+            }
+            Effect::MembershipChanged(membership) => self.history.membership_changed(membership),
+            Effect::Suspected(_) => {}
+            Effect::TrustRestored => self.counts.trust_restored += 1,
+            Effect::Fatal(reason) => panic!("node {id} stopped: {reason}"),
+            answer => self
+                .clients
+                .answered(id, answer, &mut self.history, &mut self.counts),
+        }
+    }
+
+    fn read_log(&mut self, id: NodeId, request: LogRead) {
+        let fails = self.faults && self.random.percent(10);
+        let node = self.node(id);
+        let mut entries = node.disk.entries.clone();
+        entries.retain(|entry| (request.first..=request.last).contains(&entry.index()));
+        entries.truncate(if fails { 0 } else { 4 });
+        node.log_reads
+            .push(Input::LogRead(LogReadResult { request, entries }));
+    }
+
+    // ---- the network ----
+
+    fn send(&mut self, message: Message) {
+        self.history.sent(&self.nodes[&message.from].disk, &message);
+        if self.faults && self.random.percent(self.swarm.lost_percent) {
+            return;
+        }
+        let delay = |random: &mut Random, max_ms: u64| random.below(max_ms * 1_000);
+        let ms = if self.random.percent(self.swarm.late_percent) {
+            2_000
+        } else {
+            20
+        };
+        let after = if self.faults {
+            delay(&mut self.random, ms)
+        } else {
+            1_000
+        };
+        self.network.push((self.now + after, message.clone()));
+        if self.faults && self.random.percent(self.swarm.late_percent) {
+            let again = self.now + delay(&mut self.random, 3_000);
+            self.network.push((again, message));
+        }
+    }
+
+    fn deliver(&mut self) {
+        let now = self.now;
+        let network = std::mem::take(&mut self.network);
+        let (due, later): (Vec<_>, Vec<_>) = network.into_iter().partition(|(at, _)| *at <= now);
+        self.network = later;
+        for (_, message) in due {
+            let paused_until = self.nodes[&message.to].paused_until;
+            if self.cut.contains(&(message.from, message.to)) {
+                continue;
+            }
+            if paused_until > now {
+                self.network.push((paused_until, message));
+            } else {
+                self.step(message.to, Input::Receive(message));
+            }
+        }
+        for (at, header, state) in std::mem::take(&mut self.snapshots_in_transit) {
+            if at > now || self.nodes[&header.to].paused_until > now {
+                self.snapshots_in_transit.push((at, header, state));
+            } else {
+                self.snapshot_arrives(header, state);
+            }
+        }
+    }
+
+    fn snapshot_arrives(&mut self, header: InstallSnapshot, state: Vec<EntryId>) {
+        let (from, to) = (header.from, header.to);
+        let alive = self.nodes[&to].raft.is_some() && !self.cut.contains(&(from, to));
+        let delivered = alive && !(self.faults && self.random.percent(30));
+        if delivered {
+            let stored = (header.meta.clone(), state);
+            self.node(to).snapshots.insert(header.meta.last.index, stored);
+            self.step(to, Input::SnapshotReceived(header));
+        }
+        self.step(from, Input::SnapshotSent { to, delivered });
+    }
+
+    // ---- disks and state machines ----
+
+    fn complete_write(&mut self, id: NodeId) {
+        let now = self.now;
+        let node = self.node(id);
+        if node.raft.is_none() {
+            return;
+        }
+        let Some(write) = node.writes.pop_front() else {
+            return;
+        };
+        node.writing_since = node.clock.at(now);
+        node.disk.apply(&write);
+        for message in write.then {
+            if message.to == id {
+                self.step(id, Input::Receive(message));
+            } else {
+                self.send(message);
+            }
+        }
+        self.step(id, Input::Persisted(write.seq));
+    }
+
+    fn complete_work(&mut self, id: NodeId) {
+        let fails = self.random.percent(20);
+        let node = self.nodes.get_mut(&id).expect("nodes are never taken away");
+        let Some(work) = node.work.pop_front() else {
+            return;
+        };
+        let input = match work {
+            Work::Apply(entries) => {
+                for entry in &entries {
+                    self.history.applied(node, entry.id);
+                    node.applied.push(entry.id);
+                    self.clients.applied(id, entry.id);
+                }
+                Input::Applied(node.applied.last().expect("a batch is not empty").index)
+            }
+            Work::Create(meta) => {
+                assert_eq!(node.applied.last(), Some(&meta.last), "I21");
+                self.history.snapshot(&meta);
+                node.applied_durable = node.applied.clone();
+                node.snapshots
+                    .insert(meta.last.index, (meta.clone(), node.applied.clone()));
+                if fails {
+                    Input::SnapshotFailed
+                } else {
+                    Input::SnapshotCreated(meta)
+                }
+            }
+            Work::Restore(meta) => {
+                node.applied = node.snapshots[&meta.last.index].1.clone();
+                node.applied_durable = node.applied.clone();
+                self.history.restored(&node.applied);
+                self.counts.snapshots_installed += 1;
+                Input::SnapshotRestored(meta.last)
+            }
+        };
+        self.step(id, input);
+    }
+
+    // ---- time ----
+
+    /// Cuts a node off: it is not heard, or it does not hear, or both.
+    pub(crate) fn isolate(&mut self, id: NodeId) {
+        let which = self.random.below(3);
+        for &other in self.nodes.keys() {
+            if which != 0 {
+                self.cut.push((id, other));
+            }
+            if which != 1 {
+                self.cut.push((other, id));
+            }
+        }
+    }
+
+    fn random_fault(&mut self, id: NodeId) {
+        let long = self.now + self.random.below(3_000_000);
+        let (stalls, pauses) = (self.swarm.stalls, self.swarm.pauses);
+        match self.random.below(self.swarm.fault_period) {
+            0 => self.crash(id),
+            1 => {
+                let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+                let other = self.random.one_of(&ids).expect("there are nodes");
+                self.cut.push((id, other));
+                if self.random.percent(60) {
+                    self.cut.push((other, id));
+                }
+            }
+            2 | 3 => self.cut.clear(),
+            4 => {
+                self.crash(id);
+                self.start(id);
+            }
+            5 if stalls => self.node(id).disk_stalled_until = long,
+            6 if stalls => self.node(id).work_stalled_until = long,
+            7 if pauses => self.node(id).paused_until = long,
+            _ => {}
+        }
+    }
+
+    /// A little time passes, and every node does a little.
+    pub(crate) fn turn(&mut self) {
+        self.now += self.random.below(12_000);
+        self.deliver();
+        if self.faults {
+            self.operate();
+        }
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            if self.faults {
+                self.random_fault(id);
+            }
+            self.node_turn(id);
+        }
+        self.check_leases();
+    }
+
+    fn node_turn(&mut self, id: NodeId) {
+        let (now, faults) = (self.now, self.faults);
+        let node = &self.nodes[&id];
+        if node.raft.is_none() {
+            if !faults || self.random.percent(2) {
+                self.start(id);
+            }
+            return;
+        }
+        if node.paused_until > now {
+            return;
+        }
+        let (disk_works, state_machine_works) =
+            (node.disk_stalled_until <= now, node.work_stalled_until <= now);
+        // Whatever else wakes a process up, its timers are looked at.
+        self.step(id, Input::Tick);
+        if faults && self.random.below(1_000) < self.swarm.campaigns {
+            self.step(id, Input::Campaign);
+        }
+        if disk_works && (!faults || self.random.percent(70)) {
+            self.complete_write(id);
+        }
+        if state_machine_works && (!faults || self.random.percent(70)) {
+            self.complete_work(id);
+        }
+        for read in std::mem::take(&mut self.node(id).log_reads) {
+            self.step(id, read);
+        }
+        self.clients_act(id);
+    }
+
+    /// I18: at no true instant would two replicas answer a read at once, nor one with less than is committed.
+    fn check_leases(&mut self) {
+        let leads = |node: &&Node| {
+            node.raft
+                .as_ref()
+                .is_some_and(|raft| raft.role() == RoleKind::Leader)
+        };
+        let leaders: Vec<&Node> = self.nodes.values().filter(leads).collect();
+        if leaders.len() < 2 {
+            return;
+        }
+        self.counts.two_leaders += 1;
+        let reads_at_once = |node: &&&Node| {
+            let mut raft: Raft = node.raft.clone().expect("it leads");
+            let mut effects = Vec::new();
+            raft.step(
+                node.clock.at(self.now),
+                Input::Read(vec![Ticket(u64::MAX)]),
+                &mut effects,
+            );
+            let newest = self.history.committed_count();
+            effects.iter().any(|effect| {
+                let Effect::ReadConfirmed { index, .. } = effect else {
+                    return false;
+                };
+                assert!(
+                    index.0 >= newest,
+                    "I18: a leader reads at {index}, and {newest} is committed"
+                );
+                true
+            })
+        };
+        let count = leaders.iter().filter(reads_at_once).count();
+        assert!(count < 2, "I18: two leaders answer reads at once");
+    }
+
+    // ---- a run ----
+
+    /// Many turns with faults; then everything heals, and progress is demanded.
+    pub(crate) fn run(&mut self) {
+        for _ in 0..2_500 {
+            self.turn();
+        }
+        self.heal();
+        let goal = self.history.committed_count() + 20;
+        let mut turns = 0;
+        while !self.everybody_applied(goal) {
+            turns += 1;
+            if turns > 6_000 {
+                for node in self.nodes.values() {
+                    eprintln!("{:?}", node.raft.as_ref().map(Raft::status));
+                }
+                panic!("I27: after healing, not every member applied {goal} entries");
+            }
+            self.turn();
+        }
+        self.check_peace();
+        self.clients.check_nobody_waits();
+        self.counts.joint_changes = self.history.joint_count();
+    }
+
+    fn heal(&mut self) {
+        self.faults = false;
+        self.cut.clear();
+        for node in self.nodes.values_mut() {
+            (
+                node.disk_stalled_until,
+                node.work_stalled_until,
+                node.paused_until,
+            ) = (0, 0, 0);
+        }
+    }
+
+    /// Whether there is one leader, all of whose members applied so many entries.
+    fn everybody_applied(&self, goal: u64) -> bool {
+        let Some(leader) = self.only_leader() else {
+            return false;
+        };
+        let members = leader.status().membership.members();
+        members
+            .iter()
+            .all(|member| self.nodes[member].applied.len() as u64 >= goal)
+    }
+
+    fn only_leader(&self) -> Option<&Raft> {
+        let rafts = self.nodes.values().filter_map(|node| node.raft.as_ref());
+        let mut leaders = rafts.filter(|raft| raft.role() == RoleKind::Leader);
+        leaders.next().filter(|_| leaders.next().is_none())
+    }
+
+    /// I26, R70: nodes that are no members, or were, run on; they do not disturb a group that is well.
+    fn check_peace(&mut self) {
+        let status = self.only_leader().expect("progress was made").status();
+        for _ in 0..600 {
+            self.turn();
+        }
+        let later = self.only_leader().expect("the leader stays").status();
+        assert!(!later.membership.is_joint(), "R63: a joint configuration is left");
+        assert_eq!(
+            (status.id, status.term),
+            (later.id, later.term),
+            "R70: a group that is well changed its leader"
+        );
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.commits += other.commits;
+        self.elections += other.elections;
+        self.crashes += other.crashes;
+        self.snapshots_installed += other.snapshots_installed;
+        self.reads += other.reads;
+        self.lease_reads += other.lease_reads;
+        self.two_leaders += other.two_leaders;
+        self.changes += other.changes;
+        self.joint_changes += other.joint_changes;
+        self.rollbacks += other.rollbacks;
+        self.removals_of_leaders += other.removals_of_leaders;
+        self.transfers += other.transfers;
+        self.transfers_aborted += other.transfers_aborted;
+        self.stalled_leaders += other.stalled_leaders;
+        self.trust_restored += other.trust_restored;
+    }
+}
