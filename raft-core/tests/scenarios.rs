@@ -51,6 +51,7 @@ scenarios! {
         candidate_meets_the_leader
         even_number_of_nodes
         figure_4
+        figure_9
         higher_term_rejoins
         late_self_vote
         leader_crash_and_restart
@@ -112,6 +113,9 @@ scenarios! {
         window_in_bytes
     }
     leadership {
+        priority_decays
+        priority_never_beats_the_log
+        priority_shifts_timeouts
         stalled_disk_hands_over
         transfer
     }
@@ -122,6 +126,7 @@ scenarios! {
         refusals
     }
     membership_static {
+        figure_10_two_majorities
         joint_quorum
         learner
         stale_candidate
@@ -130,7 +135,9 @@ scenarios! {
     }
     reads {
         a_round_that_never_began
+        a_smaller_quorum_confirms
         lease
+        lease_forbids_shortcuts
         lease_outlives_the_term
         lost_round
         only_voters_count
