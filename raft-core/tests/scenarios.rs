@@ -113,11 +113,18 @@ scenarios! {
         window_in_bytes
     }
     leadership {
+        late_timeout_now
         priority_decays
         priority_never_beats_the_log
         priority_shifts_timeouts
         stalled_disk_hands_over
         transfer
+        transfer_refusals
+        transfer_target_leaves
+        transfer_times_out
+        transfer_to_somebody_else
+        transfer_waits_for_the_log
+        transfer_without_a_successor
     }
     membership {
         figure_4_6_removed_leader_is_needed
