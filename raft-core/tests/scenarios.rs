@@ -131,6 +131,7 @@ scenarios! {
         grow_and_shrink
         leader_removes_itself
         refusals
+        step_down_leaves_a_change_open
     }
     membership_static {
         figure_10_two_majorities
@@ -146,6 +147,7 @@ scenarios! {
         lease
         lease_forbids_shortcuts
         lease_outlives_the_term
+        lease_rounds_of_one_moment
         lost_round
         only_voters_count
         read_index
