@@ -52,7 +52,17 @@ impl MemberContact {
     /// What `contact` says; `None` if some other program wrote it.
     #[must_use]
     pub fn from_contact(contact: &Contact) -> Option<MemberContact> {
-        serde_json::from_str(contact.as_str()).ok()
+        MemberContact::parse(contact.as_str())
+    }
+
+    fn parse(text: &str) -> Option<MemberContact> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The `host:port` for peers that the text of a contact names; `None` if it names none.
+    #[must_use]
+    pub fn peer_address_in(text: &str) -> Option<String> {
+        MemberContact::parse(text)?.peer_address().map(str::to_owned)
     }
 
     /// What `membership` says about `member`; `None` if it says nothing.
@@ -122,6 +132,14 @@ mod tests {
             Some(known)
         );
         assert_eq!(parsed("10.0.0.4:2380"), None);
+        let address = |text: &str| MemberContact::peer_address_in(text);
+        assert_eq!(
+            address(r#"{"peer-urls":["quic://a:1","quic://b:2"]}"#),
+            Some("a:1".to_owned())
+        );
+        for silent in ["10.0.0.4:2380", "{}", r#"{"peer-urls":["ftp://a:1"]}"#] {
+            assert_eq!(address(silent), None);
+        }
         assert_eq!(parsed(r#"{"peer-urls":7}"#), None);
     }
 

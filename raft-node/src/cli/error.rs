@@ -10,6 +10,10 @@ use super::node::NodeStartError;
 use crate::certificates::error::CertificateError;
 use crate::client::error::ClientError;
 use crate::config::error::ConfigError;
+use crate::data_directory::error::DataDirectoryError;
+
+/// The exit code of a node that was removed from its cluster: whoever starts processes need not start it again.
+pub(super) const REMOVED: u8 = 3;
 
 /// How a command fails. The text is for the person who gave the command.
 #[derive(Debug, Error)]
@@ -42,10 +46,13 @@ pub(super) enum CliError {
 }
 
 impl CliError {
-    /// 2 if the command was given wrongly, else 1.
+    /// 2 if the command was given wrongly, 3 if the node was removed from its cluster, else 1.
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             CliError::Config(_) => ExitCode::from(2),
+            CliError::Node(NodeStartError::DataDirectory(DataDirectoryError::Removed { .. })) => {
+                ExitCode::from(REMOVED)
+            }
             _ => ExitCode::FAILURE,
         }
     }

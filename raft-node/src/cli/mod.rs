@@ -4,6 +4,7 @@
 //! asked, 1 if it could not, and 2 if it was asked wrongly. Nothing is decided here that another program could not
 //! decide through the modules below.
 
+mod belonging;
 mod cert;
 mod dev;
 mod error;

@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use raft_core::membership::{Membership, MembershipError};
 use raft_core::runtime::{Node, NodeError, NodeOptions};
-use raft_core::traits::LogStoreError;
+use raft_core::traits::{LogStoreError, Transport};
 use raft_core::types::NodeId;
 use raft_transport_quic::{ContactAddress, QuicError, QuicLimits, QuicOptions, QuicTransport};
 use thiserror::Error;
@@ -21,11 +21,13 @@ use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::belonging;
 use super::signals::StopSignals;
 use super::stores::{self, Closer, Stores};
 use crate::config::node_config::NodeConfig;
 use crate::data_directory::directory::DataDirectory;
 use crate::data_directory::error::DataDirectoryError;
+use crate::member_contact::MemberContact;
 use crate::server::{MemberUrls, ServeError, ServerOptions, serve};
 
 /// Why a node does not start, or stopped by itself.
@@ -114,30 +116,26 @@ pub(super) async fn run(
     stop_with_stdin: bool,
     closer: &mut Closer,
 ) -> Result<(), NodeStartError> {
+    let config = Arc::new(config);
     let opened = Box::pin(open(&config, closer)).await?;
-    let peer_address = opened.transport.local_addr();
-    let client_address = opened.listener.local_addr().ok();
+    report_start(&config, &opened);
     let transport = opened.transport;
     let node = Box::pin(Node::start(NodeOptions {
         config: seeded(&config),
-        bootstrap: Some(Membership::of_voters(config.peers.keys().copied())?),
+        bootstrap: first_members(&config, &opened.data)?,
         log_store: opened.stores.log,
         snapshot_store: opened.stores.snapshots,
         transport: transport.clone(),
         state_machine: Box::new(opened.stores.state_machine),
     }))
     .await?;
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        data_dir = %opened.data.path().display(),
-        "node {} of cluster {} is started; it listens for clients on {} and for its peers on {}",
-        config.id,
-        config.cluster,
-        client_address.map_or_else(|| config.listen_client.clone(), |address| address.to_string()),
-        peer_address,
-    );
     report_other_members(&config, &node);
-    let noted = tokio::spawn(note_first_write(opened.data, node.clone()));
+    let mut removed = tokio::spawn(belonging::keep_notes(opened.data, node.clone()));
+    let _belonging = AbortOnDrop(tokio::spawn(belong(
+        config.clone(),
+        node.clone(),
+        transport.clone(),
+    )));
 
     let (stop, stopped) = watch::channel(false);
     let server = serve(
@@ -145,7 +143,7 @@ pub(super) async fn run(
             listener: opened.listener,
             node: node.clone(),
             store: opened.stores.store,
-            transport,
+            transport: transport.clone(),
             cluster: config.cluster.to_string(),
             id: config.id,
             members: members(&config),
@@ -159,6 +157,10 @@ pub(super) async fn run(
         signal = signals.next() => End::Asked(signal),
         () = stdin_closed(stop_with_stdin) => End::Asked("standard input was closed"),
         stopped = node.stopped() => End::Failed(stopped.err().map(NodeStartError::from)),
+        removed = &mut removed => match removed {
+            Ok(removed) => End::Removed(removed.into()),
+            Err(error) => End::Failed(Some(error.into())),
+        },
         served = &mut server => End::Failed(served.map_err(NodeStartError::from).and_then(|served| Ok(served?)).err()),
     };
     if let End::Asked(reason) = &end {
@@ -167,12 +169,12 @@ pub(super) async fn run(
     // The receiver lives as long as the server; if that is gone already, there is nothing to stop.
     let _ = stop.send(true);
     tokio::select! {
-        () = finish(server, &node) => {}
+        () = finish(server, &end, &*transport, &node) => {}
         signal = signals.next() => tracing::warn!("{signal} again: the node stops at once"),
     }
-    noted.abort();
+    removed.abort();
     match end {
-        End::Failed(Some(error)) => Err(error),
+        End::Failed(Some(error)) | End::Removed(error) => Err(error),
         End::Failed(None) | End::Asked(_) => Ok(()),
     }
 }
@@ -183,10 +185,54 @@ enum End {
     Asked(&'static str),
     /// A part of it ended by itself.
     Failed(Option<NodeStartError>),
+    /// It was removed from its cluster.
+    Removed(NodeStartError),
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a node does to belong to its cluster; ends when it does.
+async fn belong(config: Arc<NodeConfig>, node: Node, transport: Arc<QuicTransport>) {
+    belonging::remind_to_add(&config, &node, &*transport).await;
+    belonging::publish_contact(&config, &node).await;
+}
+
+/// The first members of the group, if this node is one that begins it. They have no contacts: nodes whose files differ in an
+/// address would begin different groups.
+fn first_members(config: &NodeConfig, data: &DataDirectory) -> Result<Option<Membership>, MembershipError> {
+    if data.joins() {
+        return Ok(None);
+    }
+    Membership::of_voters(config.peers.keys().copied()).map(Some)
+}
+
+fn report_start(config: &NodeConfig, opened: &Opened) {
+    let client_address = opened.listener.local_addr();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %opened.data.path().display(),
+        "node {} of cluster {} starts; it listens for clients on {} and for its peers on {}",
+        config.id,
+        config.cluster,
+        client_address.map_or_else(|_| config.listen_client.clone(), |address| address.to_string()),
+        opened.transport.local_addr(),
+    );
 }
 
 /// Lets the requests in flight finish, then stops the node.
-async fn finish(server: JoinHandle<Result<(), ServeError>>, node: &Node) {
+async fn finish(
+    server: JoinHandle<Result<(), ServeError>>,
+    end: &End,
+    transport: &dyn Transport,
+    node: &Node,
+) {
     // A server that ended by itself was the reason to stop and is not asked again.
     if !server.is_finished() {
         match server.await {
@@ -194,6 +240,9 @@ async fn finish(server: JoinHandle<Result<(), ServeError>>, node: &Node) {
             Ok(Err(error)) => tracing::error!("{error}"),
             Err(error) => tracing::error!("the server failed: {error}"),
         }
+    }
+    if let End::Removed(_) = end {
+        belonging::farewell(transport).await;
     }
     node.shutdown().await;
 }
@@ -224,7 +273,10 @@ async fn stdin_closed(is_watched: bool) {
 }
 
 async fn open(config: &NodeConfig, closer: &mut Closer) -> Result<Opened, NodeStartError> {
-    let data = DataDirectory::open(&config.data_dir, &config.cluster, config.id)?;
+    let mut data = DataDirectory::open(&config.data_dir, &config.cluster, config.id)?;
+    if config.join {
+        data.note_joins()?;
+    }
     let listener = listen_for_clients(config).await?;
     let transport = open_transport(config).await?;
     let stores = stores::open(&data, closer).await?;
@@ -257,7 +309,7 @@ async fn open_transport(config: &NodeConfig) -> Result<Arc<QuicTransport>, NodeS
         cluster: config.cluster.to_string(),
         listen: resolve(&config.listen_peer, "listen-peer").await?,
         peers: config.peers.clone(),
-        contact_address: ContactAddress::default(),
+        contact_address: ContactAddress::new(MemberContact::peer_address_in),
         certificate: config.cert.clone(),
         key: config.key.clone(),
         ca: config.ca.clone(),
@@ -298,36 +350,31 @@ fn seeded(config: &NodeConfig) -> raft_core::config::Config {
     core
 }
 
+/// Where members are reached, as far as the settings say.
 fn members(config: &NodeConfig) -> BTreeMap<NodeId, MemberUrls> {
-    let urls = |(id, address): (&NodeId, &String)| {
-        let urls = MemberUrls {
-            peer: vec![format!("quic://{address}")],
-            client: config.client_urls.get(id).cloned().into_iter().collect(),
-        };
-        (*id, urls)
+    let mut members: BTreeMap<NodeId, MemberUrls> = BTreeMap::new();
+    for (id, address) in &config.peers {
+        members.entry(*id).or_default().peer = vec![format!("quic://{address}")];
+    }
+    for (id, url) in &config.client_urls {
+        members.entry(*id).or_default().client = vec![url.clone()];
+    }
+    let own = MemberUrls {
+        peer: vec![config.peer_url.clone()],
+        client: vec![config.client_url.clone()],
     };
-    config.peers.iter().map(urls).collect()
+    members.insert(config.id, own);
+    members
 }
 
-/// The members come from the data; tell whoever reads the flags that they say something else.
+/// The members come from the data; tell whoever reads the settings that they say something else.
 fn report_other_members(config: &NodeConfig, node: &Node) {
     let members = node.status().membership.members();
     if !members.is_empty() && !members.iter().eq(config.peers.keys()) {
         let members: Vec<String> = members.iter().map(ToString::to_string).collect();
-        tracing::warn!(
+        tracing::info!(
             "the data directory knows the members {}, `initial-cluster` names others; the data directory counts",
             members.join(", ")
         );
     }
-}
-
-/// Notes in the data directory that the log was written, as soon as something in it is durable, and then keeps the
-/// directory locked.
-async fn note_first_write(mut data: DataDirectory, node: Node) {
-    let mut status = node.watch_status();
-    let written = status.wait_for(|status| status.durable_index.0 > 0).await.is_ok();
-    if written && let Err(error) = data.note_log_written() {
-        tracing::error!("{error}");
-    }
-    std::future::pending::<()>().await;
 }

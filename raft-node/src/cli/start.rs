@@ -25,8 +25,11 @@ const OTHER_VARIABLES: [&str; 2] = ["RAFT_NODE_CONFIG", "RAFT_NODE_ENDPOINTS"];
 /// All nodes of a cluster take the same settings but for --id: {id} in a path stands for the node's number. At the
 /// first start --initial-cluster makes the cluster; later the data directory knows the members.
 ///
+/// A node that is added later starts with --join, and waits until it is a member. One that was removed stops by itself.
+///
 /// SIGTERM or Ctrl-C stops the node cleanly; a second one stops it at once. The exit code is 0 after a clean stop, 1
-/// after a failure and 2 if the settings are wrong.
+/// after a failure, 2 if the settings are wrong, and 3 if the node was removed from the cluster, at once and at every later
+/// start.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct StartArguments {
@@ -52,6 +55,7 @@ const AFTER_HELP: &str = r#"Examples:
     --initial-client-urls 1=http://10.0.0.1:2379,2=http://10.0.0.2:2379,3=http://10.0.0.3:2379 \
     --cert pki/n{id}.pem --key pki/n{id}.key --ca pki/ca.pem
   raft-node start --config demo.toml --id 1
+  raft-node start --config demo.toml --id 4 --join --peer-url quic://10.0.0.4:2380 --client-url http://10.0.0.4:2379
   RAFT_NODE_ID=1 RAFT_NODE_CONFIG=demo.toml raft-node start --print-config
 
 demo.toml, the same file on every node:

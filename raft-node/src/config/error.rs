@@ -73,7 +73,11 @@ pub enum ConfigError {
         source: UrlError,
     },
     /// This node is missing from one of the maps.
-    #[error("node {id} is not in `{setting}`, which names {present}; add `{id}=URL` to it or correct `id`")]
+    #[error(
+        "node {id} is not in `{setting}`, which names {present}. To begin a new cluster with this node add `{id}=URL` to it, \
+         on every node. To add the node to a cluster that runs, start it with --join and say where it is reached with \
+         --peer-url and --client-url. Otherwise correct `id`"
+    )]
     NotListed {
         /// The name of the setting.
         setting: &'static str,
@@ -93,6 +97,16 @@ pub enum ConfigError {
         second: NodeId,
         /// What they share.
         url: String,
+    },
+    /// A node that joins does not say where it is reached.
+    #[error("node {id} joins, and nothing says where it is reached; give --{setting}, such as {example}")]
+    NoUrl {
+        /// The name of the setting.
+        setting: &'static str,
+        /// This node.
+        id: NodeId,
+        /// What such a URL looks like.
+        example: &'static str,
     },
     /// A setting that the protocol core refuses.
     #[error("{0}; see `raft-node start --help`")]

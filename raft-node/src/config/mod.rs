@@ -12,4 +12,5 @@ pub mod error;
 pub mod file;
 pub mod log_output;
 pub mod node_config;
+mod own_urls;
 pub mod settings;

@@ -7,10 +7,11 @@ use std::time::Duration;
 use raft_core::config::{Config, PRIORITY_MAX};
 use raft_core::types::{GroupId, NodeId};
 
-use super::addresses::{AddressMap, host_and_port};
+use super::addresses::AddressMap;
 use super::cluster_name::ClusterName;
 use super::error::ConfigError;
 use super::log_output::{LogFormat, check_directives};
+use super::own_urls::{Kind, authorities, list};
 use super::settings::Settings;
 use crate::server::REQUEST_BYTES_MAX;
 
@@ -22,8 +23,8 @@ const ID_PLACEHOLDER: &str = "{id}";
 
 /// The complete configuration of one node.
 ///
-/// Invariants: both maps name `id` and the same nodes; no URL occurs twice in a map; the timing passes
-/// [`Config::validate`]; no path contains `{id}` any more.
+/// Invariants: both maps name `id` and the same nodes, unless the node joins, and then `peers` names another one; no URL
+/// occurs twice in a map; the timing passes [`Config::validate`]; no path contains `{id}` any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeConfig {
     /// This node.
@@ -32,10 +33,16 @@ pub struct NodeConfig {
     pub cluster: ClusterName,
     /// Its data directory.
     pub data_dir: PathBuf,
-    /// Every node's `host:port` for the other nodes.
+    /// The `host:port` for other nodes of every node in `initial-cluster`: the first members, or nodes to join by.
     pub peers: BTreeMap<NodeId, String>,
-    /// Every node's URL for clients.
+    /// The URLs for clients of the same nodes; of any nodes if this one joins.
     pub client_urls: BTreeMap<NodeId, String>,
+    /// Whether the node joins a cluster that runs.
+    pub join: bool,
+    /// Where the other nodes reach this one: `quic://host:port`.
+    pub peer_url: String,
+    /// Where clients reach this one: `http://host:port`.
+    pub client_url: String,
     /// The certificate chain.
     pub cert: PathBuf,
     /// Its private key.
@@ -73,28 +80,37 @@ impl NodeConfig {
         let cluster = required(settings.cluster, "cluster")?;
         let data_dir = with_id(&required(settings.data_dir, "data-dir")?, id);
         let initial_cluster = required(settings.initial_cluster, "initial-cluster")?;
-        let initial_client_urls = required(settings.initial_client_urls, "initial-client-urls")?;
+        let join = settings.join.unwrap_or_default();
+        let initial_client_urls = match settings.initial_client_urls {
+            // It asks no client port of the nodes that it joins by.
+            None if join => AddressMap::default(),
+            urls => required(urls, "initial-client-urls")?,
+        };
         let peers = authorities("initial-cluster", &initial_cluster, &["quic"])?;
         authorities("initial-client-urls", &initial_client_urls, &["http", "https"])?;
+        let own = |kind: Kind, url, listen, map| kind.resolve(id, join, url, listen, map);
+        let peer = own(
+            Kind::Peer,
+            settings.peer_url,
+            settings.listen_peer,
+            &initial_cluster,
+        )?;
+        let client = own(
+            Kind::Client,
+            settings.client_url,
+            settings.listen_client,
+            &initial_client_urls,
+        )?;
         let defaults = Config::new(GROUP, id);
         let config = NodeConfig {
             id,
             cluster,
             data_dir,
-            listen_peer: listen(
-                settings.listen_peer,
-                "listen-peer",
-                "initial-cluster",
-                &initial_cluster,
-                id,
-            )?,
-            listen_client: listen(
-                settings.listen_client,
-                "listen-client",
-                "initial-client-urls",
-                &initial_client_urls,
-                id,
-            )?,
+            join,
+            peer_url: peer.url,
+            listen_peer: peer.listen,
+            client_url: client.url,
+            listen_client: client.listen,
             peers,
             client_urls: initial_client_urls.0,
             cert: with_id(&required(settings.cert, "cert")?, id),
@@ -122,7 +138,16 @@ impl NodeConfig {
             value: format!("{:?}", self.log_level),
             reason,
         })?;
-        if !self.peers.keys().eq(self.client_urls.keys()) {
+        if self.join && self.peers.keys().all(|id| *id == self.id) {
+            return Err(ConfigError::Invalid {
+                setting: "initial-cluster",
+                value: format!("a map of {}", list(self.peers.keys())),
+                reason: "a node that joins needs the address of at least one other node; add one, or leave `join` \
+                         out to begin a new cluster"
+                    .to_owned(),
+            });
+        }
+        if !self.join && !self.peers.keys().eq(self.client_urls.keys()) {
             return Err(ConfigError::Invalid {
                 setting: "initial-client-urls",
                 value: format!("a map of {}", list(self.client_urls.keys())),
@@ -210,6 +235,9 @@ impl NodeConfig {
             data_dir: Some(self.data_dir.clone()),
             initial_cluster: Some(AddressMap(urls.collect())),
             initial_client_urls: Some(AddressMap(self.client_urls.clone())),
+            join: self.join.then_some(true),
+            peer_url: Some(self.peer_url.clone()),
+            client_url: Some(self.client_url.clone()),
             cert: Some(self.cert.clone()),
             key: Some(self.key.clone()),
             ca: Some(self.ca.clone()),
@@ -249,80 +277,6 @@ fn millis(value: Option<u64>, default: Duration) -> Duration {
 
 fn in_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn list<'a>(ids: impl Iterator<Item = &'a NodeId>) -> String {
-    let ids: Vec<String> = ids.map(ToString::to_string).collect();
-    if ids.is_empty() {
-        "no node".to_owned()
-    } else {
-        format!("node {}", ids.join(", "))
-    }
-}
-
-fn authorities(
-    setting: &'static str,
-    map: &AddressMap,
-    schemes: &[&str],
-) -> Result<BTreeMap<NodeId, String>, ConfigError> {
-    let mut seen: BTreeMap<&str, NodeId> = BTreeMap::new();
-    let mut addresses = BTreeMap::new();
-    for (&id, url) in &map.0 {
-        let address =
-            host_and_port(url, schemes).map_err(|source| ConfigError::Url { setting, id, source })?;
-        if let Some(first) = seen.insert(address, id) {
-            return Err(ConfigError::SameUrl {
-                setting,
-                first,
-                second: id,
-                url: url.clone(),
-            });
-        }
-        addresses.insert(id, address.to_owned());
-    }
-    Ok(addresses)
-}
-
-/// The address to listen on: the given one, or this node's entry of `map`.
-fn listen(
-    given: Option<String>,
-    setting: &'static str,
-    map_setting: &'static str,
-    map: &AddressMap,
-    id: NodeId,
-) -> Result<String, ConfigError> {
-    let invalid = |value: &str, reason: &str| ConfigError::Invalid {
-        setting,
-        value: format!("{value:?}"),
-        reason: reason.to_owned(),
-    };
-    let own = map.0.get(&id).ok_or_else(|| ConfigError::NotListed {
-        setting: map_setting,
-        id,
-        present: list(map.0.keys()),
-    })?;
-    let Some(given) = given else {
-        // TLS towards clients ends in front of the node, so the node itself cannot listen where https clients go.
-        return match own.split_once("://") {
-            Some(("https", _)) => Err(ConfigError::Invalid {
-                setting: map_setting,
-                value: format!("{own:?}"),
-                reason:
-                    "this version serves http; use http://, or put a TLS proxy there and say where it finds \
-                         this node with --listen-client"
-                        .to_owned(),
-            }),
-            Some((_, address)) => Ok(address.trim_end_matches('/').to_owned()),
-            None => Err(invalid(own, "it has no scheme")),
-        };
-    };
-    let port = given
-        .rsplit_once(':')
-        .map(|(host, port)| (host, port.parse::<u16>()));
-    match port {
-        Some((host, Ok(_))) if !host.is_empty() => Ok(given),
-        _ => Err(invalid(&given, "write host:port, such as 0.0.0.0:2379")),
-    }
 }
 
 #[cfg(test)]
@@ -409,7 +363,8 @@ mod tests {
         );
         let stranger = refused(|settings| settings.id = Some(3));
         assert!(
-            stranger.contains("node 3 is not in `initial-cluster`, which names node 1, 2"),
+            stranger.contains("node 3 is not in `initial-cluster`, which names node 1, 2")
+                && stranger.contains("start it with --join"),
             "{stranger}"
         );
         let zero = refused(|settings| settings.id = Some(0));

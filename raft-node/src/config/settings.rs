@@ -42,7 +42,7 @@ pub struct Settings {
     /// Every node's address for the other nodes, such as 1=quic://10.0.0.1:2380,2=quic://10.0.0.2:2380
     ///
     /// At the very first start these nodes become the voters. Later the members are read from the data directory
-    /// and only the addresses are taken from here.
+    /// and only the addresses are taken from here, of members that have not told theirs. With --join, nodes to join by.
     #[arg(long, env = "RAFT_NODE_INITIAL_CLUSTER", value_name = "ID=URL,…")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_cluster: Option<AddressMap>,
@@ -51,6 +51,30 @@ pub struct Settings {
     #[arg(long, env = "RAFT_NODE_INITIAL_CLIENT_URLS", value_name = "ID=URL,…")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_client_urls: Option<AddressMap>,
+
+    /// Join a running cluster as a node that is not in --initial-cluster's first members
+    ///
+    /// Without data of its own the node waits until it is added with `raft-node member add`; with data it simply goes on.
+    #[arg(
+        long,
+        env = "RAFT_NODE_JOIN",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join: Option<bool>,
+
+    /// Where the other nodes reach this one: quic://host:port [default: this node's entry of --initial-cluster]
+    #[arg(long, env = "RAFT_NODE_PEER_URL", value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_url: Option<String>,
+
+    /// Where clients reach this node: http://host:port [default: this node's entry of --initial-client-urls]
+    #[arg(long, env = "RAFT_NODE_CLIENT_URL", value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_url: Option<String>,
 
     /// This node's certificate chain (PEM); `{id}` stands for the node's number
     #[arg(long, env = "RAFT_NODE_CERT", value_name = "FILE")]
@@ -67,12 +91,12 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
 
-    /// Where to listen for the other nodes [default: this node's entry of --initial-cluster]
+    /// Where to listen for the other nodes [default: where --peer-url says]
     #[arg(long, env = "RAFT_NODE_LISTEN_PEER", value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_peer: Option<String>,
 
-    /// Where to listen for clients [default: this node's entry of --initial-client-urls]
+    /// Where to listen for clients [default: where --client-url says]
     #[arg(long, env = "RAFT_NODE_LISTEN_CLIENT", value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_client: Option<String>,
@@ -138,6 +162,9 @@ impl Settings {
             data_dir: self.data_dir.or(weaker.data_dir),
             initial_cluster: self.initial_cluster.or(weaker.initial_cluster),
             initial_client_urls: self.initial_client_urls.or(weaker.initial_client_urls),
+            join: self.join.or(weaker.join),
+            peer_url: self.peer_url.or(weaker.peer_url),
+            client_url: self.client_url.or(weaker.client_url),
             cert: self.cert.or(weaker.cert),
             key: self.key.or(weaker.key),
             ca: self.ca.or(weaker.ca),

@@ -62,6 +62,9 @@ impl DataDirectory {
             identity,
             _lock: lock,
         };
+        if directory.identity.removed {
+            return Err(directory.removed());
+        }
         directory.check_parts()?;
         Ok(directory)
     }
@@ -95,6 +98,37 @@ impl DataDirectory {
         }
         self.identity.log_written = true;
         write_identity(&self.path, &self.identity)
+    }
+
+    /// Notes durably that this node joins a cluster that runs, unless it has a log already: it shall never begin one.
+    pub fn note_joins(&mut self) -> Result<(), DataDirectoryError> {
+        if self.identity.log_written || self.identity.joins {
+            return Ok(());
+        }
+        self.identity.joins = true;
+        write_identity(&self.path, &self.identity)
+    }
+
+    /// Whether this node was first started to join a cluster that runs.
+    #[must_use]
+    pub fn joins(&self) -> bool {
+        self.identity.joins
+    }
+
+    /// Notes durably that this node was removed from its cluster: the directory is refused from now on.
+    pub fn note_removed(&mut self) -> Result<(), DataDirectoryError> {
+        self.identity.removed = true;
+        write_identity(&self.path, &self.identity)
+    }
+
+    /// Says that this node was removed from its cluster.
+    #[must_use]
+    pub fn removed(&self) -> DataDirectoryError {
+        DataDirectoryError::Removed {
+            path: self.path.clone(),
+            node: self.identity.node(),
+            cluster: self.identity.cluster.clone(),
+        }
     }
 
     fn lost_log(&self) -> DataDirectoryError {
@@ -307,6 +341,37 @@ mod tests {
             open(directory.path(), "demo", 1),
             Err(DataDirectoryError::LostLog { .. })
         ));
+    }
+
+    /// R68: the directory of a node that was removed is not used again, and the refusal says what can be done.
+    #[test]
+    fn a_removed_nodes_directory_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut data = open(directory.path(), "demo", 4).unwrap();
+        data.note_log_written().unwrap();
+        data.note_removed().unwrap();
+        drop(data);
+        let error = open(directory.path(), "demo", 4).unwrap_err().to_string();
+        assert!(
+            error.contains("node 4 was removed from cluster demo") && error.contains("can be deleted"),
+            "{error}"
+        );
+    }
+
+    /// What joined once never begins a cluster, whatever the flags of a later start say; what has a log goes on with it.
+    #[test]
+    fn a_node_that_joins_is_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut data = open(directory.path(), "demo", 4).unwrap();
+        assert!(!data.joins());
+        data.note_joins().unwrap();
+        drop(data);
+        assert!(open(directory.path(), "demo", 4).unwrap().joins());
+        let other = tempfile::tempdir().unwrap();
+        let mut data = open(other.path(), "demo", 1).unwrap();
+        data.note_log_written().unwrap();
+        data.note_joins().unwrap();
+        assert!(!data.joins());
     }
 
     #[test]

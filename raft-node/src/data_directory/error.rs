@@ -69,6 +69,20 @@ pub enum DataDirectoryError {
         /// Its cluster.
         cluster: ClusterName,
     },
+    /// The node was removed from its cluster.
+    #[error(
+        "node {node} was removed from cluster {cluster}, so it does not run any more; its data directory {path} can be \
+         deleted, and its id must not be used again. To use this machine in the cluster, add it under a new id",
+        path = .path.display()
+    )]
+    Removed {
+        /// The directory.
+        path: PathBuf,
+        /// This node.
+        node: NodeId,
+        /// Its cluster.
+        cluster: ClusterName,
+    },
     /// Another process uses it.
     #[error("the data directory {path} is in use by another process{holder}; stop it, or correct --data-dir", path = .path.display())]
     InUse {

@@ -26,6 +26,12 @@ pub struct Identity {
     /// Whether the node's log was ever written. From then on an empty log is a lost log: the node may have voted
     /// and acknowledged entries, and must not start as if it had not (R11, R68).
     pub log_written: bool,
+    /// Whether the node was first started to join a cluster that runs: it never begins one.
+    #[serde(default)]
+    pub joins: bool,
+    /// Whether the node was removed from the cluster. Its id is never used again (R68), so it never starts again.
+    #[serde(default)]
+    pub removed: bool,
 }
 
 impl Identity {
@@ -42,6 +48,8 @@ impl Identity {
                 .and_then(|now| now.format(&Rfc3339).ok())
                 .unwrap_or_default(),
             log_written: false,
+            joins: false,
+            removed: false,
         }
     }
 

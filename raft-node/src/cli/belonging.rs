@@ -1,0 +1,172 @@
+//! Whether a node belongs to its cluster: until it does it says how to add it, while it does it tells the others where it is
+//! reached, and when it was removed it notices.
+//!
+//! All of it is read from the configuration of the group as this replica has it. Ids rise and are never used twice (R68), so
+//! a committed configuration that lacks an id either comes before that node joined, or after it left for good, and the
+//! highest id in it tells which ([`Status::is_removed`]).
+
+use std::future::pending;
+use std::time::Duration;
+
+use raft_core::membership::{ChangeError, MemberChange};
+use raft_core::request::RefusalReason;
+use raft_core::runtime::{ChangeMembershipError, Node};
+use raft_core::status::Status;
+use raft_core::traits::Transport;
+use tokio::time::{interval, sleep, timeout};
+
+use crate::config::node_config::NodeConfig;
+use crate::data_directory::directory::DataDirectory;
+use crate::data_directory::error::DataDirectoryError;
+use crate::member_contact::MemberContact;
+
+/// How often a node that waits to be added says so.
+const REMINDER_INTERVAL: Duration = Duration::from_secs(10);
+/// The first pause before a contact that could not be published is published again. It doubles up to the last.
+const PUBLISH_PAUSE_MIN: Duration = Duration::from_millis(100);
+const PUBLISH_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a removed node waits until the others have cut it off, which they do within a second.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Keeps the data directory locked and notes in it what a later start must know: that the log was written, as soon as
+/// something in it is durable, and that the node was removed. Returns only then, with the sentence that says so.
+pub(super) async fn keep_notes(mut data: DataDirectory, node: Node) -> DataDirectoryError {
+    let report = |result: Result<(), DataDirectoryError>| {
+        if let Err(error) = result {
+            tracing::error!("{error}");
+        }
+    };
+    let mut status = node.watch_status();
+    let is_written = |status: &Status| status.durable_index.0 > 0;
+    if status.wait_for(is_written).await.is_ok() {
+        report(data.note_log_written());
+    }
+    if status.wait_for(Status::is_removed).await.is_ok() {
+        report(data.note_removed());
+        return data.removed();
+    }
+    // The node stopped, and whoever waits for that ends this.
+    pending().await
+}
+
+/// Says every now and then that the node is no member yet, and what to do about it, until it is one.
+pub(super) async fn remind_to_add(config: &NodeConfig, node: &Node, transport: &dyn Transport) {
+    let mut status = node.watch_status();
+    let is_member = |status: &Status| status.membership.contains(status.id);
+    let mut reminder = interval(REMINDER_INTERVAL);
+    loop {
+        tokio::select! {
+            joined = status.wait_for(is_member) => {
+                if joined.is_ok_and(|status| !status.membership.is_voter(status.id)) {
+                    tracing::info!("node {id} is a learner of cluster {}; once it has caught up it can vote: \
+                                    raft-node member promote {id}", config.cluster, id = config.id);
+                }
+                return;
+            }
+            _ = reminder.tick() => tracing::info!("{}", reminder_text(config, &connected(transport))),
+        }
+    }
+}
+
+fn connected(transport: &dyn Transport) -> Vec<u64> {
+    let peers = transport.peers().into_iter();
+    peers
+        .filter(|peer| peer.connected)
+        .map(|peer| peer.id.0)
+        .collect()
+}
+
+fn reminder_text(config: &NodeConfig, connected: &[u64]) -> String {
+    let (id, cluster) = (config.id, &config.cluster);
+    let network = if connected.is_empty() {
+        let listed = config.peers.iter().filter(|(peer, _)| **peer != id);
+        let listed: Vec<String> = listed
+            .map(|(peer, address)| format!("{peer} at {address}"))
+            .collect();
+        format!(
+            "It is connected to none of the nodes {}; if they run and refuse it, its id has been used before",
+            listed.join(", ")
+        )
+    } else {
+        let connected: Vec<String> = connected.iter().map(ToString::to_string).collect();
+        format!("It is connected to node {}", connected.join(", "))
+    };
+    format!(
+        "node {id} is no member of cluster {cluster} yet. Add it: raft-node member add --id {id} --learner --peer-url {} \
+         --client-url {} --endpoints URL, with the client URL of a member. {network}",
+        config.peer_url, config.client_url
+    )
+}
+
+/// Makes the configuration of the group say where this node is reached, once for each start: what an operator changes later
+/// with `raft-node member update` stands until the node is started with other settings.
+pub(super) async fn publish_contact(config: &NodeConfig, node: &Node) {
+    let mut status = node.watch_status();
+    let mut pause = PUBLISH_PAUSE_MIN;
+    loop {
+        let is_member = |status: &Status| status.membership.contains(status.id);
+        if status.wait_for(is_member).await.is_err() {
+            return;
+        }
+        // What this replica has may be old.
+        if node.read_barrier().await.is_ok() {
+            let known = MemberContact::of(&node.status().membership, config.id);
+            let Some(contact) = own_contact(config, known) else {
+                return;
+            };
+            let Ok(contact) = contact.to_contact().inspect_err(|error| {
+                tracing::warn!(
+                    "the others cannot be told where node {} is reached: {error}",
+                    config.id
+                );
+            }) else {
+                return;
+            };
+            let change = MemberChange::SetContact {
+                id: config.id,
+                contact,
+            };
+            match node.change_membership(vec![change]).await {
+                Ok(_)
+                | Err(ChangeMembershipError::Refused(RefusalReason::Membership(ChangeError::Nothing))) => {
+                    tracing::info!(
+                        "the cluster knows that node {} is reached at {} and, by clients, at {}",
+                        config.id,
+                        config.peer_url,
+                        config.client_url
+                    );
+                    return;
+                }
+                // Another change is under way, or there is no leader now.
+                Err(error) => tracing::debug!("the contact of node {} is not published: {error}", config.id),
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PUBLISH_PAUSE_MAX);
+    }
+}
+
+/// What the configuration should say of this node; nothing if it says so already. A name is kept.
+fn own_contact(config: &NodeConfig, known: Option<MemberContact>) -> Option<MemberContact> {
+    let known = known.unwrap_or_default();
+    let own = MemberContact {
+        name: known.name.clone(),
+        peer_urls: vec![config.peer_url.clone()],
+        client_urls: vec![config.client_url.clone()],
+    };
+    (own != known).then_some(own)
+}
+
+/// Lets what a removed node said last reach the others. They cut it off when they know that it has left.
+pub(super) async fn farewell(transport: &dyn Transport) {
+    let cut_off = async {
+        let mut poll = interval(POLL_INTERVAL);
+        while !connected(transport).is_empty() {
+            poll.tick().await;
+        }
+    };
+    if timeout(FAREWELL_MAX, cut_off).await.is_err() {
+        tracing::debug!("some nodes may not know yet that this one was removed");
+    }
+}
