@@ -137,7 +137,7 @@ impl CoreCluster for RaftCore {
                 self.proposals += 1;
                 Proposal {
                     ticket: Ticket(self.proposals),
-                    command: command.clone(),
+                    command: command.clone().into(),
                 }
             })
             .collect();

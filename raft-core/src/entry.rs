@@ -1,10 +1,12 @@
 //! Log entries, and slices of a log that are contiguous by construction.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use thiserror::Error;
 
 use crate::membership::Membership;
-use crate::types::{EntryId, Index, Term};
+use crate::types::{EntryId, Index, Sequence, SessionId, Term};
 
 /// One entry of the replicated log (paper §5.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,56 @@ pub enum Payload {
     Command(Bytes),
     /// A configuration of the cluster, in effect from the moment it is appended (thesis §4.1).
     Membership(Membership),
+    /// What a client asks within a session: applied once, however often it is in the log (thesis §6.3, R73).
+    Session(Arc<SessionEntry>),
+}
+
+/// A request of a session, as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionEntry {
+    /// Milliseconds from the election of the leader of the entry's term until it appended the entry. All replicas make
+    /// the same log time of them, by which sessions expire.
+    pub elapsed_ms: u64,
+    /// What is asked.
+    pub request: SessionRequest,
+}
+
+/// What a client asks within a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionRequest {
+    /// Open a session. Its id is the index of this entry.
+    Open {
+        /// How long it lives after its last use, in milliseconds of log time.
+        ttl_ms: u64,
+    },
+    /// End a session. One that has ended already stays so.
+    Close(SessionId),
+    /// Apply a command once.
+    Command(SessionCommand),
+}
+
+/// A command that is applied once, however often it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionCommand {
+    /// The session.
+    pub session: SessionId,
+    /// The number of the command in its session. Two commands with one number are the same command.
+    pub sequence: Sequence,
+    /// The client asks no more for any sequence below: their responses are forgotten, and what was not applied never is.
+    pub acknowledged_below: Sequence,
+    /// The bytes for the state machine.
+    pub command: Bytes,
+}
+
+impl SessionRequest {
+    /// The size of the command in bytes; 0 without one.
+    #[must_use]
+    pub fn command_bytes(&self) -> usize {
+        match self {
+            SessionRequest::Command(command) => command.command.len(),
+            SessionRequest::Open { .. } | SessionRequest::Close(_) => 0,
+        }
+    }
 }
 
 impl Entry {
@@ -63,6 +115,7 @@ impl Entry {
     pub fn payload_bytes(&self) -> usize {
         match &self.payload {
             Payload::Command(command) => command.len(),
+            Payload::Session(entry) => entry.request.command_bytes(),
             Payload::Noop | Payload::Membership(_) => 0,
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, SessionRequest};
 use crate::membership::MemberChange;
 use crate::message::{InstallSnapshot, Message, SnapshotMeta};
 use crate::types::{EntryId, Index, NodeId, Ticket, WriteSeq};
@@ -58,8 +58,34 @@ pub enum Input {
 pub struct Proposal {
     /// Names the request in effects.
     pub ticket: Ticket,
-    /// The bytes for the state machine.
-    pub command: Bytes,
+    /// What shall be appended.
+    pub command: Proposed,
+}
+
+/// What a client wants appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proposed {
+    /// The bytes of a command for the state machine.
+    Command(Bytes),
+    /// A request within a session.
+    Session(SessionRequest),
+}
+
+impl Proposed {
+    /// The size of the command in bytes; 0 without one.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Proposed::Command(command) => command.len(),
+            Proposed::Session(request) => request.command_bytes(),
+        }
+    }
+}
+
+impl From<Bytes> for Proposed {
+    fn from(command: Bytes) -> Proposed {
+        Proposed::Command(command)
+    }
 }
 
 /// A wish to change the members.

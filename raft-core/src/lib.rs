@@ -12,8 +12,9 @@
 //!
 //! Begin with [`raft`]: its table names the section of the paper that each file implements. Below it stand, each knowing
 //! only those before it: [`types`], [`config`], [`membership`], [`entry`], [`request`], [`message`] with [`input`] and [`effect`], [`wire`],
-//! [`traits`], [`progress`] and [`log`]. Above it, [`driver`] keeps account of who waits for what, and `runtime` adds tasks,
-//! threads and a clock. [`recovery`] helps a group that lost its majority for good.
+//! [`traits`], [`progress`] and [`log`]. Beside it, [`sessions`] keeps a command that is sent twice from being applied
+//! twice. Above it, [`driver`] keeps account of who waits for what, and `runtime` adds tasks, threads and a clock.
+//! [`recovery`] helps a group that lost its majority for good.
 //!
 //! # To drive it yourself
 //!
@@ -77,6 +78,7 @@ pub mod recovery;
 pub mod request;
 #[cfg(feature = "runtime")]
 pub mod runtime;
+pub mod sessions;
 pub mod status;
 pub mod traits;
 pub mod types;

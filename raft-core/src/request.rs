@@ -4,8 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::entry::SessionRequest;
 use crate::membership::{ChangeError, MemberChange, MembershipPlan};
-use crate::types::{NodeId, Term};
+use crate::types::{NodeId, Sequence, SessionId, Term};
 
 /// What a client asks of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +24,13 @@ pub enum ClientRequest {
     },
     /// Let this voter lead.
     TransferLeadership(NodeId),
+    /// Open, use or close a session.
+    Session(SessionRequest),
 }
 
 impl ClientRequest {
-    /// Whether asking twice has no more effect than asking once.
+    /// Whether it changes nothing, so that a replica may ask again by itself. A command of a session may be asked again,
+    /// too, but by the client: only it knows what the refusal of a second copy says about the first.
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
         matches!(
@@ -40,6 +44,7 @@ impl ClientRequest {
     pub fn command_bytes(&self) -> usize {
         match self {
             ClientRequest::Propose(command) => command.len(),
+            ClientRequest::Session(request) => request.command_bytes(),
             _ => 0,
         }
     }
@@ -148,6 +153,20 @@ pub enum RefusalReason {
         /// How many were heard from within an election timeout.
         reachable: usize,
     },
+    /// There is no such session, or not any more: it was not used for its time to live, was closed, or made room for
+    /// others. This command was not applied now; whether an earlier copy of it was, nobody knows any more.
+    SessionExpired(SessionId),
+    /// The client said before that it asks for no sequence below this one. This command was not applied now; whether an
+    /// earlier copy of it was, is forgotten.
+    SequenceAcknowledged {
+        /// The lowest sequence that may be asked for.
+        acknowledged_below: Sequence,
+    },
+    /// The session has too many commands whose responses the client has not acknowledged.
+    SessionWindowFull {
+        /// The lowest sequence that is too high.
+        limit: Sequence,
+    },
 }
 
 impl fmt::Display for RefusalReason {
@@ -191,6 +210,17 @@ impl fmt::Display for RefusalReason {
                 f,
                 "the group would stop: {quorum} voters would have to agree, and only {reachable} are reachable now; \
                  start the others first, or add a node as a learner and promote it when it has caught up"
+            ),
+            RefusalReason::SessionExpired(session) => {
+                write!(f, "session {session} has ended; open another one")
+            }
+            RefusalReason::SequenceAcknowledged { acknowledged_below } => write!(
+                f,
+                "every sequence below {acknowledged_below} was acknowledged and is forgotten; use a new one"
+            ),
+            RefusalReason::SessionWindowFull { limit } => write!(
+                f,
+                "the session takes no sequence from {limit} on before earlier ones are acknowledged; wait for them"
             ),
         }
     }

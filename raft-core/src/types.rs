@@ -51,6 +51,14 @@ newtype! {
     Round
 }
 newtype! {
+    /// A client's session: the index of the log entry that opened it (thesis §6.3). Unique for ever.
+    SessionId
+}
+newtype! {
+    /// The number that a client gives to a command of its session, once; the first is 1.
+    Sequence
+}
+newtype! {
     /// Names a client's request from the moment it is handed to the core until it is resolved.
     /// Chosen by the caller, unique among its unresolved requests, opaque to the core.
     Ticket
@@ -95,6 +103,17 @@ impl Add<u64> for Index {
 
     fn add(self, count: u64) -> Index {
         Index(self.0 + count)
+    }
+}
+
+impl Sequence {
+    /// The first number of a session.
+    pub const FIRST: Sequence = Sequence(1);
+
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> Sequence {
+        Sequence(self.0 + 1)
     }
 }
 

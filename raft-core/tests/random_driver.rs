@@ -21,6 +21,7 @@ use raft_core::membership::Membership;
 use raft_core::memory::MemoryLogStore;
 use raft_core::message::{InstallSnapshot, Message, SnapshotMeta};
 use raft_core::raft::Raft;
+use raft_core::sessions::Reply;
 use raft_core::traits::{GroupWrite, LogStore};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Ticket, Time};
 
@@ -305,12 +306,16 @@ impl World {
         };
         let last = batch.last_index();
         replica.applied.extend(batch.entries.iter().cloned());
-        let response = |entry: &Entry| match &entry.payload {
-            Payload::Command(command) => command.clone(),
-            _ => Bytes::new(),
+        let reply = |entry: &Entry| {
+            let response = match &entry.payload {
+                Payload::Command(command) => command.clone(),
+                _ => Bytes::new(),
+            };
+            let index = entry.index();
+            Ok(Reply { index, response })
         };
-        let responses = batch.entries.iter().map(response).collect();
-        let settled = batch.settle(responses);
+        let results = batch.entries.iter().map(reply).collect();
+        let settled = batch.settle(results);
         self.network.extend(settled.messages);
         self.take_ended(id, settled.outcomes);
         self.step(id, vec![Input::Applied(last)]);
@@ -343,7 +348,10 @@ impl World {
         };
         self.requests.insert(ticket, request);
         let input = match command {
-            Some(command) => Input::Propose(vec![Proposal { ticket, command }]),
+            Some(command) => Input::Propose(vec![Proposal {
+                ticket,
+                command: command.into(),
+            }]),
             None => Input::Read(vec![ticket]),
         };
         self.step(id, vec![input]);

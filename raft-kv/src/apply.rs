@@ -1,7 +1,7 @@
 //! Commands at work: how a batch of the log becomes one atomic write.
 //!
 //! A command sees the effects of those before it in the same batch through an overlay over the live keys; the database
-//! sees all of them at once in [`Batch::commit`], together with the position in the log (R72). A put costs one point
+//! sees all of them at once, together with the position in the log and the sessions of the clients (R72). A put costs one point
 //! lookup, and the lookups of a batch are made together; nothing here syncs or scans, but a deletion scans its range. The outcome depends on the store and the
 //! command alone, damaged commands included.
 
@@ -99,12 +99,11 @@ impl<'db> Batch<'db> {
         })
     }
 
-    /// Writes everything as one atom.
-    pub(crate) fn commit(mut self) -> Result<StoreState, StorageError> {
+    /// Everything that is to be written as one atom, and where the store stands then.
+    pub(crate) fn finish(mut self) -> (WriteBatch, StoreState) {
         self.writes
             .put_cf(self.database.meta(), META_STATE, self.state.encode());
-        self.database.write(self.writes)?;
-        Ok(self.state)
+        (self.writes, self.state)
     }
 
     fn put(&mut self, request: PutRequest) -> Outcome<PutResponse> {

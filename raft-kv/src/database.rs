@@ -22,7 +22,9 @@ use rocksdb::{
 
 use crate::directory::Directory;
 use crate::error::{OpenError, StorageError};
-use crate::layout::{FAMILIES, FORMAT, HISTORY, KEYS, META, META_FORMAT, META_STATE, StoreState, VERSIONS};
+use crate::layout::{
+    FAMILIES, FORMAT, HISTORY, KEYS, META, META_FORMAT, META_STATE, SESSIONS, StoreState, VERSIONS,
+};
 
 /// How much memory the store may use. Each value changes speed only, never what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +203,10 @@ impl Database {
 
     pub(crate) fn meta(&self) -> &ColumnFamily {
         self.family(META)
+    }
+
+    pub(crate) fn sessions(&self) -> &ColumnFamily {
+        self.family(SESSIONS)
     }
 
     fn family(&self, name: &str) -> &ColumnFamily {

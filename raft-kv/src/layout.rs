@@ -11,7 +11,7 @@ use crate::codec;
 use crate::error::StorageError;
 
 /// The format of the whole directory. A program opens no other.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// The live keys: user key → [`Live`].
 pub(crate) const KEYS: &str = "keys";
@@ -22,8 +22,11 @@ pub(crate) const HISTORY: &str = "history";
 /// The format and the [`StoreState`].
 pub(crate) const META: &str = "meta";
 
+/// What raft-core keeps of the clients' sessions; what the records say is its business.
+pub(crate) const SESSIONS: &str = "sessions";
+
 /// The column families, beside RocksDB's own empty default one.
-pub(crate) const FAMILIES: [&str; 4] = [KEYS, VERSIONS, HISTORY, META];
+pub(crate) const FAMILIES: [&str; 5] = [KEYS, VERSIONS, HISTORY, META, SESSIONS];
 
 /// Where `meta` holds [`FORMAT`].
 pub(crate) const META_FORMAT: &[u8] = b"format";

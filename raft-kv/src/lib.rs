@@ -20,6 +20,7 @@
 //! | `versions` | escaped user key, 00 00, inverted revision | kind; creation revision, version, lease, value | values; ranges at an old revision; the fingerprint |
 //! | `history` | revision | kind, user key | whoever follows the changes in order |
 //! | `meta` | `format`, `state` | the format; applied entry, revision, compacted revision | every start and every read |
+//! | `sessions` | raft-core's | raft-core's: the sessions of the clients, in the same atom as the data | every start |
 //!
 //! - A revision is two big-endian numbers: the command (8 bytes) and the change within the command (4 bytes). Inverted,
 //!   the newest version of a key comes first, so "the newest at or below a revision" is one seek and a short step.

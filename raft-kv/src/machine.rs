@@ -3,6 +3,7 @@
 //! Owns the write side. There is one thread that calls it; readers use [`KvStore`]. A failure of the storage stops it
 //! for good: what a failed write left behind is known only after the next start.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use raft_core::entry::{Entry, Payload};
 use raft_core::message::SnapshotMeta;
-use raft_core::traits::{StateMachine, StateMachineError};
+use raft_core::traits::{SessionChanges, StateMachine, StateMachineError};
 use raft_core::types::EntryId;
+use rocksdb::{IteratorMode, WriteBatch};
 use thiserror::Error;
 
 use crate::apply::Batch;
@@ -20,7 +22,7 @@ use crate::archive::{self, ArchiveReader};
 use crate::command::{Command, Response};
 use crate::database::{Database, KvOptions};
 use crate::directory::{Directory, RemoveOnDrop};
-use crate::error::{KvError, OpenError};
+use crate::error::{KvError, OpenError, StorageError};
 use crate::layout::StoreState;
 use crate::range::{RangeRequest, RangeResponse};
 use crate::store::KvStore;
@@ -30,7 +32,7 @@ use crate::view::View;
 ///
 /// ```
 /// use raft_core::entry::Entry;
-/// use raft_core::traits::StateMachine;
+/// use raft_core::traits::{SessionChanges, StateMachine};
 /// use raft_core::types::{Index, Term};
 /// use raft_kv::{Command, KvOptions, KvStateMachine, PutRequest, RangeRequest};
 ///
@@ -43,6 +45,7 @@ use crate::view::View;
 ///     ..PutRequest::default()
 /// });
 /// machine.apply(&[Entry::command(Term(1), Index(1), put.encode())])?;
+/// machine.commit(&SessionChanges::default())?;
 ///
 /// let request = RangeRequest { key: "greeting".into(), ..RangeRequest::default() };
 /// let response = store.range(&request)?;
@@ -51,7 +54,6 @@ use crate::view::View;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct KvStateMachine {
     directory: Directory,
     options: KvOptions,
@@ -59,7 +61,25 @@ pub struct KvStateMachine {
     number: u64,
     state: StoreState,
     store: Arc<KvStore>,
+    /// What was applied or restored and waits for its commit.
+    pending: Option<Pending>,
     failed: bool,
+}
+
+/// What the next commit makes the state. Until then nobody sees it.
+enum Pending {
+    /// Applied entries, as one write, and where the store stands then.
+    Entries(WriteBatch, StoreState),
+    /// A restored database, with its number.
+    Restored(Database, u64, StoreState),
+}
+
+impl Pending {
+    fn state(&self) -> &StoreState {
+        match self {
+            Pending::Entries(_, state) | Pending::Restored(_, _, state) => state,
+        }
+    }
 }
 
 /// Why the state machine cannot go on, where the storage itself did not say so.
@@ -69,8 +89,20 @@ enum MachineError {
     NotContiguous { applied: EntryId, found: EntryId },
     #[error("the key-value store failed earlier and takes no more entries; restart the process")]
     Failed,
+    #[error("what was applied or restored before is not committed yet; call commit first")]
+    NotCommitted,
     #[error("the snapshot is said to end at entry {expected}, but holds the state at entry {found}")]
     OtherPosition { expected: EntryId, found: EntryId },
+}
+
+impl fmt::Debug for KvStateMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvStateMachine")
+            .field("directory", &self.directory)
+            .field("number", &self.number)
+            .field("applied", &self.last_applied())
+            .finish_non_exhaustive()
+    }
 }
 
 impl KvStateMachine {
@@ -98,6 +130,7 @@ impl KvStateMachine {
             number,
             state,
             store: Arc::clone(&store),
+            pending: None,
             failed: false,
         };
         Ok((machine, store))
@@ -124,9 +157,42 @@ impl KvStateMachine {
             });
             batch.advance(entry.id);
         }
-        self.state = batch.commit()?;
-        self.store.publish(self.state);
+        let (writes, state) = batch.finish();
+        self.pending = Some(Pending::Entries(writes, state));
         Ok(responses)
+    }
+
+    fn commit_entries(
+        &mut self,
+        mut writes: WriteBatch,
+        state: StoreState,
+        sessions: &SessionChanges,
+    ) -> Result<(), StorageError> {
+        let database = self.store.database();
+        add_sessions(&database, sessions, &mut writes)?;
+        database.write(writes)?;
+        self.state = state;
+        self.store.publish(state);
+        Ok(())
+    }
+
+    fn commit_restored(
+        &mut self,
+        database: Database,
+        number: u64,
+        state: StoreState,
+        sessions: &SessionChanges,
+    ) -> Result<(), StateMachineError> {
+        let mut writes = WriteBatch::default();
+        add_sessions(&database, sessions, &mut writes)?;
+        database.write(writes)?;
+        database.flush().map_err(StorageError::from)?;
+        // If this fails, either database may be in force after a restart, so neither is safe to write to before it.
+        self.directory.activate(number)?;
+        self.number = number;
+        self.state = state;
+        self.store.replace(database, state);
+        Ok(())
     }
 
     /// Unpacks and opens what `content` holds as database `number`, which is not in force yet.
@@ -150,17 +216,21 @@ impl KvStateMachine {
         Ok(database)
     }
 
+    /// Nothing but a commit may follow what waits for one.
     fn check_usable(&self) -> Result<(), StateMachineError> {
-        match self.failed {
-            true => Err(StateMachineError::new(MachineError::Failed)),
-            false => Ok(()),
+        if self.failed {
+            return Err(StateMachineError::new(MachineError::Failed));
         }
+        if self.pending.is_some() {
+            return Err(StateMachineError::new(MachineError::NotCommitted));
+        }
+        Ok(())
     }
 }
 
 impl StateMachine for KvStateMachine {
     fn last_applied(&self) -> EntryId {
-        self.state.applied
+        self.pending.as_ref().map_or(&self.state, Pending::state).applied
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateMachineError> {
@@ -211,16 +281,66 @@ impl StateMachine for KvStateMachine {
             }
         };
         let state = read_state(&unpacked)?;
-        if let Err(error) = self.directory.activate(number) {
-            // Either database may be in force after a restart, so neither is safe to write to before it.
-            self.failed = true;
-            return Err(error.into());
-        }
-        self.number = number;
-        self.state = state;
-        self.store.replace(unpacked, state);
+        self.pending = Some(Pending::Restored(unpacked, number, state));
         Ok(())
     }
+
+    fn commit(&mut self, sessions: &SessionChanges) -> Result<(), StateMachineError> {
+        if self.failed {
+            return Err(StateMachineError::new(MachineError::Failed));
+        }
+        let result = match self.pending.take() {
+            Some(Pending::Entries(writes, state)) => self
+                .commit_entries(writes, state, sessions)
+                .map_err(StateMachineError::from),
+            Some(Pending::Restored(database, number, state)) => {
+                self.commit_restored(database, number, state, sessions)
+            }
+            None => self
+                .commit_entries(WriteBatch::default(), self.state, sessions)
+                .map_err(StateMachineError::from),
+        };
+        self.failed = result.is_err();
+        result
+    }
+
+    fn sessions(&self) -> Result<Vec<(Bytes, Bytes)>, StateMachineError> {
+        let database = self.store.database();
+        session_records(&database).map_err(StateMachineError::from)
+    }
+}
+
+/// All records of the sessions in `database`.
+fn session_records(database: &Database) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+    let records = database
+        .rocks()
+        .iterator_cf(database.sessions(), IteratorMode::Start);
+    records
+        .map(|record| {
+            let (key, value) = record?;
+            Ok((Bytes::from(key), Bytes::from(value)))
+        })
+        .collect()
+}
+
+/// Adds to `writes` what changes the sessions in `database`.
+fn add_sessions(
+    database: &Database,
+    changes: &SessionChanges,
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
+    if changes.replaces_all {
+        for (key, _) in session_records(database)? {
+            writes.delete_cf(database.sessions(), key);
+        }
+    }
+    for (key, value) in &changes.records {
+        match value {
+            Some(value) => writes.put_cf(database.sessions(), key, value),
+            None => writes.delete_cf(database.sessions(), key),
+        }
+    }
+    Ok(())
 }
 
 /// The command of an entry, if it has one. What does not decode becomes an answer, on every replica alike, and changes
@@ -230,18 +350,16 @@ fn decode(entry: &Entry) -> Option<Result<Command, KvError>> {
         Payload::Command(bytes) => {
             Some(Command::decode(bytes).map_err(|error| KvError::Malformed(error.to_string())))
         }
-        Payload::Noop | Payload::Membership(_) => None,
+        Payload::Noop | Payload::Membership(_) | Payload::Session(_) => None,
     }
 }
 
-fn read_state(database: &Database) -> Result<StoreState, crate::error::StorageError> {
+fn read_state(database: &Database) -> Result<StoreState, StorageError> {
     View::new(database).map(|view| *view.state())
 }
 
 #[cfg(test)]
 mod tests {
-    use rocksdb::WriteBatch;
-
     use super::*;
     use crate::command::PutRequest;
     use crate::layout::META_STATE;
@@ -262,6 +380,7 @@ mod tests {
                 put.encode(),
             );
             machine.apply(&[entry]).unwrap();
+            machine.commit(&SessionChanges::default()).unwrap();
         }
         let state = StoreState {
             compact_revision: 4,

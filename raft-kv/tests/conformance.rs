@@ -88,3 +88,14 @@ fn the_state_machine_conforms() {
     };
     raft_core::conformance::state_machine(new, &commands(), &questions());
 }
+
+/// R72, R73: what a restart finds is of one moment: data, position and sessions.
+#[test]
+fn a_restart_finds_one_moment() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let (machine, _store) = KvStateMachine::open(directory.path(), SMALL).unwrap();
+        Box::new(machine) as Box<dyn StateMachine>
+    };
+    raft_core::conformance::durable_state_machine(open, &commands(), &questions());
+}

@@ -8,9 +8,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
+use bytes::Bytes;
 use common::Machine;
 use raft_core::entry::Entry;
-use raft_core::traits::StateMachine;
+use raft_core::traits::{SessionChanges, StateMachine};
 use raft_core::types::{Index, Term};
 use raft_kv::{Command, DeleteRangeRequest, PutRequest};
 
@@ -47,6 +48,12 @@ fn apply_to(machine: &mut Machine, last: u64, mut applied: impl FnMut(u64)) {
         let end = (next + next % 37).min(last);
         let entries: Vec<Entry> = (next..=end).map(entry).collect();
         machine.machine.apply(&entries).unwrap();
+        let value = Bytes::copy_from_slice(&end.to_le_bytes());
+        let sessions = SessionChanges {
+            replaces_all: false,
+            records: vec![(Bytes::from_static(b"position"), Some(value))],
+        };
+        machine.machine.commit(&sessions).unwrap();
         applied(end);
         next = end + 1;
     }
@@ -88,7 +95,8 @@ fn run_and_kill(directory: &Path, test: &str, more: u64) -> u64 {
     last
 }
 
-/// R72: after SIGKILL the applied position and the data are of the same moment, again and again on the same store.
+/// R72: after SIGKILL the applied position, the data and the sessions are of the same moment, again and again on the same
+/// store.
 #[test]
 fn a_killed_process_leaves_a_position_that_fits_the_data() {
     if let Ok(directory) = std::env::var(CHILD) {
@@ -119,6 +127,11 @@ fn a_killed_process_leaves_a_position_that_fits_the_data() {
             "at entry {last}"
         );
         assert_eq!(machine.store.revision(), model.store.revision());
+        let sessions = machine.machine.sessions().unwrap();
+        let position = sessions.first().map_or(0, |(_, value)| {
+            u64::from_le_bytes(value[..].try_into().expect("it was written with eight bytes"))
+        });
+        assert_eq!(position, last, "the sessions are of the same moment as the data");
         machine.store.audit().unwrap();
         // Closing it here flushes nothing new: nothing was applied since it was opened.
     }

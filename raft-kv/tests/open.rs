@@ -103,7 +103,7 @@ fn another_format_is_refused() {
     let directory = closed();
     fs::write(
         directory.path().join("STATE"),
-        "raft-kv format 2 database 1 crc32c 0\n",
+        "raft-kv format 3 database 1 crc32c 0\n",
     )
     .unwrap();
     let error = refusal(directory.path());
@@ -111,8 +111,8 @@ fn another_format_is_refused() {
         matches!(
             error,
             OpenError::Format {
-                found: 2,
-                supported: 1,
+                found: 3,
+                supported: 2,
                 ..
             }
         ),

@@ -243,7 +243,7 @@ fn entries_without_a_command_only_move_the_position() {
             payload: Payload::Membership(membership),
         },
     ];
-    let responses = machine.machine.apply(&entries).unwrap();
+    let responses = machine.apply_entries(&entries);
     assert_eq!(responses, [Bytes::new(), Bytes::new()]);
     assert_eq!(machine.store.revision(), 1);
     drop(machine);
@@ -266,7 +266,7 @@ fn a_command_that_does_not_decode_is_answered_and_changes_nothing() {
         long.into(),
     ] {
         let entries = machine.entries([garbage]);
-        let responses = machine.machine.apply(&entries).unwrap();
+        let responses = machine.apply_entries(&entries);
         let outcome = Response::decode_outcome(&responses[0]).unwrap();
         assert!(matches!(outcome, Err(KvError::Malformed(_))), "{outcome:?}");
     }

@@ -51,7 +51,7 @@ fn a_restored_replica_is_equal() {
 
     let (directory, mut target) = empty();
     target.put_value("something", "else");
-    target.machine.restore(&meta, &mut &bytes[..]).unwrap();
+    target.restore(&meta, &bytes);
     assert_eq!(fingerprint(&target), fingerprint(&source));
     assert_eq!(target.machine.last_applied(), meta.last);
     target.store.audit().unwrap();
@@ -75,7 +75,7 @@ fn a_restored_replica_is_equal() {
     assert_eq!(fingerprint(&target), expected);
 
     // A second restore on the same replica, now back to where the first one was.
-    target.machine.restore(&meta, &mut &bytes[..]).unwrap();
+    target.restore(&meta, &bytes);
     assert_eq!(target.machine.last_applied(), meta.last);
     assert_eq!(listing(directory.path()), ["LOCK", "STATE", "db-3"]);
 }
@@ -90,7 +90,7 @@ fn an_empty_store_has_a_snapshot_too() {
         last: EntryId::ZERO,
         ..source.meta()
     };
-    target.machine.restore(&meta, &mut &bytes[..]).unwrap();
+    target.restore(&meta, &bytes);
     assert_eq!(fingerprint(&target), fingerprint(&source));
     assert_eq!(target.store.revision(), 1);
 }
@@ -115,7 +115,7 @@ fn a_snapshot_is_not_disturbed_by_later_writes() {
     assert_eq!(listing(directory.path()), ["LOCK", "STATE", "db-1"]);
 
     let (_directory, mut target) = empty();
-    target.machine.restore(&meta, &mut &bytes[..]).unwrap();
+    target.restore(&meta, &bytes);
     assert_eq!(fingerprint(&target), expected);
 }
 
@@ -166,7 +166,7 @@ fn what_is_not_whole_leaves_the_old_state() {
         "1",
         "the machine goes on with the old state"
     );
-    target.machine.restore(&meta, &mut &bytes[..]).unwrap();
+    target.restore(&meta, &bytes);
     assert_eq!(fingerprint(&target), fingerprint(&source));
 }
 
@@ -214,7 +214,7 @@ fn a_restore_that_crashed_leaves_either_state() {
     assert_eq!(listing(path), ["LOCK", "STATE", "db-1"]);
 
     // After the switch: the old database is still there.
-    machine.machine.restore(&meta, &mut &bytes[..]).unwrap();
+    machine.restore(&meta, &bytes);
     drop(machine);
     fs::create_dir(path.join("db-1")).unwrap();
     fs::write(path.join("db-1/CURRENT"), b"MANIFEST-000001\n").unwrap();
@@ -251,7 +251,7 @@ fn readers_switch_over_as_a_whole() {
             (old, new)
         })
     };
-    target.machine.restore(&meta, &mut &bytes[..]).unwrap();
+    target.restore(&meta, &bytes);
     stop.store(true, Ordering::Release);
     let (_, new) = reader.join().unwrap();
     assert!(new > 0);

@@ -13,6 +13,9 @@ const SMALL_BODY_BYTES: usize = 48;
 /// Term, kind and length of an entry.
 const ENTRY_HEAD_BYTES: usize = 8 + 1 + 4;
 
+/// Tag, session, sequence, what is acknowledged, and the length of the command: an upper bound for a session's requests.
+const SESSION_HEAD_BYTES: usize = 1 + 3 * 8 + 4;
+
 /// An upper bound of the bytes that `message` takes in a frame, exact but for a few bytes.
 pub(crate) fn message_bytes(message: &Message) -> usize {
     let variable = match &message.body {
@@ -23,6 +26,7 @@ pub(crate) fn message_bytes(message: &Message) -> usize {
             .sum(),
         Body::ForwardRequest(ForwardRequest { request, .. }) => match request {
             ClientRequest::Propose(command) => command.len(),
+            ClientRequest::Session(request) => SESSION_HEAD_BYTES + request.command_bytes(),
             ClientRequest::ChangeMembership { .. } => return written_bytes(message),
             _ => 0,
         },
@@ -50,6 +54,7 @@ fn payload_bytes(payload: &Payload) -> usize {
         Payload::Noop => 0,
         Payload::Command(command) => command.len(),
         Payload::Membership(membership) => membership_bytes(membership),
+        Payload::Session(entry) => 8 + SESSION_HEAD_BYTES + entry.request.command_bytes(),
     }
 }
 
@@ -62,15 +67,26 @@ fn membership_bytes(membership: &Membership) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use raft_core::entry::Entry;
+    use std::sync::Arc;
+
+    use raft_core::entry::{Entry, SessionCommand, SessionEntry, SessionRequest};
     use raft_core::membership::MemberChange;
     use raft_core::message::{
         AppendEntries, AppendEntriesResponse, AppendResult, ForwardResponse, RequestPreVote, RequestVote,
     };
     use raft_core::request::RefusalReason;
-    use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
+    use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Sequence, SessionId, Term, Ticket};
 
     use super::*;
+
+    fn session_command() -> SessionRequest {
+        SessionRequest::Command(SessionCommand {
+            session: SessionId(1),
+            sequence: Sequence(1),
+            acknowledged_below: Sequence(1),
+            command: Bytes::from(vec![0; 300]),
+        })
+    }
 
     fn bodies() -> Vec<Body> {
         let membership = Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]).unwrap();
@@ -115,6 +131,22 @@ mod tests {
             Body::ForwardRequest(ForwardRequest {
                 ticket: Ticket(1),
                 request: ClientRequest::Propose(Bytes::from(vec![0; 300])),
+            }),
+            Body::AppendEntries(AppendEntries {
+                prev: EntryId::ZERO,
+                entries: vec![Entry {
+                    id: EntryId::new(Term(1), Index(1)),
+                    payload: Payload::Session(Arc::new(SessionEntry {
+                        elapsed_ms: 1,
+                        request: session_command(),
+                    })),
+                }],
+                leader_commit: Index(0),
+                round: Round(0),
+            }),
+            Body::ForwardRequest(ForwardRequest {
+                ticket: Ticket(1),
+                request: ClientRequest::Session(session_command()),
             }),
             Body::ForwardRequest(ForwardRequest {
                 ticket: Ticket(1),

@@ -14,11 +14,13 @@
 //! The closure opens the same place each time it is called. A suite drops the store before it opens it again, so a
 //! store that locks its directory must let go of it when it is dropped.
 
+mod durable_state_machine;
 mod log_store;
 mod snapshot_store;
 mod state_machine;
 mod transport;
 
+pub use durable_state_machine::durable_state_machine;
 pub use log_store::log_store;
 pub use snapshot_store::snapshot_store;
 pub use state_machine::state_machine;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::entry::{Entry, Payload};
 use crate::membership::Membership;
 use crate::message::SnapshotMeta;
-use crate::traits::StateMachine;
+use crate::traits::{SessionChanges, StateMachine};
 use crate::types::{EntryId, Index, NodeId, Term};
 
 /// Checks that a state machine is a deterministic function of the log, and that a snapshot stands for its prefix.
@@ -79,6 +79,7 @@ fn a_snapshot_stands_for_its_prefix(
             let mut replica = new();
             apply_all(&mut *replica, &entries[..already], 1, questions);
             replica.restore(&meta, &mut content.as_slice()).expect("restore");
+            commit(&mut *replica);
             assert_eq!(
                 replica.last_applied(),
                 meta.last,
@@ -127,7 +128,7 @@ fn an_empty_batch_changes_nothing(
 }
 
 /// The commands, with the entries between them that a real log has.
-fn log_of(commands: &[Bytes]) -> Vec<Entry> {
+pub(super) fn log_of(commands: &[Bytes]) -> Vec<Entry> {
     let mut payloads = vec![Payload::Noop];
     for (position, command) in commands.iter().enumerate() {
         payloads.push(Payload::Command(command.clone()));
@@ -143,7 +144,7 @@ fn log_of(commands: &[Bytes]) -> Vec<Entry> {
     payloads.into_iter().enumerate().map(entry).collect()
 }
 
-fn membership() -> Membership {
+pub(super) fn membership() -> Membership {
     Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]).expect("the suite names valid voters")
 }
 
@@ -156,6 +157,7 @@ fn apply_all(
     let mut responses = Vec::new();
     for chunk in entries.chunks(batch.max(1)) {
         let of_chunk = replica.apply(chunk).expect("apply committed entries");
+        commit(replica);
         assert_eq!(of_chunk.len(), chunk.len(), "one response for each entry");
         let last = chunk.last().map(|entry| entry.id);
         assert_eq!(
@@ -167,14 +169,21 @@ fn apply_all(
             // Responses of entries without a command are ignored by everybody.
             responses.push(match entry.payload {
                 Payload::Command(_) => response,
-                Payload::Noop | Payload::Membership(_) => Bytes::new(),
+                Payload::Noop | Payload::Membership(_) | Payload::Session(_) => Bytes::new(),
             });
         }
     }
     (responses, ask(replica, questions))
 }
 
-fn ask(replica: &dyn StateMachine, questions: &[Bytes]) -> Vec<Bytes> {
+/// Commits what was applied or restored; nobody has a session.
+fn commit(replica: &mut dyn StateMachine) {
+    replica
+        .commit(&SessionChanges::default())
+        .expect("commit what was applied");
+}
+
+pub(super) fn ask(replica: &dyn StateMachine, questions: &[Bytes]) -> Vec<Bytes> {
     questions
         .iter()
         .map(|question| replica.query(question).expect("answer a question"))

@@ -16,7 +16,8 @@ pub(super) type Leadership = (NodeId, Term);
 ///
 /// Rules:
 /// - a command is sent to one leadership only, unless that one answered that it did not take it: a second copy could be
-///   applied twice. When another leadership begins, its fate is unknown;
+///   applied twice. When another leadership begins, its fate is unknown. So it is with requests of sessions: their
+///   clients ask again, and know then what to make of the answer;
 /// - a read changes nothing, so it is sent again to a new leader, and to a leader that does not answer;
 /// - everything ends by a deadline, and there is a limit to everything.
 #[derive(Clone, Debug)]
@@ -204,7 +205,7 @@ impl Forwards {
             _ => return None,
         };
         let fits = match (&outcome, &forward.request) {
-            (Outcome::Applied { .. }, ClientRequest::Propose(_))
+            (Outcome::Applied { .. }, ClientRequest::Propose(_) | ClientRequest::Session(_))
             | (Outcome::ReadReady { .. }, ClientRequest::ReadIndex)
             | (Outcome::MembershipChanged { .. }, ClientRequest::ChangeMembership { dry_run: false, .. })
             | (Outcome::Previewed(_), ClientRequest::ChangeMembership { dry_run: true, .. })

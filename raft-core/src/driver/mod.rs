@@ -21,7 +21,7 @@ pub use ports::{ApplyBatch, Outcome, Ports, Settled};
 
 use crate::effect::{Effect, RoleChange, RoleKind};
 use crate::entry::Entry;
-use crate::input::{ChangeRequest, Input, Proposal};
+use crate::input::{ChangeRequest, Input, Proposal, Proposed};
 use crate::message::{Body, ForwardResult, InstallSnapshot};
 use crate::raft::Raft;
 use crate::request::{ClientRequest, RefusalReason};
@@ -145,7 +145,11 @@ impl Driver {
         match input {
             Input::Propose(proposals) => {
                 for Proposal { ticket, command } in proposals {
-                    self.client_request(now, ticket, ClientRequest::Propose(command), ports);
+                    let request = match command {
+                        Proposed::Command(command) => ClientRequest::Propose(command),
+                        Proposed::Session(request) => ClientRequest::Session(request),
+                    };
+                    self.client_request(now, ticket, request, ports);
                 }
             }
             Input::Read(tickets) => {

@@ -8,6 +8,7 @@ use crate::input::LogRead;
 use crate::membership::Membership;
 use crate::message::{Body, ForwardResponse, ForwardResult, InstallSnapshot, Message, SnapshotMeta};
 use crate::request::{ChangePreview, RefusalReason, TransferResult};
+use crate::sessions::Reply;
 use crate::types::{EntryId, GroupId, Index, NodeId, Term, Ticket};
 
 /// The surroundings of a [`Driver`](super::Driver): a runtime with threads and disks, or a simulator.
@@ -66,7 +67,7 @@ pub trait Ports {
 pub enum Outcome {
     /// The command was applied.
     Applied {
-        /// Where in the log.
+        /// Where in the log: for a command of a session, where it was applied first.
         index: Index,
         /// The state machine's response.
         response: Bytes,
@@ -210,34 +211,29 @@ impl ApplyBatch {
         }));
     }
 
-    /// The answers to those who wait, from the state machine's responses: one for each entry, in order. A missing
-    /// response leaves its client with [`Outcome::Unknown`].
+    /// The answers to those who wait, from the results of [`ReplicatedState::apply`]: one for each entry, in order. A
+    /// missing result leaves its client with [`Outcome::Unknown`].
+    ///
+    /// [`ReplicatedState::apply`]: crate::sessions::ReplicatedState::apply
     #[must_use]
-    pub fn settle(self, mut responses: Vec<Bytes>) -> Settled {
+    pub fn settle(self, mut results: Vec<Result<Reply, RefusalReason>>) -> Settled {
         let mut settled = Settled::default();
         let own = |claim: &&Claim| matches!(claim.origin, Origin::Client(_));
         settled.outcomes.reserve(self.claims.iter().filter(own).count());
         for claim in self.claims {
-            let applied = match (
-                self.entries.get(claim.position),
-                responses.get_mut(claim.position),
-            ) {
-                (Some(entry), Some(response)) => Some((entry.index(), std::mem::take(response))),
-                _ => None,
+            let outcome = match results.get_mut(claim.position) {
+                Some(Ok(reply)) => Outcome::Applied {
+                    index: reply.index,
+                    response: std::mem::take(&mut reply.response),
+                },
+                Some(Err(reason)) => Outcome::Refused(*reason),
+                None => Outcome::Unknown,
             };
             match claim.origin {
-                Origin::Client(ticket) => {
-                    let outcome = applied.map_or(Outcome::Unknown, |(index, response)| Outcome::Applied {
-                        index,
-                        response,
-                    });
-                    settled.outcomes.push((ticket, outcome));
-                }
+                Origin::Client(ticket) => settled.outcomes.push((ticket, outcome)),
                 Origin::Replica { from, ticket } => {
-                    let result = applied.map_or(ForwardResult::Unknown, |(index, response)| {
-                        ForwardResult::Applied { index, response }
-                    });
-                    settled.messages.push(self.replies.response(from, ticket, result));
+                    let response = self.replies.response(from, ticket, outcome.into());
+                    settled.messages.push(response);
                 }
             }
         }

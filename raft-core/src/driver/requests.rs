@@ -6,7 +6,7 @@ use super::forward::{Dispatch, Leadership};
 use super::guests::{self, Recollection};
 use super::ports::{Outcome, Ports};
 use crate::effect::RoleKind;
-use crate::input::{ChangeRequest, Input, Proposal};
+use crate::input::{ChangeRequest, Input, Proposal, Proposed};
 use crate::message::{Body, ForwardRequest, ForwardResult, Message};
 use crate::request::{ClientRequest, RefusalReason};
 use crate::types::{NodeId, Term, Ticket, Time};
@@ -33,15 +33,8 @@ impl Driver {
     /// Queues a request for this node's own step as the leader.
     fn serve(&mut self, ticket: Ticket, request: ClientRequest) -> Result<(), RefusalReason> {
         match request {
-            ClientRequest::Propose(command) => {
-                let config = self.raft.config();
-                if self.pending.len() + self.proposals.len() >= config.proposals_max
-                    || self.writes.bytes > config.uncommitted_bytes_max
-                {
-                    return Err(RefusalReason::Busy);
-                }
-                self.proposals.push(Proposal { ticket, command });
-            }
+            ClientRequest::Propose(command) => return self.propose(ticket, command.into()),
+            ClientRequest::Session(request) => return self.propose(ticket, Proposed::Session(request)),
             // The protocol limits the reads that wait for their confirmation itself.
             ClientRequest::ReadIndex => self.reads.push(ticket),
             // One change and one transfer are under way at a time; the protocol refuses the others.
@@ -56,6 +49,17 @@ impl Driver {
                 self.inputs.push(Input::TransferLeadership { ticket, to });
             }
         }
+        Ok(())
+    }
+
+    fn propose(&mut self, ticket: Ticket, command: Proposed) -> Result<(), RefusalReason> {
+        let config = self.raft.config();
+        if self.pending.len() + self.proposals.len() >= config.proposals_max
+            || self.writes.bytes > config.uncommitted_bytes_max
+        {
+            return Err(RefusalReason::Busy);
+        }
+        self.proposals.push(Proposal { ticket, command });
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use crate::effect::{FatalReason, Write};
 use crate::input::LogRead;
 use crate::membership::Membership;
 use crate::message::{Message, SnapshotMeta};
+use crate::sessions::Reply;
 use crate::traits::Recovered;
 use crate::types::{GroupId, NodeId};
 
@@ -154,9 +155,13 @@ impl Cluster {
         }
         for batch in std::mem::take(&mut ports.applies) {
             inputs.push(Input::Applied(batch.last_index()));
-            let response = |entry: &Entry| Bytes::from(format!("response {}", entry.index()));
-            let responses = batch.entries.iter().map(response).collect();
-            let settled = batch.settle(responses);
+            let reply = |entry: &Entry| {
+                let index = entry.index();
+                let response = Bytes::from(format!("response {index}"));
+                Ok(Reply { index, response })
+            };
+            let results = batch.entries.iter().map(reply).collect();
+            let settled = batch.settle(results);
             ports.ended.extend(settled.outcomes);
             self.network.extend(settled.messages);
         }
@@ -178,7 +183,7 @@ impl Cluster {
 fn propose(tickets: impl IntoIterator<Item = u64>) -> Input {
     let proposal = |ticket: u64| Proposal {
         ticket: Ticket(ticket),
-        command: Bytes::from(format!("command {ticket}")),
+        command: Bytes::from(format!("command {ticket}")).into(),
     };
     Input::Propose(tickets.into_iter().map(proposal).collect())
 }
@@ -443,7 +448,7 @@ fn limits_refuse_with_a_reason() {
         3,
         [Input::Propose(vec![Proposal {
             ticket: Ticket(9),
-            command,
+            command: command.into(),
         }])],
     );
     let too_large = RefusalReason::TooLarge {

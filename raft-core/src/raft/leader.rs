@@ -1,6 +1,7 @@
 //! Leadership: replication (paper §5.3), the commit rule (paper §5.4.2), and when to give up (thesis §6.2).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::common::Common;
 use super::lease::Lease;
@@ -8,8 +9,8 @@ use super::reads::Reads;
 use super::replication::{send_append, send_entries, send_heartbeat};
 use super::transfer::Transfer;
 use crate::effect::Effect;
-use crate::entry::Entry;
-use crate::input::{LogReadResult, Proposal};
+use crate::entry::{Entry, Payload, SessionEntry};
+use crate::input::{LogReadResult, Proposal, Proposed};
 use crate::log::TermAt;
 use crate::message::{AppendEntriesResponse, AppendResult};
 use crate::progress::{ColdRead, Progress, ProgressState};
@@ -69,7 +70,7 @@ impl Leader {
     /// Appends commands in order; each is answered by `Proposed` or `Refused`.
     pub(super) fn propose(&mut self, common: &mut Common, proposals: Vec<Proposal>) {
         for Proposal { ticket, command } in proposals {
-            let bytes = command.len();
+            let bytes = command.bytes();
             let bytes_max = common.config.entry_bytes_max;
             let refusal = if let Some(Transfer { to, .. }) = self.transfer {
                 Some(RefusalReason::Transferring { to })
@@ -89,8 +90,24 @@ impl Leader {
             }
             let id = EntryId::new(common.term, common.log.last().index.next());
             self.uncommitted_bytes += bytes;
-            common.append(Entry::command(id.term, id.index, command));
+            let payload = self.payload(common.now, command);
+            common.append(Entry { id, payload });
             common.effects.push(Effect::Proposed { ticket, id });
+        }
+    }
+
+    /// What a proposal becomes in the log. Sessions get the time that passed since the election: the time at which they
+    /// are applied differs from replica to replica, and must decide nothing.
+    fn payload(&self, now: Time, command: Proposed) -> Payload {
+        match command {
+            Proposed::Command(command) => Payload::Command(command),
+            Proposed::Session(request) => {
+                let elapsed = now.since(self.elected_at).as_millis();
+                Payload::Session(Arc::new(SessionEntry {
+                    elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
+                    request,
+                }))
+            }
         }
     }
 

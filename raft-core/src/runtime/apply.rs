@@ -10,8 +10,8 @@ use super::waiters::Question;
 use crate::driver::ApplyBatch;
 use crate::input::Input;
 use crate::message::SnapshotMeta;
-use crate::traits::{StateMachine, StateMachineError};
-use crate::types::EntryId;
+use crate::sessions::ReplicatedState;
+use crate::traits::StateMachineError;
 
 /// One thing for the state machine to do.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) enum Job {
 
 /// Starts the state machine: on a thread, or as a task if it never blocks. It ends when the queue of jobs is closed or
 /// the state machine fails.
-pub(super) fn spawn(shared: &Arc<Shared>, state_machine: Box<dyn StateMachine>) -> std::io::Result<()> {
+pub(super) fn spawn(shared: &Arc<Shared>, state: ReplicatedState) -> std::io::Result<()> {
     let alive = shared.lifecycle.alive();
     let guard = PanicGuard {
         shared: shared.clone(),
@@ -32,7 +32,7 @@ pub(super) fn spawn(shared: &Arc<Shared>, state_machine: Box<dyn StateMachine>) 
     };
     let mut applier = Applier {
         shared: shared.clone(),
-        state_machine,
+        state,
     };
     match &shared.jobs {
         Jobs::Task(_) => {
@@ -93,7 +93,7 @@ impl Jobs {
 
 struct Applier {
     shared: Arc<Shared>,
-    state_machine: Box<dyn StateMachine>,
+    state: ReplicatedState,
 }
 
 impl Applier {
@@ -108,8 +108,8 @@ impl Applier {
         while queue.take(&mut jobs) {
             let mut rest = jobs.drain(..);
             while let Some(meta) = self.perform(&mut rest)? {
-                let content = self.open(&meta);
-                snapshots::restore(&mut *self.state_machine, &meta, content)?;
+                let mut content = self.open(&meta);
+                self.state.restore(&meta, &mut content)?;
                 self.restored(&meta);
             }
         }
@@ -125,14 +125,11 @@ impl Applier {
         while queue.take(&mut jobs).await {
             let mut rest = jobs.drain(..);
             while let Some(meta) = self.perform(&mut rest)? {
-                let (content, mut state_machine, meta_of_task) =
-                    (self.open(&meta), self.state_machine, meta.clone());
+                let (mut content, mut state, meta_of_task) = (self.open(&meta), self.state, meta.clone());
                 // A snapshot is read as a blocking stream.
-                let work = move || {
-                    snapshots::restore(&mut *state_machine, &meta_of_task, content).map(|()| state_machine)
-                };
+                let work = move || state.restore(&meta_of_task, &mut content).map(|()| state);
                 let restored = tokio::task::spawn_blocking(work).await;
-                self.state_machine = restored.map_err(|_| NodeError::Panicked("state machine"))??;
+                self.state = restored.map_err(|_| NodeError::Panicked("state machine"))??;
                 self.restored(&meta);
             }
         }
@@ -152,8 +149,7 @@ impl Applier {
                 (Job::Apply(next), None) => pending = Some(next),
                 (Job::CreateSnapshot(meta), _) => {
                     self.apply(pending.take())?;
-                    self.expect_position("applying entries", meta.last)?;
-                    let content = self.state_machine.snapshot()?;
+                    let content = self.state.snapshot()?;
                     snapshots::save(&self.shared, meta, content);
                 }
                 (Job::RestoreSnapshot(meta), _) => {
@@ -192,37 +188,20 @@ impl Applier {
         let Some(batch) = batch else {
             return Ok(());
         };
-        let responses = self.state_machine.apply(&batch.entries)?;
-        if responses.len() != batch.entries.len() {
-            let (given, expected) = (responses.len(), batch.entries.len());
-            let message = format!("it gave {given} responses to {expected} entries; give one for each");
-            return Err(StateMachineError::new(message));
-        }
-        let last = batch.entries.last().map_or(EntryId::ZERO, |entry| entry.id);
-        self.expect_position("applying entries", last)?;
-        let mut settled = batch.settle(responses);
+        let results = self.state.apply(&batch.entries)?;
+        let last = batch.last_index();
+        let mut settled = batch.settle(results);
         let questions = self.shared.waiters.resolve(&mut settled.outcomes);
         self.shared.send_all(&mut settled.messages);
-        self.shared.inbox.complete([Input::Applied(last.index)]);
+        self.shared.inbox.complete([Input::Applied(last)]);
         self.answer(questions);
         Ok(())
-    }
-
-    /// A state machine that does not count every entry would apply some twice after a restart (R72).
-    fn expect_position(&self, after: &str, expected: EntryId) -> Result<(), StateMachineError> {
-        let found = self.state_machine.last_applied();
-        if found == expected {
-            return Ok(());
-        }
-        Err(StateMachineError::new(format!(
-            "after {after} up to {expected} its last_applied is {found}; every entry counts, also one without a command"
-        )))
     }
 
     /// A question that cannot be answered concerns nobody but who asked it.
     fn answer(&self, questions: Vec<Question>) {
         for question in questions {
-            let answer = self.state_machine.query(&question.question);
+            let answer = self.state.query(&question.question);
             self.shared.waiters.answer(question, answer);
         }
     }

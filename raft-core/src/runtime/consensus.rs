@@ -13,7 +13,7 @@ use super::snapshots;
 use super::writer;
 use crate::driver::{ApplyBatch, Driver, Outcome, Ports};
 use crate::effect::{FatalReason, RoleChange, RoleKind, SuspicionReason, Write};
-use crate::input::{ChangeRequest, Input, LogRead, LogReadResult, Proposal};
+use crate::input::{ChangeRequest, Input, LogRead, LogReadResult, Proposal, Proposed};
 use crate::membership::Membership;
 use crate::message::{InstallSnapshot, Message, SnapshotMeta};
 use crate::raft::Raft;
@@ -132,7 +132,14 @@ fn sort(shared: &Shared, arrivals: &mut Arrivals, inputs: &mut Vec<Input>) {
 /// A request other than a proposal or a read, as the input that it is.
 fn request_input(ticket: Ticket, request: ClientRequest) -> Input {
     match request {
-        ClientRequest::Propose(command) => Input::Propose(vec![Proposal { ticket, command }]),
+        ClientRequest::Propose(command) => Input::Propose(vec![Proposal {
+            ticket,
+            command: command.into(),
+        }]),
+        ClientRequest::Session(request) => Input::Propose(vec![Proposal {
+            ticket,
+            command: Proposed::Session(request),
+        }]),
         ClientRequest::ReadIndex => Input::Read(vec![ticket]),
         ClientRequest::ChangeMembership { changes, dry_run } => Input::ChangeMembership(ChangeRequest {
             ticket,

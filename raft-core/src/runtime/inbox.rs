@@ -2,13 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::waiters::Waiter;
 use crate::config::Config;
 use crate::entry::Entry;
-use crate::input::Input;
+use crate::input::{Input, Proposed};
 use crate::message::{Body, Message};
 use crate::request::{ClientRequest, RefusalReason};
 
@@ -32,7 +31,7 @@ pub(super) struct Arrivals {
     /// Answers of the node's own tasks. Bounded by what the replica asked for.
     pub(super) completions: Vec<Input>,
     pub(super) messages: Vec<Message>,
-    pub(super) proposals: Vec<(Bytes, Waiter)>,
+    pub(super) proposals: Vec<(Proposed, Waiter)>,
     pub(super) reads: Vec<Waiter>,
     /// Changes of the members and transfers of leadership.
     pub(super) requests: Vec<(ClientRequest, Waiter)>,
@@ -87,12 +86,12 @@ impl Inbox {
     }
 
     /// A client's command, which was admitted before. On refusal the waiter comes back.
-    pub(super) fn propose(&self, command: Bytes, waiter: Waiter) -> Result<(), (Waiter, RefusalReason)> {
+    pub(super) fn propose(&self, command: Proposed, waiter: Waiter) -> Result<(), (Waiter, RefusalReason)> {
         let mut state = self.lock();
         if state.stop || state.closed {
             return Err((waiter, RefusalReason::Stopped));
         }
-        let bytes = command.len();
+        let bytes = command.bytes();
         if state.proposal_bytes > 0 && state.proposal_bytes + bytes > self.proposal_bytes_max {
             return Err((waiter, RefusalReason::Busy));
         }

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::start;
 use super::waiters::{Question, Waiter};
 use crate::driver::Outcome;
+use crate::input::Proposed;
 use crate::membership::{MemberChange, Membership};
 use crate::memory::InProcessNetwork;
 use crate::request::{ChangePreview, ClientRequest, RefusalReason, TransferResult};
@@ -116,8 +117,13 @@ impl Node {
     ///
     /// Dropping the future gives up the answer, not the command.
     pub async fn propose(&self, command: Bytes) -> Result<Applied, ProposeError> {
+        self.propose_once(command.into()).await
+    }
+
+    /// One attempt to get something appended and applied.
+    pub(super) async fn propose_once(&self, command: Proposed) -> Result<Applied, ProposeError> {
         let shared = &self.owner.shared;
-        let (bytes, bytes_max) = (command.len(), shared.config.entry_bytes_max);
+        let (bytes, bytes_max) = (command.bytes(), shared.config.entry_bytes_max);
         if bytes > bytes_max {
             return Err(ProposeError::NotApplied(RefusalReason::TooLarge {
                 bytes,

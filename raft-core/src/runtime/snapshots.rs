@@ -12,7 +12,7 @@ use super::pace::paced;
 use super::shared::{Answer, Shared};
 use crate::input::Input;
 use crate::message::{InstallSnapshot, SnapshotMeta};
-use crate::traits::{Cause, SnapshotStore, SnapshotStoreError, StateMachine, StateMachineError};
+use crate::traits::{Cause, SnapshotStore, SnapshotStoreError};
 use crate::types::{EntryId, GroupId};
 
 /// The size of the pieces in which snapshots are moved.
@@ -110,26 +110,6 @@ pub(super) fn send(shared: &Arc<Shared>, header: InstallSnapshot) {
             }
         }
     });
-}
-
-/// Replaces the state by a snapshot, all of which is read and verified.
-pub(super) fn restore(
-    state_machine: &mut dyn StateMachine,
-    meta: &SnapshotMeta,
-    mut content: SnapshotStream,
-) -> Result<(), StateMachineError> {
-    state_machine.restore(meta, &mut content)?;
-    // The checksum is verified at the end, which a state machine need not have read to.
-    io::copy(&mut content, &mut io::sink())?;
-    let found = state_machine.last_applied();
-    if found != meta.last {
-        let expected = meta.last;
-        let message = format!(
-            "after restoring the snapshot at {expected} its last_applied is {found}; set it to {expected}"
-        );
-        return Err(StateMachineError::new(message));
-    }
-    Ok(())
 }
 
 /// A snapshot of the store as a blocking stream, for a thread that is not one of the runtime's.

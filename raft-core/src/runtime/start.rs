@@ -25,7 +25,8 @@ use crate::effect::LogChange;
 use crate::message::SnapshotMeta;
 use crate::raft::Raft;
 use crate::request::RefusalReason;
-use crate::traits::{GroupWrite, Recovered, SnapshotStore, StateMachine};
+use crate::sessions::ReplicatedState;
+use crate::traits::{GroupWrite, Recovered, SnapshotStore};
 use crate::types::{EntryId, GroupId};
 
 /// Starts all parts of a node.
@@ -37,21 +38,17 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
         ..options.config
     };
     let group = config.group;
-    let state_machine = catch_up(&options.snapshot_store, group, &recovered, options.state_machine).await?;
+    let state = ReplicatedState::open(options.state_machine)?;
+    let state = catch_up(&options.snapshot_store, group, &recovered, state).await?;
     let clock = Clock::new();
-    let raft = Raft::new(
-        config.clone(),
-        recovered,
-        state_machine.last_applied(),
-        clock.now(),
-    )?;
+    let raft = Raft::new(config.clone(), recovered, state.last_applied(), clock.now())?;
     let driver = Driver::new(raft, config.incarnation);
     let (lifecycle, all_ended) = Lifecycle::new();
     let shared = Arc::new(Shared {
         inbox: Inbox::new(&config),
         waiters: Waiters::default(),
         writes: TaskQueue::new(),
-        jobs: Jobs::new(state_machine.may_block()),
+        jobs: Jobs::new(state.may_block()),
         status: watch::Sender::new(driver.status()),
         lifecycle,
         log_store: options.log_store,
@@ -67,7 +64,7 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
         .await?;
     let membership = driver.status().membership;
     shared.transport.membership_changed(group, &membership);
-    if let Err(error) = apply::spawn(&shared, state_machine) {
+    if let Err(error) = apply::spawn(&shared, state) {
         shared.transport.shutdown().await;
         return Err(NodeError::Thread(Arc::new(error)));
     }
@@ -104,18 +101,18 @@ async fn catch_up(
     store: &Arc<dyn SnapshotStore>,
     group: GroupId,
     recovered: &Recovered,
-    mut state_machine: Box<dyn StateMachine>,
-) -> Result<Box<dyn StateMachine>, NodeError> {
-    if state_machine.last_applied().index >= recovered.purged.index {
-        return Ok(state_machine);
+    mut state: ReplicatedState,
+) -> Result<ReplicatedState, NodeError> {
+    if state.last_applied().index >= recovered.purged.index {
+        return Ok(state);
     }
     let meta = recovered.snapshot.clone();
     // Opened once just for the error: a missing snapshot is no failure of the state machine.
     drop(store.open(group, meta.last).await?);
-    let content = snapshots::open_stream(&Handle::current(), store.clone(), group, meta.last, None);
+    let mut content = snapshots::open_stream(&Handle::current(), store.clone(), group, meta.last, None);
     let restored = tokio::task::spawn_blocking(move || {
-        snapshots::restore(&mut *state_machine, &meta, content)?;
-        Ok(state_machine)
+        state.restore(&meta, &mut content)?;
+        Ok(state)
     });
     restored
         .await

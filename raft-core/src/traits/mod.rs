@@ -9,7 +9,7 @@ mod transport;
 
 pub use log_store::{GroupWrite, LogStore, LogStoreError, Recovered};
 pub use snapshot_store::{SnapshotReader, SnapshotStore, SnapshotStoreError, SnapshotWriter};
-pub use state_machine::{StateMachine, StateMachineError};
+pub use state_machine::{SessionChanges, StateMachine, StateMachineError};
 pub use transport::{Inbound, PeerStatus, Transport, TransportError};
 
 /// The boxed cause of a backend's error: no backend type leaks through the traits.

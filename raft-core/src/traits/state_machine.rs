@@ -17,7 +17,8 @@ use crate::types::EntryId;
 /// one of [`query`](StateMachine::query): that is the answer to whoever asked.
 ///
 /// Invariants that every implementation keeps:
-/// - the applied position and the applied data are stored together: after a crash both are there, or neither (R72);
+/// - the applied position, the applied data and the sessions are stored together: after a crash all of them are there, or
+///   none (R72);
 /// - `apply` depends on nothing but the state and the entries: no clock, no randomness, no iteration order of a hash map.
 pub trait StateMachine: Send + 'static {
     /// The last entry whose effect is part of the state; [`EntryId::ZERO`] for the empty state. After a restart: of
@@ -25,7 +26,8 @@ pub trait StateMachine: Send + 'static {
     fn last_applied(&self) -> EntryId;
 
     /// Applies committed entries in order and returns one response for each. Entries without a command change nothing
-    /// but [`last_applied`](StateMachine::last_applied); their response is ignored.
+    /// but [`last_applied`](StateMachine::last_applied); their response is ignored. [`commit`](StateMachine::commit)
+    /// follows before anything else.
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateMachineError>;
 
     /// Answers a question about the state without changing it.
@@ -44,7 +46,33 @@ pub trait StateMachine: Send + 'static {
 
     /// Replaces the state by what `content` holds; afterwards `last_applied` is `meta.last`. A crash in between leaves
     /// either state, or a state whose `last_applied` is below `meta.last`.
+    ///
+    /// [`commit`](StateMachine::commit) follows before anything else.
     fn restore(&mut self, meta: &SnapshotMeta, content: &mut dyn Read) -> Result<(), StateMachineError>;
+
+    /// Stores, as one atom, what was applied or restored since the last commit, together with the sessions of the
+    /// clients as they changed by it. It need not wait for the disk: the log replays what a crash took, but never half
+    /// of an atom.
+    ///
+    /// A state machine that keeps its state in memory has nothing to do here. One whose `last_applied` survives a
+    /// restart must implement this and [`sessions`](StateMachine::sessions); otherwise it is refused at its next start.
+    fn commit(&mut self, _sessions: &SessionChanges) -> Result<(), StateMachineError> {
+        Ok(())
+    }
+
+    /// All records of the sessions that [`commit`](StateMachine::commit) stored, in any order.
+    fn sessions(&self) -> Result<Vec<(Bytes, Bytes)>, StateMachineError> {
+        Ok(Vec::new())
+    }
+}
+
+/// How the records of sessions change, which a state machine stores beside its data. What they say is not its business.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionChanges {
+    /// Whether every record goes that was stored before.
+    pub replaces_all: bool,
+    /// Keys, each at most once, with their new values; none for a record that goes.
+    pub records: Vec<(Bytes, Option<Bytes>)>,
 }
 
 /// Why a state machine cannot go on.

@@ -1,16 +1,18 @@
 //! Bytes to values. The bytes may be anybody's: nothing here panics, and nothing is allocated on the word of a length.
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 
 use super::WireError;
-use crate::entry::{Entry, LogSlice, Payload};
+use crate::entry::{Entry, LogSlice, Payload, SessionEntry};
 use crate::membership::{Contact, Membership, MembershipParts};
 use crate::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, InstallSnapshot, Message,
     RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow,
     TrustRestored,
 };
-use crate::types::{EntryId, GroupId, Index, NodeId, Round, Term};
+use crate::types::{EntryId, GroupId, Index, NodeId, Round, Sequence, SessionId, Term};
 
 /// The payload of `kind` whose bytes are all of `bytes`.
 pub fn decode_payload(kind: u8, bytes: Bytes) -> Result<Payload, WireError> {
@@ -23,6 +25,15 @@ pub fn decode_payload(kind: u8, bytes: Bytes) -> Result<Payload, WireError> {
             let membership = reader.membership()?;
             reader.finish()?;
             Ok(Payload::Membership(membership))
+        }
+        3 => {
+            let mut reader = Reader(bytes);
+            let entry = SessionEntry {
+                elapsed_ms: reader.u64()?,
+                request: reader.session_request()?,
+            };
+            reader.finish()?;
+            Ok(Payload::Session(Arc::new(entry)))
         }
         tag => Err(WireError::Tag {
             what: "a payload",
@@ -120,6 +131,14 @@ impl Reader {
 
     pub(super) fn index(&mut self) -> Result<Index, WireError> {
         self.counter().map(Index)
+    }
+
+    pub(super) fn sequence(&mut self) -> Result<Sequence, WireError> {
+        self.counter().map(Sequence)
+    }
+
+    pub(super) fn session(&mut self) -> Result<SessionId, WireError> {
+        self.counter().map(SessionId)
     }
 
     pub(super) fn length(&mut self) -> Result<usize, WireError> {

@@ -2,6 +2,7 @@
 
 use super::WireError;
 use super::decode::{Reader, contact};
+use crate::entry::{SessionCommand, SessionRequest};
 use crate::membership::{ChangeError, MemberChange, MembershipError, MembershipPlan};
 use crate::message::{ForwardRequest, ForwardResponse, ForwardResult};
 use crate::request::{ChangePreview, ClientRequest, RefusalReason, TransferAbort, TransferResult};
@@ -19,9 +20,24 @@ impl Reader {
             2 => ClientRequest::ReadIndex,
             3 => self.change_membership()?,
             4 => ClientRequest::TransferLeadership(NodeId(self.u64()?)),
+            5 => ClientRequest::Session(self.session_request()?),
             tag => return unknown("a forwarded request", tag),
         };
         Ok(ForwardRequest { ticket, request })
+    }
+
+    pub(super) fn session_request(&mut self) -> Result<SessionRequest, WireError> {
+        Ok(match self.u8()? {
+            1 => SessionRequest::Open { ttl_ms: self.u64()? },
+            2 => SessionRequest::Close(self.session()?),
+            3 => SessionRequest::Command(SessionCommand {
+                session: self.session()?,
+                sequence: self.sequence()?,
+                acknowledged_below: self.sequence()?,
+                command: self.bytes()?,
+            }),
+            tag => return unknown("a request of a session", tag),
+        })
     }
 
     fn change_membership(&mut self) -> Result<ClientRequest, WireError> {
@@ -124,6 +140,13 @@ impl Reader {
             10 => RefusalReason::QuorumUnreachable {
                 quorum: self.size()?,
                 reachable: self.size()?,
+            },
+            11 => RefusalReason::SessionExpired(self.session()?),
+            12 => RefusalReason::SequenceAcknowledged {
+                acknowledged_below: self.sequence()?,
+            },
+            13 => RefusalReason::SessionWindowFull {
+                limit: self.sequence()?,
             },
             tag => return unknown("a refusal", tag),
         })

@@ -1,6 +1,6 @@
 //! Values to bytes.
 
-use super::encode_request::{encode_forward_request, encode_forward_response};
+use super::encode_request::{encode_forward_request, encode_forward_response, encode_session_request};
 use crate::entry::{Entry, Payload};
 use crate::membership::Membership;
 use crate::message::{AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message};
@@ -13,6 +13,7 @@ pub fn payload_kind(payload: &Payload) -> u8 {
         Payload::Noop => 0,
         Payload::Command(_) => 1,
         Payload::Membership(_) => 2,
+        Payload::Session(_) => 3,
     }
 }
 
@@ -22,6 +23,10 @@ pub fn encode_payload(payload: &Payload, out: &mut Vec<u8>) {
         Payload::Noop => {}
         Payload::Command(command) => out.extend_from_slice(command),
         Payload::Membership(membership) => encode_membership(membership, out),
+        Payload::Session(entry) => {
+            put_u64(entry.elapsed_ms, out);
+            encode_session_request(&entry.request, out);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Forwarded requests and their results, to bytes.
 
 use super::encode::{encode_membership, put_bytes, put_length, put_nodes, put_u64};
+use crate::entry::SessionRequest;
 use crate::membership::{ChangeError, Contact, MemberChange, MembershipError};
 use crate::message::{ForwardRequest, ForwardResponse, ForwardResult};
 use crate::request::{ChangePreview, ClientRequest, RefusalReason, TransferAbort, TransferResult};
@@ -23,6 +24,30 @@ pub(super) fn encode_forward_request(request: &ForwardRequest, out: &mut Vec<u8>
         ClientRequest::TransferLeadership(to) => {
             out.push(4);
             put_u64(to.0, out);
+        }
+        ClientRequest::Session(request) => {
+            out.push(5);
+            encode_session_request(request, out);
+        }
+    }
+}
+
+pub(super) fn encode_session_request(request: &SessionRequest, out: &mut Vec<u8>) {
+    match request {
+        SessionRequest::Open { ttl_ms } => {
+            out.push(1);
+            put_u64(*ttl_ms, out);
+        }
+        SessionRequest::Close(session) => {
+            out.push(2);
+            put_u64(session.0, out);
+        }
+        SessionRequest::Command(command) => {
+            out.push(3);
+            put_u64(command.session.0, out);
+            put_u64(command.sequence.0, out);
+            put_u64(command.acknowledged_below.0, out);
+            put_bytes(&command.command, out);
         }
     }
 }
@@ -143,6 +168,18 @@ fn encode_refusal(reason: RefusalReason, out: &mut Vec<u8>) {
             out.push(10);
             put_u64(quorum as u64, out);
             put_u64(reachable as u64, out);
+        }
+        RefusalReason::SessionExpired(session) => {
+            out.push(11);
+            put_u64(session.0, out);
+        }
+        RefusalReason::SequenceAcknowledged { acknowledged_below } => {
+            out.push(12);
+            put_u64(acknowledged_below.0, out);
+        }
+        RefusalReason::SessionWindowFull { limit } => {
+            out.push(13);
+            put_u64(limit.0, out);
         }
     }
 }

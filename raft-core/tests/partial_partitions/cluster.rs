@@ -249,7 +249,7 @@ impl Cluster {
     fn propose(&mut self, id: NodeId, count: u64) {
         let proposals = (0..count).map(|_| Proposal {
             ticket: Ticket(self.taken.len() as u64),
-            command: Bytes::from_static(b"x"),
+            command: Bytes::from_static(b"x").into(),
         });
         self.step(id, Input::Propose(proposals.collect()));
     }

@@ -158,7 +158,13 @@ impl World {
         if self.random.percent(20) {
             let ticket = self.clients.begin(id, Waiting::Proposal(None));
             let command = Bytes::from_static(b"x");
-            self.step(id, Input::Propose(vec![Proposal { ticket, command }]));
+            self.step(
+                id,
+                Input::Propose(vec![Proposal {
+                    ticket,
+                    command: command.into(),
+                }]),
+            );
         }
         if self.random.percent(10) {
             let newest = Index(self.history.committed_count());

@@ -227,7 +227,7 @@ impl World {
     fn propose(&mut self, arguments: &Arguments) {
         let proposals = arguments.words[1..].iter().map(|word| Proposal {
             ticket: self.next_ticket(),
-            command: arguments::command(word),
+            command: arguments::command(word).into(),
         });
         let proposals = proposals.collect();
         self.step(arguments.node(0), Input::Propose(proposals));

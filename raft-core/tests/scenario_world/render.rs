@@ -1,7 +1,7 @@
 //! How messages, entries and writes are written in a trace. An entry is `index@term`.
 
 use raft_core::effect::{LogChange, RoleChange, RoleKind, Write};
-use raft_core::entry::{Entry, Payload};
+use raft_core::entry::{Entry, Payload, SessionCommand, SessionRequest};
 use raft_core::message::{AppendResult, Body, Message};
 use raft_core::progress::ProgressState;
 use raft_core::status::Status;
@@ -14,8 +14,26 @@ pub(crate) fn entry(entry: &Entry) -> String {
         Payload::Command(command) if command.len() > 16 => format!("<{} bytes>", command.len()),
         Payload::Command(command) => format!("\"{}\"", String::from_utf8_lossy(command)),
         Payload::Membership(members) => members.to_string(),
+        Payload::Session(entry) => session(&entry.request),
     };
     format!("{} {payload}", entry.id)
+}
+
+/// `open a session for 5000 ms`, `close session 4`, `session 4 #2 "x"`.
+fn session(request: &SessionRequest) -> String {
+    match request {
+        SessionRequest::Open { ttl_ms } => format!("open a session for {ttl_ms} ms"),
+        SessionRequest::Close(session) => format!("close session {session}"),
+        SessionRequest::Command(SessionCommand {
+            session,
+            sequence,
+            command,
+            ..
+        }) => format!(
+            "session {session} #{sequence} \"{}\"",
+            String::from_utf8_lossy(command)
+        ),
+    }
 }
 
 /// Entries in brackets, with what they hold.

@@ -7,9 +7,10 @@ mod frames;
 mod requests;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::entry::{Entry, Payload};
+use raft_core::entry::{Entry, Payload, SessionEntry, SessionRequest};
 use raft_core::membership::Membership;
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, ForwardRequest, ForwardResponse, ForwardResult,
@@ -59,7 +60,7 @@ fn command(term: u64, index: u64, bytes: &'static [u8]) -> Entry {
 
 /// One body of every kind, and every variant inside of it.
 fn bodies() -> Vec<Body> {
-    let entries = vec![
+    let mut entries = vec![
         Entry::noop(Term(3), Index(8)),
         command(3, 9, b"put a 1"),
         command(4, 10, b""),
@@ -68,6 +69,14 @@ fn bodies() -> Vec<Body> {
             payload: Payload::Membership(joint()),
         },
     ];
+    let session = |(position, request): (usize, SessionRequest)| Entry {
+        id: id(4, 12 + position as u64),
+        payload: Payload::Session(Arc::new(SessionEntry {
+            elapsed_ms: 77,
+            request,
+        })),
+    };
+    entries.extend(requests::session_requests().into_iter().enumerate().map(session));
     let append = |entries| {
         Body::AppendEntries(AppendEntries {
             prev: id(2, 7),
@@ -243,6 +252,10 @@ fn payloads_survive() {
         Payload::Noop,
         Payload::Command(Bytes::from_static(b"x")),
         Payload::Membership(joint()),
+        Payload::Session(Arc::new(SessionEntry {
+            elapsed_ms: 77,
+            request: SessionRequest::Open { ttl_ms: 5_000 },
+        })),
     ] {
         let bytes = encoded(|out| encode_payload(&payload, out));
         assert_eq!(
@@ -256,8 +269,8 @@ fn payloads_survive() {
     );
     assert!(decode_payload(2, Bytes::from_static(b"x")).is_err());
     assert!(matches!(
-        decode_payload(3, Bytes::new()),
-        Err(WireError::Tag { tag: 3, .. })
+        decode_payload(4, Bytes::new()),
+        Err(WireError::Tag { tag: 4, .. })
     ));
 }
 
@@ -293,7 +306,7 @@ fn random_bytes_never_panic() {
         let _ = decode_messages(bytes.clone());
         let _ = decode_install_snapshot(bytes.clone());
         let _ = decode_membership(bytes.clone());
-        let _ = decode_payload(random.next() as u8 % 4, bytes);
+        let _ = decode_payload(random.next() as u8 % 5, bytes);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is asked of a leader beside commands and reads, and how it ends.
 
+use bytes::Bytes;
+use raft_core::entry::{SessionCommand, SessionRequest};
 use raft_core::membership::{
     ChangeError, Contact, MemberChange, Membership, MembershipError, MembershipPlan,
 };
@@ -7,7 +9,7 @@ use raft_core::message::{
     Body, EntriesLost, ForwardRequest, ForwardResponse, ForwardResult, TimeoutNow, TrustRestored,
 };
 use raft_core::request::{ChangePreview, ClientRequest, RefusalReason, TransferAbort, TransferResult};
-use raft_core::types::{Index, NodeId, Term, Ticket};
+use raft_core::types::{Index, NodeId, Sequence, SessionId, Term, Ticket};
 
 use super::id;
 
@@ -80,7 +82,24 @@ fn requests() -> Vec<ClientRequest> {
         changes: changes.clone(),
         dry_run,
     };
-    vec![change(true), change(false), ClientRequest::TransferLeadership(id)]
+    let mut requests = vec![change(true), change(false), ClientRequest::TransferLeadership(id)];
+    requests.extend(session_requests().map(ClientRequest::Session));
+    requests
+}
+
+/// One of each that a session can ask.
+pub(crate) fn session_requests() -> [SessionRequest; 3] {
+    let session = SessionId(12);
+    [
+        SessionRequest::Open { ttl_ms: 5_000 },
+        SessionRequest::Close(session),
+        SessionRequest::Command(SessionCommand {
+            session,
+            sequence: Sequence(9),
+            acknowledged_below: Sequence(8),
+            command: Bytes::from_static(b"once"),
+        }),
+    ]
 }
 
 fn results() -> Vec<ForwardResult> {
@@ -143,6 +162,13 @@ fn refusals() -> Vec<RefusalReason> {
         RefusalReason::QuorumUnreachable {
             quorum: 2,
             reachable: 1,
+        },
+        RefusalReason::SessionExpired(SessionId(12)),
+        RefusalReason::SequenceAcknowledged {
+            acknowledged_below: Sequence(3),
+        },
+        RefusalReason::SessionWindowFull {
+            limit: Sequence(1027),
         },
     ];
     refusals.extend(errors.map(RefusalReason::Membership));

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use raft_core::entry::Entry;
 use raft_core::membership::Membership;
 use raft_core::message::SnapshotMeta;
-use raft_core::traits::StateMachine;
+use raft_core::traits::{SessionChanges, StateMachine};
 use raft_core::types::{Index, NodeId, Term};
 use raft_kv::{
     Command, DeleteRangeRequest, DeleteRangeResponse, KeyValue, KvError, KvOptions, KvStateMachine, KvStore,
@@ -51,10 +51,23 @@ impl Machine {
             .collect()
     }
 
+    /// Applies and commits entries as one batch.
+    pub(crate) fn apply_entries(&mut self, entries: &[Entry]) -> Vec<Bytes> {
+        let responses = self.machine.apply(entries).unwrap();
+        self.machine.commit(&SessionChanges::default()).unwrap();
+        responses
+    }
+
+    /// Restores and commits a snapshot.
+    pub(crate) fn restore(&mut self, meta: &SnapshotMeta, mut content: &[u8]) {
+        self.machine.restore(meta, &mut content).unwrap();
+        self.machine.commit(&SessionChanges::default()).unwrap();
+    }
+
     /// Applies commands as one batch.
     pub(crate) fn apply_all(&mut self, commands: &[Command]) -> Vec<Result<Response, KvError>> {
         let entries = self.entries(commands.iter().map(Command::encode));
-        let responses = self.machine.apply(&entries).unwrap();
+        let responses = self.apply_entries(&entries);
         responses
             .iter()
             .map(|bytes| Response::decode_outcome(bytes).unwrap())

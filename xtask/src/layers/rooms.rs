@@ -20,6 +20,8 @@ const FLOORS: &[&[&str]] = &[
     &["traits"],
     // Above the traits, because it is built from what a LogStore recovered.
     &["log"],
+    // What the log means to a state machine and its clients; the protocol knows nothing of it.
+    &["sessions"],
     &["raft"],
     // Above the protocol, because it steps outside of it.
     &["recovery"],
