@@ -32,12 +32,44 @@ fn an_unknown_flag_is_named_and_a_similar_one_offered() {
 
 #[test]
 fn every_subcommand_has_help_with_examples() {
-    for name in ["start", "cert", "dev", "status", "put", "get", "load", "verify"] {
+    for name in [
+        "start",
+        "cert",
+        "dev",
+        "status",
+        "member",
+        "move-leader",
+        "put",
+        "get",
+        "load",
+        "verify",
+    ] {
         let help = output_of(&[name, "--help"]);
         assert!(help.contains("Examples:"), "{help}");
     }
     assert!(output_of(&["--help"]).contains("Examples:"));
     assert!(output_of(&["--version"]).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_member_command_that_is_not_understood_says_why() {
+    let member = |arguments: &[&str]| run(raft_node().arg("member").args(arguments));
+    assert_refused(&member(&["promote", "n4"]), 2, &["n4", "whole number"]);
+    assert_refused(&member(&["remove"]), 2, &["<IDS>"]);
+    assert_refused(&member(&["add", "--learner"]), 2, &["--peer-url"]);
+    assert_refused(&member(&["update", "4"]), 2, &["--peer-url", "--name"]);
+    assert_refused(&member(&["change"]), 2, &["--add", "--remove"]);
+    assert_refused(
+        &member(&["change", "--add", "quic://a:1"]),
+        2,
+        &["quic://a:1", "ID=URL"],
+    );
+    assert_refused(
+        &member(&["promote", "4", "--wait", "--dry-run"]),
+        2,
+        &["--wait", "--dry-run"],
+    );
+    assert_refused(&run(raft_node().args(["move-leader", "0"])), 2, &["whole number"]);
 }
 
 #[test]

@@ -67,6 +67,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum CertCommand {
     /// Show what a certificate says
+    #[command(after_help = "Examples:\n  raft-node cert show pki/n1.pem")]
     Show {
         /// The certificate (PEM)
         file: PathBuf,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::error::CliError;
-use super::{EndpointArguments, block_on, output, parse_seconds};
+use super::{ConsistencyArguments, EndpointArguments, block_on, output, parse_seconds};
 use crate::client::{endpoints, key_value};
 
 /// Write one key
@@ -33,13 +33,14 @@ pub(super) struct PutArguments {
 /// Read one key, or all that begin alike
 ///
 /// Prints the key on one line and its value on the next, as etcdctl does. What is read is never older than the last
-/// acknowledged write.
+/// acknowledged write, unless --consistency allows it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   raft-node get greeting
   raft-node get greet --prefix
-  raft-node get \"\" --prefix                 every key")]
+  raft-node get \"\" --prefix                 every key
+  raft-node get greeting --consistency s     what this node has, even without a leader")]
 pub(super) struct GetArguments {
     /// The key
     key: String,
@@ -47,6 +48,9 @@ pub(super) struct GetArguments {
     /// Read every key that begins with KEY
     #[arg(long)]
     prefix: bool,
+
+    #[command(flatten)]
+    consistency: ConsistencyArguments,
 
     #[command(flatten)]
     endpoints: EndpointArguments,
@@ -72,8 +76,12 @@ pub(super) fn get(arguments: GetArguments) -> Result<ExitCode, CliError> {
     let wanted = arguments.key.clone();
     let found = block_on(async {
         let nodes = endpoints::open(&arguments.endpoints.endpoints)?;
-        let key = arguments.key.into_bytes();
-        Ok(key_value::get(&nodes, key, arguments.prefix, arguments.timeout).await?)
+        let wanted = key_value::Wanted {
+            key: arguments.key.into_bytes(),
+            prefix: arguments.prefix,
+            serializable: arguments.consistency.is_serializable(),
+        };
+        Ok(key_value::get(&nodes, wanted, arguments.timeout).await?)
     })?;
     if found.is_empty() && !arguments.prefix {
         output::complain(&format!("there is no key {wanted:?}"));

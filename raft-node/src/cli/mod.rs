@@ -11,8 +11,11 @@ mod error;
 mod key_value;
 mod load;
 mod logging;
+mod member;
+mod move_leader;
 mod node;
 mod output;
+mod progress;
 mod signals;
 mod start;
 mod status;
@@ -22,7 +25,7 @@ mod verify;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::error::CliError;
 use crate::client::endpoints::EndpointUrl;
@@ -41,6 +44,7 @@ Examples:
   raft-node cert --cluster demo --nodes 3 --out pki certificates for three nodes
   raft-node start --config demo.toml --id 1         one node of a cluster
   raft-node status                                  how the cluster is
+  raft-node member list                             who belongs to it
   etcdctl --endpoints=127.0.0.1:2379 put a b        any etcd client works";
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +57,10 @@ enum Command {
     Dev(dev::DevArguments),
     /// Show the state of every node
     Status(status::StatusArguments),
+    /// List, add, remove, promote, demote or update members
+    Member(member::MemberArguments),
+    /// Let another node lead
+    MoveLeader(move_leader::MoveLeaderArguments),
     /// Write one key
     Put(key_value::PutArguments),
     /// Read one key, or all that begin alike
@@ -77,6 +85,31 @@ struct EndpointArguments {
     endpoints: Vec<EndpointUrl>,
 }
 
+/// How current an answer must be.
+#[derive(Clone, Debug, Args)]
+struct ConsistencyArguments {
+    /// How current the answer must be; l and s for short
+    #[arg(long, value_enum, default_value_t = Consistency::Linearizable, value_name = "HOW")]
+    consistency: Consistency,
+}
+
+impl ConsistencyArguments {
+    fn is_serializable(&self) -> bool {
+        self.consistency == Consistency::Serializable
+    }
+}
+
+/// How current an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Consistency {
+    /// Never older than the last acknowledged write; needs a majority
+    #[value(alias = "l")]
+    Linearizable,
+    /// What the node that is asked has, which may be behind; needs nobody else
+    #[value(alias = "s")]
+    Serializable,
+}
+
 /// Runs the command that the arguments of this process ask for.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -95,6 +128,8 @@ fn run(command_line: CommandLine) -> Result<ExitCode, CliError> {
         Command::Cert(arguments) => cert::run(arguments),
         Command::Dev(arguments) => dev::run(arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Member(arguments) => member::run(arguments),
+        Command::MoveLeader(arguments) => move_leader::run(arguments),
         Command::Put(arguments) => key_value::put(arguments),
         Command::Get(arguments) => key_value::get(arguments),
         Command::Load(arguments) => load::run(arguments),
@@ -112,6 +147,14 @@ fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, C
     // A name lookup that hangs must not hold up the exit.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
+}
+
+/// The id of a member.
+fn parse_id(text: &str) -> Result<u64, String> {
+    match text.parse::<u64>() {
+        Ok(id) if id > 0 => Ok(id),
+        _ => Err("an id is a whole number from 1 on; `raft-node member list` shows them".to_owned()),
+    }
 }
 
 /// A number of seconds from 1 on, for `--timeout` and the like.
@@ -137,22 +180,32 @@ mod tests {
     fn every_subcommand_explains_itself_with_examples() {
         let mut command = CommandLine::command();
         command.build();
-        let names: Vec<String> = command
-            .get_subcommands()
-            .map(|sub| sub.get_name().to_owned())
-            .filter(|name| name != "help")
-            .collect();
-        assert_eq!(names.len(), 8);
-        for name in names {
-            let help = command
-                .find_subcommand_mut(&name)
-                .unwrap()
-                .render_long_help()
-                .to_string();
-            assert!(help.contains("Examples:"), "{name} --help has no examples");
+        assert_eq!(explained(&mut command, "raft-node"), 18);
+    }
+
+    /// Demands examples of every subcommand of `command`, and of theirs; how many there are.
+    fn explained(command: &mut clap::Command, path: &str) -> usize {
+        let mut count = 0;
+        for sub in command
+            .get_subcommands_mut()
+            .filter(|sub| sub.get_name() != "help")
+        {
+            let path = format!("{path} {}", sub.get_name());
+            let help = sub.render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{path} --help has no examples");
+            assert!(help.contains(&path), "{path} --help does not show itself");
+            count += 1 + explained(sub, &path);
+        }
+        count
+    }
+
+    #[test]
+    fn ids_are_whole_numbers_from_one_on() {
+        assert_eq!(parse_id("7"), Ok(7));
+        for bad in ["0", "-1", "n1", "", "1.5", "0x1"] {
             assert!(
-                help.contains(&format!("raft-node {name}")),
-                "{name} --help does not show itself"
+                parse_id(bad).unwrap_err().contains("whole number"),
+                "{bad} was accepted"
             );
         }
     }

@@ -2,11 +2,19 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use serde::Serialize;
+
 use super::error::CliError;
 
 /// Prints `line` and a newline to standard output. A reader that went away, such as `head`, is not an error.
 pub(super) fn print(line: &str) -> Result<(), CliError> {
     print_bytes(&[line.as_bytes(), b"\n"].concat())
+}
+
+/// Prints `value` as JSON, on one line.
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+    let json = serde_json::to_string(value).map_err(|error| CliError::Format(error.to_string()))?;
+    print(&json)
 }
 
 /// Prints `bytes` to standard output as they are.

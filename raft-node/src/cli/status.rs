@@ -8,11 +8,13 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::error::CliError;
 use super::{EndpointArguments, block_on, output, parse_seconds};
+use crate::client::membership::MemberProgress;
 use crate::client::status::{self, NodeAnswer, NodeStatus};
 
 /// Show the state of every node
 ///
-/// Asks the endpoints and every member that they name. Fails only if nobody answers.
+/// Asks the endpoints and every member that they name; below the table stand the members, learners and the halves of a
+/// joint configuration among them, and who of them is behind. Fails only if nobody answers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -31,13 +33,15 @@ pub(super) struct StatusArguments {
     timeout: Duration,
 }
 
+/// From how many entries on a member that is sent them is called behind. Under load some are always on their way.
+const ENTRIES_BEHIND: u64 = 1_000;
+
 /// Runs the command.
 pub(super) fn run(arguments: StatusArguments) -> Result<ExitCode, CliError> {
     let nodes =
         block_on(async { Ok(status::gather(&arguments.endpoints.endpoints, arguments.timeout).await?) })?;
     if arguments.json {
-        let json = serde_json::to_string(&nodes).map_err(|error| CliError::Format(error.to_string()))?;
-        output::print(&json)?;
+        output::print_json(&nodes)?;
     } else {
         output::print(&table(&nodes))?;
     }
@@ -71,7 +75,39 @@ pub(super) fn table(nodes: &[NodeStatus]) -> String {
     for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{table}{reasons}")
+    format!("{table}{reasons}{}", membership(nodes))
+}
+
+/// The members as the leader has them, or whoever has most of the log if nobody leads, and which of them are behind.
+fn membership(nodes: &[NodeStatus]) -> String {
+    let rank = |answer: &&NodeAnswer| (answer.role == "leader", answer.term, answer.appended);
+    let answers = nodes.iter().filter_map(|node| node.answer.as_ref());
+    let Some(best) = answers.max_by_key(rank) else {
+        return String::new();
+    };
+    let Some(configuration) = &best.configuration else {
+        return String::new();
+    };
+    let mut text = format!("\nmembers: {configuration}");
+    for member in &best.progress {
+        if let Some(lag) = lag(member) {
+            text.push_str(&format!("\nnode {} {lag}", member.id));
+        }
+    }
+    text
+}
+
+/// What keeps a member from having what the leader has; nothing if nothing does.
+fn lag(member: &MemberProgress) -> Option<String> {
+    let behind = member.entries_behind;
+    let text = match member.replication {
+        _ if !member.connected => format!("is not connected to the leader and lacks {behind} entries"),
+        "snapshot" => format!("receives a snapshot; it lacks {behind} entries"),
+        "probe" => format!("has not matched its log with the leader's yet; it lacks up to {behind} entries"),
+        _ if behind >= ENTRIES_BEHIND => format!("lacks {behind} entries"),
+        _ => return None,
+    };
+    Some(text)
 }
 
 fn columns(answer: &NodeAnswer) -> [String; 10] {
@@ -111,6 +147,7 @@ fn bytes(count: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::membership::Configuration;
 
     #[test]
     fn a_node_is_a_row_and_a_silent_one_says_why() {
@@ -143,6 +180,58 @@ mod tests {
         let json = serde_json::to_string(&nodes).unwrap();
         assert!(json.contains(r#""id":1,"role":"leader""#), "{json}");
         assert!(json.contains(r#""error":"refused""#), "{json}");
+    }
+
+    #[test]
+    fn the_members_are_those_of_the_leader_and_laggards_are_named() {
+        let progress = |id, replication, connected, entries_behind| MemberProgress {
+            id,
+            entries_behind,
+            replication,
+            connected,
+        };
+        let of_voters = |voters: &[u64]| Configuration {
+            voters: voters.to_vec(),
+            ..Configuration::default()
+        };
+        let node = |role: &str, term, configuration, progress| NodeStatus {
+            endpoint: "http://a:1".to_owned(),
+            id: Some(1),
+            answer: Some(NodeAnswer {
+                role: role.to_owned(),
+                term,
+                configuration: Some(configuration),
+                progress,
+                ..NodeAnswer::default()
+            }),
+            error: None,
+        };
+        let joint = Configuration {
+            outgoing: vec![1, 2, 3],
+            learners: vec![5],
+            ..of_voters(&[1, 2, 4])
+        };
+        let known = vec![
+            progress(2, "stream", true, 999),
+            progress(3, "stream", false, 7),
+            progress(4, "stream", true, 1_000),
+            progress(5, "snapshot", true, 5_000),
+        ];
+        let text = membership(&[
+            node("follower", 2, of_voters(&[1, 2, 3]), Vec::new()),
+            node("leader", 2, joint, known),
+        ]);
+        assert_eq!(
+            text,
+            "\nmembers: joint: a majority of 1, 2, 4 and one of 1, 2, 3; learner 5\
+             \nnode 3 is not connected to the leader and lacks 7 entries\
+             \nnode 4 lacks 1000 entries\
+             \nnode 5 receives a snapshot; it lacks 5000 entries"
+        );
+        let deposed = node("follower", 1, of_voters(&[9]), Vec::new());
+        let elected = node("follower", 2, of_voters(&[1]), Vec::new());
+        assert_eq!(membership(&[elected, deposed]), "\nmembers: voter 1");
+        assert_eq!(membership(&[]), "");
     }
 
     #[test]

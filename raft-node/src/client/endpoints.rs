@@ -149,6 +149,7 @@ pub(super) fn is_elsewhere_too(code: Code) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::key_value;
 
     #[test]
     fn an_endpoint_needs_a_host_and_a_port() {
@@ -173,7 +174,11 @@ mod tests {
             .unwrap()
             .port();
         let endpoints = [Endpoint::new(&format!("127.0.0.1:{port}")).unwrap()];
-        let error = super::super::key_value::get(&endpoints, b"k".to_vec(), false, Duration::from_secs(5))
+        let wanted = key_value::Wanted {
+            key: b"k".to_vec(),
+            ..key_value::Wanted::default()
+        };
+        let error = key_value::get(&endpoints, wanted, Duration::from_secs(5))
             .await
             .unwrap_err()
             .to_string();

@@ -29,6 +29,17 @@ pub enum ClientError {
         /// Why, in the server's words.
         message: String,
     },
+    /// The server was asked once, and its answer did not arrive: it may have done what it was asked.
+    #[error(
+        "{endpoint} gave no answer: {reason}; it may have done it all the same: look at `raft-node status` and \
+         `raft-node member list`"
+    )]
+    Unanswered {
+        /// Who was asked.
+        endpoint: String,
+        /// What happened instead.
+        reason: String,
+    },
     /// The file of acknowledged keys cannot be used.
     #[error("cannot {action} {path}: {source}; check --acked", path = .path.display())]
     AckedFile {

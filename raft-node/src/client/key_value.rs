@@ -30,14 +30,24 @@ pub async fn put(
     Ok(response.header.map_or(0, |header| header.revision))
 }
 
-/// Reads `key`, or every key that begins with it, as the newest acknowledged write left it.
+/// What to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// One key.
+    pub key: Vec<u8>,
+    /// Every key that begins with it as well.
+    pub prefix: bool,
+    /// As the node that answers has it, which may be behind, instead of as the newest acknowledged write left it.
+    pub serializable: bool,
+}
+
+/// Reads what is `wanted`.
 pub async fn get(
     endpoints: &[Endpoint],
-    key: Vec<u8>,
-    prefix: bool,
+    wanted: Wanted,
     timeout: Duration,
 ) -> Result<Vec<KeyValue>, ClientError> {
-    let request = range_request(key, prefix);
+    let request = range_request(wanted);
     let response = first_answer(endpoints, timeout, |channel| {
         let request = request.clone();
         async move {
@@ -49,7 +59,12 @@ pub async fn get(
     Ok(response.kvs)
 }
 
-fn range_request(key: Vec<u8>, prefix: bool) -> RangeRequest {
+fn range_request(wanted: Wanted) -> RangeRequest {
+    let Wanted {
+        key,
+        prefix,
+        serializable,
+    } = wanted;
     let (key, range_end) = match (prefix, key.is_empty()) {
         (false, _) => (key, Vec::new()),
         // Every key begins with nothing; one zero byte on both sides means all.
@@ -62,6 +77,7 @@ fn range_request(key: Vec<u8>, prefix: bool) -> RangeRequest {
     RangeRequest {
         key: key.into(),
         range_end: range_end.into(),
+        serializable,
         ..RangeRequest::default()
     }
 }
@@ -95,8 +111,16 @@ mod tests {
         assert_eq!(prefix_end(b"ab"), b"ac");
         assert_eq!(prefix_end(&[b'a', 0xff]), b"b");
         assert_eq!(prefix_end(&[0xff, 0xff]), [0]);
-        let all = range_request(Vec::new(), true);
+        let all = range_request(Wanted {
+            prefix: true,
+            ..Wanted::default()
+        });
         assert_eq!((&all.key[..], &all.range_end[..]), (&[0][..], &[0][..]));
-        assert!(range_request(b"a".to_vec(), false).range_end.is_empty());
+        let one = range_request(Wanted {
+            key: b"a".to_vec(),
+            serializable: true,
+            ..Wanted::default()
+        });
+        assert!(one.range_end.is_empty() && one.serializable);
     }
 }

@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use super::endpoints::{self, Endpoint, EndpointUrl};
 use super::error::{ClientError, Failed, reason};
+use super::membership::{self, Configuration, MemberProgress};
 use crate::proto::etcdserverpb::cluster_client::ClusterClient;
 use crate::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::proto::etcdserverpb::{MemberListRequest, StatusRequest, StatusResponse};
@@ -53,6 +54,10 @@ pub struct NodeAnswer {
     pub db_size: i64,
     /// The version of the API it speaks.
     pub version: String,
+    /// The latest configuration in its log; absent if it does not tell.
+    pub configuration: Option<Configuration>,
+    /// How far the other members are, if it leads.
+    pub progress: Vec<MemberProgress>,
 }
 
 /// Asks `urls`, and every member that they name besides, each for at most `timeout`; sorted by id.
@@ -112,13 +117,19 @@ async fn ask_all(urls: &[EndpointUrl], timeout: Duration) -> Result<Vec<NodeStat
 async fn ask(endpoint: Endpoint, timeout: Duration) -> NodeStatus {
     match answer(&endpoint, timeout).await {
         Ok(status) => {
-            let metrics = tokio::time::timeout(timeout, metrics(endpoint.channel()))
-                .await
-                .unwrap_or_default();
+            let metrics = tokio::time::timeout(timeout, metrics(endpoint.channel()));
+            let asked = [endpoint.clone()];
+            let (metrics, members) = tokio::join!(metrics, membership::describe(&asked, false, timeout));
+            let mut answer = node_answer(&status, &metrics.unwrap_or_default());
+            // Who does not tell the members has still told about himself.
+            if let Ok(members) = members {
+                answer.configuration = Some(members.configuration);
+                answer.progress = members.progress;
+            }
             NodeStatus {
                 endpoint: endpoint.url().to_owned(),
                 id: status.header.as_ref().map(|header| header.member_id),
-                answer: Some(node_answer(&status, &metrics)),
+                answer: Some(answer),
                 error: None,
             }
         }
@@ -142,11 +153,12 @@ pub(super) async fn answer(endpoint: &Endpoint, timeout: Duration) -> Result<Sta
 fn node_answer(status: &StatusResponse, metrics: &str) -> NodeAnswer {
     let header = status.header.as_ref();
     let is_leader = header.is_some_and(|header| header.member_id == status.leader);
-    let role = role(metrics).unwrap_or(match (is_leader, status.is_learner) {
-        (true, _) => "leader",
-        (false, true) => "learner",
-        (false, false) => "follower",
-    });
+    let role = match (role(metrics), is_leader) {
+        (Some("follower") | None, _) if status.is_learner => "learner",
+        (Some(role), _) => role,
+        (None, true) => "leader",
+        (None, false) => "follower",
+    };
     NodeAnswer {
         role: role.to_owned(),
         term: status.raft_term,
@@ -158,6 +170,8 @@ fn node_answer(status: &StatusResponse, metrics: &str) -> NodeAnswer {
         revision: header.map_or(0, |header| header.revision),
         db_size: status.db_size,
         version: status.version.clone(),
+        configuration: None,
+        progress: Vec::new(),
     }
 }
 
@@ -230,5 +244,14 @@ mod tests {
         );
         status.leader = 1;
         assert_eq!(node_answer(&status, "").role, "leader");
+        status.leader = 2;
+        status.is_learner = true;
+        let follows = "raft_role{role=\"follower\"} 1\n";
+        assert_eq!(node_answer(&status, follows).role, "learner");
+        assert_eq!(
+            node_answer(&status, PAGE).role,
+            "leader",
+            "until it has stepped down"
+        );
     }
 }

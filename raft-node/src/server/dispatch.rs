@@ -93,6 +93,9 @@ impl<B: Backend> Dispatch<B> {
             "/raftnode.v1.Membership/Change" => {
                 Box::pin(unary(request, |call| membership::change(api, call))).await
             }
+            "/raftnode.v1.Leadership/Transfer" => {
+                Box::pin(unary(request, |call| membership::transfer(api, call))).await
+            }
             other => refusal(&error::not_implemented(other)),
         }
     }

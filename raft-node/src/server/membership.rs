@@ -1,5 +1,5 @@
-//! Our own service beside etcd's: the configuration of the group as it is, several changes of it as one, and what a
-//! change would do.
+//! Our own services beside etcd's: the configuration of the group as it is, several changes of it as one, and what a
+//! change would do; and who leads. Refusals say what can be done.
 
 use raft_core::membership::{ChangeError, MemberChange, Membership};
 use raft_core::progress::ProgressState;
@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 use crate::member_contact::MemberContact;
 use crate::proto::raftnode::{
     self as wire, ChangeKind, ChangeRequest, ChangeResponse, DescribeRequest, DescribeResponse,
-    PreviewResponse, Replication,
+    PreviewResponse, Replication, TransferRequest, TransferResponse,
 };
 
 /// Tells the configuration, and how far the members are.
@@ -81,6 +81,21 @@ pub(super) async fn change<B: Backend>(
         configuration: Some(configuration(&changed.membership)),
         members: members(api, &changed.membership),
     })
+}
+
+/// Lets another voter lead.
+pub(super) async fn transfer<B: Backend>(
+    api: &Api<B>,
+    call: Call<TransferRequest>,
+) -> Result<TransferResponse, Status> {
+    api.check_terms(&call.terms)?;
+    match api
+        .transfer_leadership(NodeId(call.message.target), &call.terms)
+        .await
+    {
+        Ok(term) => Ok(TransferResponse { term: term.0 }),
+        Err(not_done) => Err(not_done.refusal().into_own_status()),
+    }
 }
 
 /// The change that a request describes, with every address checked.

@@ -19,9 +19,10 @@ use crate::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::proto::etcdserverpb::{
     MemberAddRequest, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest,
 };
+use crate::proto::raftnode::leadership_client::LeadershipClient;
 use crate::proto::raftnode::membership_client::MembershipClient;
 use crate::proto::raftnode::{
-    Change, ChangeKind, ChangeRequest, Configuration, Contact, DescribeRequest, Replication,
+    Change, ChangeKind, ChangeRequest, Configuration, Contact, DescribeRequest, Replication, TransferRequest,
 };
 
 async fn cluster(server: &Server) -> ClusterClient<Channel> {
@@ -187,7 +188,11 @@ async fn leadership_is_moved() {
     let mut maintenance = MaintenanceClient::new(server.channel().await);
     let request = MoveLeaderRequest { target_id: 2 };
     maintenance.move_leader(request).await.unwrap();
-    assert_eq!(targets.try_iter().collect::<Vec<_>>(), [NodeId(2)]);
+    let mut leadership = LeadershipClient::new(server.channel().await);
+    let request = TransferRequest { target: 3 };
+    let response = leadership.transfer(request).await.unwrap().into_inner();
+    assert_eq!(response.term, 8);
+    assert_eq!(targets.try_iter().collect::<Vec<_>>(), [NodeId(2), NodeId(3)]);
 }
 
 fn change(kind: ChangeKind, id: u64, url: Option<&str>) -> Change {
