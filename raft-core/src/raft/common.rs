@@ -395,6 +395,7 @@ impl Common {
             return;
         }
         let TermAt::Known(term) = self.log.term(handed_out) else {
+            // Never: the log is purged up to what was applied at most, and begins at a snapshot that was restored.
             return;
         };
         let membership = self.membership_at(handed_out);

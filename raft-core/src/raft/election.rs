@@ -121,6 +121,7 @@ impl Raft {
             | Role::Candidate(Candidate {
                 election_deadline, ..
             }) => *election_deadline = deadline,
+            // Never asked of a leader, which has no such timer.
             Role::Leader(_) => {}
         }
     }

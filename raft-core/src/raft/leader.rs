@@ -211,6 +211,7 @@ impl Leader {
         }
         self.heed_suspicion(common, from, response.suspect);
         let Some(progress) = self.progress.get_mut(&from) else {
+            // Never: a stranger has no incarnation above.
             return;
         };
         progress.last_contact = common.now;

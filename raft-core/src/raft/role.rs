@@ -79,10 +79,10 @@ impl Raft {
             (Kind::PreCandidate | Kind::Candidate, Kind::Follower) => {
                 matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound | Why::VoteLost)
             }
-            (Kind::Leader, Kind::Follower) => matches!(
-                reason,
-                Why::HigherTerm { .. } | Why::QuorumLost | Why::Stalled | Why::Removed
-            ),
+            (Kind::Leader, Kind::Follower) => {
+                let gives_up = matches!(reason, Why::QuorumLost | Why::Stalled | Why::Removed);
+                gives_up || matches!(reason, Why::HigherTerm { .. })
+            }
             (Kind::Follower | Kind::PreCandidate | Kind::Candidate, Kind::PreCandidate) => {
                 matches!(reason, Why::ElectionTimeout | Why::CampaignRequested)
             }

@@ -142,6 +142,7 @@ impl Leader {
     /// A follower told whether it is a suspect.
     pub(super) fn heed_suspicion(&mut self, common: &mut Common, from: NodeId, is_suspect: bool) {
         let Some(progress) = self.progress.get(&from) else {
+            // Never: who says so was found before.
             return;
         };
         // Who lost entries and does not know it yet is not believed before it has them again.
@@ -174,6 +175,7 @@ impl Leader {
     /// A suspect that has everything is told so, until it says that it heard.
     pub(super) fn restore_trust(&mut self, common: &mut Common, to: NodeId) {
         let Some(progress) = self.progress.get(&to) else {
+            // Never: it has just answered.
             return;
         };
         if let (true, Some(index), Some(incarnation)) =
@@ -187,6 +189,7 @@ impl Leader {
     /// A follower has less than an earlier incarnation of it acknowledged: it is told, and counts no more.
     pub(super) fn report_loss(&mut self, common: &mut Common, to: NodeId, last: Index) {
         let Some(progress) = self.progress.get(&to) else {
+            // Never: it has just answered.
             return;
         };
         if let (Some(acknowledged), Some(incarnation)) = (progress.acknowledged_before, progress.incarnation)
