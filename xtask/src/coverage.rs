@@ -2,6 +2,8 @@
 //!
 //! The tests are built once more, with rustc's instrumentation, in a target folder of their own. What they counted is
 //! read by the LLVM tools of the same toolchain: those of another version do not know the format.
+//!
+//! A line that no test can reach has a comment right above it that says why; the report shows both.
 
 use crate::cargo::{self, cargo};
 use crate::failure::{Doing, Failure, Outcome};
@@ -126,14 +128,17 @@ fn output(command: &mut Command) -> Outcome<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Prints every file and its lines that no test reaches, and fails if a folder has too many of them.
+/// Prints every file, its lines that no test reaches and why that is so, and fails if a folder has too many of them.
 fn judge(source: &Path, report: &str) -> Outcome {
     let mut files = lines_by_file(report);
-    let mut too_low = Vec::new();
+    let (mut too_low, mut unargued) = (Vec::new(), 0);
     for folder in FOLDERS {
         let (mut reached, mut all) = (0, 0);
         let inside = source.join(folder);
         for (path, lines) in files.iter_mut().filter(|(path, _)| path.starts_with(&inside)) {
+            if is_test_module(path) {
+                continue;
+            }
             let text = fs::read_to_string(path).doing(format_args!("read {}", path.display()))?;
             lines.split_off(&first_line_of_tests(&text));
             let here = lines.values().filter(|reached| **reached).count();
@@ -143,9 +148,7 @@ fn judge(source: &Path, report: &str) -> Outcome {
                 share(here, lines.len()),
                 lines.len()
             );
-            for (number, _) in lines.iter().filter(|(_, reached)| !**reached) {
-                println!("{number:>12} {}", text.lines().nth(number - 1).unwrap_or(""));
-            }
+            unargued += print_unreached(&text, lines);
             reached += here;
             all += lines.len();
         }
@@ -157,6 +160,7 @@ fn judge(source: &Path, report: &str) -> Outcome {
             too_low.push(format!("{folder} ({})", share(reached, all)));
         }
     }
+    println!("{unargued} lines are not reached and have no comment right above that says why");
     if too_low.is_empty() {
         return Ok(());
     }
@@ -164,6 +168,33 @@ fn judge(source: &Path, report: &str) -> Outcome {
         "less than {COVERED_MIN} % of the lines are reached in {}; show the rest by scenarios, or take it away",
         too_low.join(", ")
     )))
+}
+
+/// Prints the lines that are not reached, each with the comment right above it: the reason, if there is one. Returns how
+/// many have none.
+fn print_unreached(text: &str, lines: &Lines) -> usize {
+    let mut unargued = 0;
+    let text: Vec<&str> = text.lines().collect();
+    for (number, _) in lines.iter().filter(|(_, reached)| !**reached) {
+        let above = text[..number - 1].iter().rev();
+        let reason = above
+            .take_while(|line| line.trim_start().starts_with("//"))
+            .count();
+        for shown in number - reason..=*number {
+            println!("{shown:>12} {}", text[shown - 1]);
+        }
+        unargued += usize::from(reason == 0);
+    }
+    unargued
+}
+
+/// Whether the module above a file declares it for tests only.
+fn is_test_module(path: &Path) -> bool {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_stem()) else {
+        return false;
+    };
+    let declaration = format!("#[cfg(test)]\nmod {};", name.to_string_lossy());
+    fs::read_to_string(folder.join("mod.rs")).is_ok_and(|text| text.contains(&declaration))
 }
 
 fn share(part: usize, whole: usize) -> String {
@@ -221,6 +252,29 @@ mod tests {
     fn a_folder_without_measured_lines_fails() {
         let said = judge(Path::new("/p"), REPORT).unwrap_err().to_string();
         assert!(said.contains("raft (0.0%), membership"), "{said}");
+    }
+
+    #[test]
+    fn a_comment_above_is_the_reason() {
+        let text = "fn f() {\n    // Never:\n    // so it is.\n    g();\n    h();\n}\n";
+        let lines = |unreached: &[usize]| unreached.iter().map(|number| (*number, false)).collect();
+        assert_eq!(print_unreached(text, &lines(&[4])), 0);
+        assert_eq!(print_unreached(text, &lines(&[1, 4, 5])), 2);
+        assert_eq!(print_unreached(text, &Lines::from([(5, true)])), 0);
+    }
+
+    #[test]
+    fn a_module_of_tests_is_known() {
+        let folder = project::root().join("raft-core/src/membership");
+        assert!(!is_test_module(&folder.join("change.rs")));
+        let text = fs::read_to_string(folder.join("mod.rs")).unwrap();
+        let declared = text
+            .split("#[cfg(test)]\nmod ")
+            .nth(1)
+            .and_then(|rest| rest.split(';').next());
+        assert!(is_test_module(
+            &folder.join(declared.unwrap()).with_extension("rs")
+        ));
     }
 
     #[test]
