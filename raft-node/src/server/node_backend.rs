@@ -130,7 +130,10 @@ fn refusal(reason: RefusalReason) -> Failure {
         | RefusalReason::MembershipChangePending
         | RefusalReason::Membership(_)
         | RefusalReason::NotCaughtUp { .. }
-        | RefusalReason::QuorumUnreachable { .. } => Failure::Internal(reason.to_string()),
+        | RefusalReason::QuorumUnreachable { .. }
+        | RefusalReason::SessionExpired(_)
+        | RefusalReason::SequenceAcknowledged { .. }
+        | RefusalReason::SessionWindowFull { .. } => Failure::Internal(reason.to_string()),
         // The compiler demands it; clippy demands that it stays empty.
         _ => Failure::Internal(reason.to_string()),
     }

@@ -124,6 +124,10 @@ impl Refusal {
             RefusalReason::QuorumUnreachable { .. } => {
                 Refusal::etcd(Code::Unavailable, "etcdserver: unhealthy cluster", reason)
             }
+            // Of commands of sessions, which neither a change nor a transfer is.
+            RefusalReason::SessionExpired(_)
+            | RefusalReason::SequenceAcknowledged { .. }
+            | RefusalReason::SessionWindowFull { .. } => Refusal::own(Code::Internal, reason),
             // The compiler demands it; clippy demands that it stays empty.
             _ => Refusal::own(Code::Unknown, reason),
         }

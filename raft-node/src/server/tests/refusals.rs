@@ -5,7 +5,7 @@ use std::time::Duration;
 use raft_core::membership::{ChangeError, MembershipError};
 use raft_core::request::{RefusalReason, TransferAbort};
 use raft_core::runtime::{ChangeMembershipError, TransferError};
-use raft_core::types::NodeId;
+use raft_core::types::{NodeId, Sequence, SessionId};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -72,6 +72,19 @@ fn reasons() -> Vec<(RefusalReason, Code, Option<&'static str>)> {
             },
             Code::Unavailable,
             Some("etcdserver: unhealthy cluster"),
+        ),
+        (RefusalReason::SessionExpired(SessionId(4)), Code::Internal, None),
+        (
+            RefusalReason::SequenceAcknowledged {
+                acknowledged_below: Sequence(4),
+            },
+            Code::Internal,
+            None,
+        ),
+        (
+            RefusalReason::SessionWindowFull { limit: Sequence(4) },
+            Code::Internal,
+            None,
         ),
         (membership(ChangeError::Nothing), Code::FailedPrecondition, None),
         (
