@@ -251,14 +251,7 @@ fn others(survivor: NodeId, configurations: &[&Membership]) -> Vec<NodeId> {
 
 impl fmt::Display for RecoveryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let survivor = self.survivor;
-        let Position {
-            last,
-            commit,
-            applied,
-            membership,
-            ..
-        } = &self.found;
+        let (survivor, membership) = (self.survivor, &self.found.membership);
         writeln!(
             f,
             "Node {survivor} is to go on alone. The members it knows of are {membership}; it will be the only one."
@@ -266,59 +259,73 @@ impl fmt::Display for RecoveryPlan {
         if !membership.is_voter(survivor) {
             writeln!(f, "It has no vote there; it will have the only one.")?;
         }
-        writeln!(f, "\nWhat it has")?;
-        if *last == EntryId::ZERO {
-            writeln!(f, "  No entry at all: whatever the group decided is lost.")?;
-        } else {
-            let (commit, applied) = (entry_name(*commit), entry_name(*applied));
-            writeln!(
-                f,
-                "  The log up to entry {last} (index@term). It knows that the log is committed up to {commit}; its state \
-                 machine has applied {applied}."
-            )?;
-        }
-        writeln!(
-            f,
-            "  If other nodes are left, the right one to recover has the highest last entry, by term first and then by \
-             index, and its log contains what every other one knows to be committed."
-        )?;
+        self.describe_log(f)?;
         writeln!(f, "\nWhat will be decided now")?;
         match self.undecided() {
             Some((first, last)) => writeln!(
                 f,
-                "  Entries {first} to {last} are not known here to be committed, and will be: a write takes effect even if \
-                 its client was told that it was not applied, or was told nothing."
+                "  Entries {first} to {last} are not known here to be committed, and will be: a write takes effect\n  \
+                 even if its client was told that it was not applied, or was told nothing."
             )?,
             None => writeln!(f, "  Nothing: every entry is known to be committed.")?,
         }
-        self.describe_loss(f)
+        self.describe_loss(f)?;
+        self.describe_danger(f)
     }
 }
 
 impl RecoveryPlan {
-    fn describe_loss(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (survivor, last) = (self.survivor, self.found.last);
-        writeln!(f, "\nWhat may be lost")?;
+    fn describe_log(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.found.last;
+        writeln!(f, "\nWhat it has")?;
+        if last == EntryId::ZERO {
+            writeln!(f, "  No entry at all: whatever the group decided is lost.")?;
+        } else {
+            let (commit, applied) = (entry_name(self.found.commit), entry_name(self.found.applied));
+            writeln!(
+                f,
+                "  The log up to entry {last} (index@term). It knows that the log is committed up to {commit};\n  its \
+                 state machine has applied {applied}."
+            )?;
+        }
         writeln!(
             f,
-            "  Every write that was acknowledged after entry {last}. The lost majority may have gone on without this node, \
-             and nobody can tell from here how many there were. Clients may have read them, and may see older data now."
+            "  If other nodes are left, the right one to recover has the highest last entry, by term first and\n  then by \
+             index, and its log contains what every other one knows to be committed."
+        )
+    }
+
+    fn describe_loss(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\nWhat may be lost\n  Every write that was acknowledged after entry {}. The lost majority may have gone on \
+             without\n  this node, and nobody can tell from here how many there were. Clients may have read them, and\n  \
+             may see older data now.",
+            self.found.last
         )?;
         if self.found.is_suspect {
             writeln!(
                 f,
-                "  Node {survivor} is a suspect: it may also lack writes that it had acknowledged itself. Prefer another \
-                 survivor that is none."
+                "  Node {} is a suspect: it may also lack writes that it had acknowledged itself. Prefer another\n  \
+                 survivor that is none.",
+                self.survivor
             )?;
         }
+        Ok(())
+    }
+
+    fn describe_danger(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\nWhat must never happen")?;
         for member in &self.lost {
-            writeln!(f, "  Node {member} must never be started again with its data.")?;
+            writeln!(
+                f,
+                "  Node {member} must never be started again, neither with its data nor, wiped, under its id."
+            )?;
         }
         write!(
             f,
-            "  The lost nodes would go on as the group that is given up here; other survivors may contradict this log. Wipe \
-             them. New nodes join under new ids: above {}, and above every id that the group ever gave out.",
+            "  The lost nodes would go on as the group that is given up here, and other survivors may\n  contradict this \
+             log. Wipe them. New nodes join under new ids: above {}, and above every id that\n  the group ever gave out.",
             self.target.highest_id()
         )
     }

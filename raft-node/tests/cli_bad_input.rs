@@ -43,6 +43,7 @@ fn every_subcommand_has_help_with_examples() {
         "get",
         "load",
         "verify",
+        "recover",
     ] {
         let help = output_of(&[name, "--help"]);
         assert!(help.contains("Examples:"), "{help}");

@@ -105,7 +105,7 @@ fn the_statement_says_what_may_be_lost() {
     for part in [
         "Node 3 is to go on alone. The members it knows of are {1,2,3}",
         "up to entry 10@2 (index@term)",
-        "committed up to entry 8@2; its state machine has applied entry 7@2",
+        "committed up to entry 8@2;\n  its state machine has applied entry 7@2",
         "Entries 9 to 10 are not known here to be committed",
         "Every write that was acknowledged after entry 10@2",
         "Node 1 must never be started again",
@@ -114,6 +114,7 @@ fn the_statement_says_what_may_be_lost() {
     ] {
         assert!(statement.contains(part), "{part}\nis missing in\n{statement}");
     }
+    assert!(statement.lines().all(|line| line.len() <= 110), "{statement}");
 }
 
 #[test]

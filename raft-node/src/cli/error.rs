@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::dev::DevError;
 use super::node::NodeStartError;
+use super::recover::RecoverError;
 use crate::certificates::error::CertificateError;
 use crate::client::error::ClientError;
 use crate::config::error::ConfigError;
@@ -31,6 +32,9 @@ pub(super) enum CliError {
     /// A node does not start, or stopped by itself.
     #[error(transparent)]
     Node(#[from] NodeStartError),
+    /// A node is not recovered.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
     /// A local cluster does not start.
     #[error(transparent)]
     Dev(#[from] DevError),
@@ -49,7 +53,7 @@ impl CliError {
     /// 2 if the command was given wrongly, 3 if the node was removed from its cluster, else 1.
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
-            CliError::Config(_) => ExitCode::from(2),
+            CliError::Config(_) | CliError::Recover(RecoverError::Unconfirmed(_)) => ExitCode::from(2),
             CliError::Node(NodeStartError::DataDirectory(DataDirectoryError::Removed { .. })) => {
                 ExitCode::from(REMOVED)
             }

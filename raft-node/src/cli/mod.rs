@@ -16,6 +16,7 @@ mod move_leader;
 mod node;
 mod output;
 mod progress;
+mod recover;
 mod signals;
 mod start;
 mod status;
@@ -69,6 +70,8 @@ enum Command {
     Load(load::LoadArguments),
     /// Compare what `load` noted with what every node has
     Verify(verify::VerifyArguments),
+    /// Let one stopped node go on alone after the majority was lost for good
+    Recover(recover::RecoverArguments),
 }
 
 /// Where the cluster is.
@@ -134,6 +137,7 @@ fn run(command_line: CommandLine) -> Result<ExitCode, CliError> {
         Command::Get(arguments) => key_value::get(arguments),
         Command::Load(arguments) => load::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
+        Command::Recover(arguments) => recover::run(arguments),
     }
 }
 
@@ -180,7 +184,7 @@ mod tests {
     fn every_subcommand_explains_itself_with_examples() {
         let mut command = CommandLine::command();
         command.build();
-        assert_eq!(explained(&mut command, "raft-node"), 18);
+        assert_eq!(explained(&mut command, "raft-node"), 19);
     }
 
     /// Demands examples of every subcommand of `command`, and of theirs; how many there are.

@@ -256,6 +256,16 @@ impl NodeConfig {
     }
 }
 
+/// Where the node that `settings` describe keeps its data; the other settings may be absent.
+pub fn data_dir(settings: &Settings) -> Result<PathBuf, ConfigError> {
+    let path = required(settings.data_dir.clone(), "data-dir")?;
+    let is_for_all = path.to_str().is_some_and(|text| text.contains(ID_PLACEHOLDER));
+    if !is_for_all {
+        return Ok(path);
+    }
+    Ok(with_id(&path, NodeId(required(settings.id, "id")?)))
+}
+
 fn required<T>(value: Option<T>, setting: &'static str) -> Result<T, ConfigError> {
     value.ok_or_else(|| ConfigError::Missing {
         setting,
@@ -334,6 +344,21 @@ mod tests {
         let text = toml::to_string(&config.settings()).unwrap();
         let again = super::super::file::parse(&text, Path::new("printed")).unwrap();
         assert_eq!(NodeConfig::resolve(again).unwrap(), config);
+    }
+
+    #[test]
+    fn the_data_are_found_without_the_other_settings() {
+        let mut settings = Settings {
+            data_dir: Some("/data/n{id}".into()),
+            ..Settings::default()
+        };
+        let missing = data_dir(&settings).unwrap_err().to_string();
+        assert!(missing.contains("`id` is not set"), "{missing}");
+        settings.id = Some(3);
+        assert_eq!(data_dir(&settings).unwrap(), Path::new("/data/n3"));
+        settings.id = None;
+        settings.data_dir = Some("/data".into());
+        assert_eq!(data_dir(&settings).unwrap(), Path::new("/data"));
     }
 
     #[test]

@@ -33,28 +33,48 @@ impl DataDirectory {
     ) -> Result<DataDirectory, DataDirectoryError> {
         make_directory(path)?;
         let lock = lock(path)?;
-        let identity_path = path.join(IDENTITY);
-        let identity = match fs::read_to_string(&identity_path) {
-            Ok(text) => Identity::decode(&text).map_err(|reason| DataDirectoryError::DamagedIdentity {
-                path: identity_path,
-                reason,
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => stamp(path, cluster, node)?,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(DataDirectoryError::DamagedIdentity {
-                    path: identity_path,
-                    reason: "it is not text".to_owned(),
-                });
-            }
-            Err(error) => return Err(DataDirectoryError::io("read", identity_path, error)),
+        let identity = match read_identity(path)? {
+            Some(identity) => identity,
+            None => stamp(path, cluster, node)?,
         };
+        DataDirectory::locked(path, lock, identity, Some(cluster), Some(node))
+    }
+
+    /// Opens the directory at `path` of a node that was started before. `cluster` and `node` are whose it must be, as far as
+    /// the caller knows. A directory that is not there is not made.
+    pub fn open_existing(
+        path: &Path,
+        cluster: Option<&ClusterName>,
+        node: Option<NodeId>,
+    ) -> Result<DataDirectory, DataDirectoryError> {
+        let missing = || DataDirectoryError::Missing {
+            path: path.to_owned(),
+        };
+        // Looked at first, because locking makes a file.
+        read_identity(path)?.ok_or_else(missing)?;
+        let lock = lock(path)?;
+        let identity = read_identity(path)?.ok_or_else(missing)?;
+        DataDirectory::locked(path, lock, identity, cluster, node)
+    }
+
+    fn locked(
+        path: &Path,
+        lock: File,
+        identity: Identity,
+        cluster: Option<&ClusterName>,
+        node: Option<NodeId>,
+    ) -> Result<DataDirectory, DataDirectoryError> {
+        let (cluster, node) = (
+            cluster.unwrap_or(&identity.cluster),
+            node.unwrap_or(identity.node()),
+        );
         if identity.node() != node || identity.cluster != *cluster {
             return Err(DataDirectoryError::OtherIdentity {
                 path: path.to_owned(),
                 found_node: identity.node(),
+                cluster: cluster.clone(),
                 found_cluster: identity.cluster,
                 node,
-                cluster: cluster.clone(),
             });
         }
         let directory = DataDirectory {
@@ -137,6 +157,18 @@ impl DataDirectory {
             node: self.identity.node(),
             cluster: self.identity.cluster.clone(),
         }
+    }
+
+    /// Whose data it is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.identity.node()
+    }
+
+    /// Of which cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterName {
+        &self.identity.cluster
     }
 
     /// Where the log store lives.
@@ -241,6 +273,21 @@ fn foreign_entry(path: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
+/// Whose data the directory holds; none if it says nothing, or is not there.
+fn read_identity(directory: &Path) -> Result<Option<Identity>, DataDirectoryError> {
+    let path = directory.join(IDENTITY);
+    let damaged = |reason| DataDirectoryError::DamagedIdentity {
+        path: path.clone(),
+        reason,
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => Identity::decode(&text).map(Some).map_err(damaged),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(damaged("it is not text".to_owned())),
+        Err(error) => Err(DataDirectoryError::io("read", path, error)),
+    }
+}
+
 fn write_identity(directory: &Path, identity: &Identity) -> Result<(), DataDirectoryError> {
     let path = directory.join(IDENTITY);
     durable_file::replace(&path, identity.encode().as_bytes(), 0o600)
@@ -272,6 +319,22 @@ mod tests {
             other.contains("cluster demo") && other.contains("cluster test"),
             "{other}"
         );
+    }
+
+    #[test]
+    fn an_existing_directory_says_whose_it_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        let missing = DataDirectory::open_existing(&path, None, None);
+        assert!(matches!(missing, Err(DataDirectoryError::Missing { .. })));
+        assert!(!path.exists(), "nothing is made");
+        drop(open(&path, "demo", 3).unwrap());
+        let found = DataDirectory::open_existing(&path, None, None).unwrap();
+        assert_eq!((found.node(), found.cluster().as_str()), (NodeId(3), "demo"));
+        drop(found);
+        let cluster = "demo".parse().unwrap();
+        let other = DataDirectory::open_existing(&path, Some(&cluster), Some(NodeId(2)));
+        assert!(matches!(other, Err(DataDirectoryError::OtherIdentity { .. })));
     }
 
     #[test]

@@ -30,6 +30,15 @@ pub enum DataDirectoryError {
         /// Of which cluster.
         cluster: ClusterName,
     },
+    /// There is none.
+    #[error(
+        "there is no data of a node in {path}; correct --data-dir or --id",
+        path = .path.display()
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// The identity cannot be read.
     #[error(
         "the file {path} is damaged: {reason}; restore it from a backup, or remove this node from the cluster and \
