@@ -20,12 +20,16 @@ pub struct Config {
     /// How often a leader contacts its followers. At most a third of `election_timeout`. Default: 100 ms.
     pub heartbeat_interval: Duration,
     /// How much this replica should lead, from 0 to [`PRIORITY_MAX`]. Each step below the highest makes it wait one
-    /// election timeout longer before it campaigns, and half as long again with every election timeout in which no
-    /// leader was found. It never overrides the log (R38). Default: `PRIORITY_MAX`.
+    /// election timeout longer before it campaigns, and half as long with every time that it waited in vain. It never
+    /// overrides the log (R38). Default: `PRIORITY_MAX`.
     pub priority: u8,
     /// Serve reads by lease (thesis §6.4.1): by how much two clocks of the cluster may drift apart within
-    /// `election_timeout`, at most. None asks a quorum for every batch of reads, which needs no clocks. The same on
-    /// every replica. Default: none.
+    /// `election_timeout`, at most. None asks a quorum for every batch of reads, which needs no clocks. Default: none.
+    ///
+    /// A leader reads by lease only while every voter that answers says that it keeps leases, too, and for the shortest of
+    /// their election timeouts. It can be turned on replica by replica. Turn it off only with all of them stopped: a
+    /// voter that is started without it does not wait for a lease that an earlier start of it granted. The clock must
+    /// not stop while others go on: leave it off on machines that are suspended or moved while they run.
     pub lease_drift_max: Option<Duration>,
     /// Differs from one start of this replica to the next: tells its answers from those of an earlier start, which may
     /// have known more (R68). The runtime draws one; a simulator counts. Default: 0.
@@ -67,6 +71,9 @@ pub struct Config {
     pub retained_entries: u64,
 }
 
+/// The longest election timeout and heartbeat interval.
+const DURATION_MAX: Duration = Duration::from_secs(3_600);
+
 /// The highest [`Config::priority`].
 pub const PRIORITY_MAX: u8 = 4;
 
@@ -83,6 +90,9 @@ pub enum ConfigError {
     /// A limit is zero.
     #[error("{0} is zero; give a positive limit")]
     ZeroLimit(&'static str),
+    /// A duration is too long.
+    #[error("{0} is longer than an hour; give a shorter one")]
+    DurationTooLong(&'static str),
     /// A priority is out of range.
     #[error("priority {0} is above {PRIORITY_MAX}; give 0 to {PRIORITY_MAX}")]
     PriorityTooHigh(u8),
@@ -150,6 +160,9 @@ impl Config {
         ] {
             if duration.is_zero() {
                 return Err(ConfigError::ZeroDuration(name));
+            }
+            if duration > DURATION_MAX {
+                return Err(ConfigError::DurationTooLong(name));
             }
         }
         if self.heartbeat_interval * 3 > self.election_timeout {

@@ -121,6 +121,23 @@ impl Entry {
     }
 }
 
+/// How many entries one message carries at most: what each takes beside its payload must not exceed a frame, either.
+pub const MESSAGE_ENTRIES_MAX: usize = 16_384;
+
+/// How many of `entries`, from the first, fit into a message of about `bytes_max` bytes; the first one always does.
+#[must_use]
+pub fn fitting<'a>(entries: impl IntoIterator<Item = &'a Entry>, bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |(position, entry): &(usize, &Entry)| {
+        bytes += match &entry.payload {
+            Payload::Membership(membership) => membership.size_bytes(),
+            _ => entry.payload_bytes(),
+        };
+        *position == 0 || (bytes <= bytes_max && *position < MESSAGE_ENTRIES_MAX)
+    };
+    entries.into_iter().enumerate().take_while(fits).count()
+}
+
 /// Contiguous entries and the entry they follow.
 ///
 /// Invariants, checked on construction:

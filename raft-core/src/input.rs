@@ -46,6 +46,8 @@ pub enum Input {
     SnapshotSent {
         /// The receiver.
         to: NodeId,
+        /// Which snapshot: an earlier transfer may end late.
+        last: EntryId,
         /// Whether every byte was delivered and verified.
         delivered: bool,
     },

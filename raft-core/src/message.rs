@@ -108,6 +108,9 @@ pub struct AppendEntriesResponse {
     pub incarnation: u64,
     /// Whether the sender may have lost what it had promised, so that this acknowledgement does not count (R68).
     pub suspect: bool,
+    /// For how many milliseconds the sender votes for nobody else after the request arrived, whatever happens; 0 if it
+    /// keeps no leases (R42).
+    pub lease_ms: u32,
     /// Whether the logs match, and up to where.
     pub result: AppendResult,
 }

@@ -39,13 +39,16 @@ impl ClientRequest {
         )
     }
 
-    /// The size of the command in bytes; 0 for everything else.
+    /// The size of the command in bytes; about that of a change; 0 for everything else.
     #[must_use]
-    pub fn command_bytes(&self) -> usize {
+    pub fn size_bytes(&self) -> usize {
         match self {
             ClientRequest::Propose(command) => command.len(),
             ClientRequest::Session(request) => request.command_bytes(),
-            _ => 0,
+            ClientRequest::ChangeMembership { changes, .. } => {
+                changes.iter().map(MemberChange::size_bytes).sum()
+            }
+            ClientRequest::ReadIndex | ClientRequest::TransferLeadership(_) => 0,
         }
     }
 }
@@ -134,6 +137,8 @@ pub enum RefusalReason {
     },
     /// The target of a transfer cannot lead: it does not vote.
     NotAVoter(NodeId),
+    /// The target of a transfer was not heard from within an election timeout. Name one that is up.
+    TargetUnreachable(NodeId),
     /// Another change of the members is under way, or this leader has not committed anything of its own term yet
     /// (R61). Retry when it is done.
     MembershipChangePending,
@@ -194,6 +199,12 @@ impl fmt::Display for RefusalReason {
             }
             RefusalReason::NotAVoter(node) => {
                 write!(f, "node {node} is not a voter, so it cannot lead; name a voter")
+            }
+            RefusalReason::TargetUnreachable(node) => {
+                write!(
+                    f,
+                    "node {node} was not heard from within an election timeout; name a voter that is up"
+                )
             }
             RefusalReason::MembershipChangePending => {
                 f.write_str("another change of the members is not committed yet; retry when it is")

@@ -113,7 +113,9 @@ scenarios! {
         window_in_bytes
     }
     leadership {
+        hands_over_under_load
         late_timeout_now
+        lone_voter_keeps_leading
         priority_decays
         priority_never_beats_the_log
         priority_shifts_timeouts
@@ -177,6 +179,7 @@ scenarios! {
         rejection_at_match
         reordered_and_duplicated
         reordered_rejection
+        terms_above_the_senders
     }
     snapshots {
         any_acknowledgement_ends_the_wait

@@ -123,6 +123,7 @@ mod tests {
                 round: Round(1),
                 incarnation: 1,
                 suspect: false,
+                lease_ms: 0,
                 result: AppendResult::Rejected {
                     prev_index: Index(1),
                     hint: EntryId::ZERO,

@@ -118,7 +118,7 @@ impl Forwards {
         } else {
             (self.proposals, self.limits.proposals_max)
         };
-        let bytes = request.command_bytes();
+        let bytes = request.size_bytes();
         if count >= count_max || (self.bytes > 0 && self.bytes + bytes > self.limits.bytes_max) {
             return Err(RefusalReason::Busy);
         }
@@ -279,7 +279,7 @@ impl Forwards {
     fn remove(&mut self, number: u64) -> Option<Forward> {
         let forward = self.requests.remove(&number)?;
         self.proposals -= usize::from(!forward.request.is_repeatable());
-        self.bytes -= forward.request.command_bytes();
+        self.bytes -= forward.request.size_bytes();
         Some(forward)
     }
 }

@@ -14,8 +14,9 @@ mod guests;
 mod ports;
 mod replay;
 mod requests;
+mod waiting_reads;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 pub use ports::{ApplyBatch, Outcome, Ports, Settled};
 
@@ -31,6 +32,7 @@ use batches::{Outbox, WriteBacklog};
 use forward::{Forwards, Leadership};
 use guests::Guests;
 use ports::{Claim, Origin, ReplyHeader};
+use waiting_reads::WaitingReads;
 
 /// One replica with its clients.
 ///
@@ -38,6 +40,8 @@ use ports::{Claim, Origin, ReplyHeader};
 #[derive(Debug)]
 pub struct Driver {
     raft: Raft,
+    /// The time of the current step.
+    now: Time,
     effects: Vec<Effect>,
     /// What the next step of the protocol takes.
     inputs: Vec<Input>,
@@ -45,8 +49,7 @@ pub struct Driver {
     reads: Vec<Ticket>,
     /// Commands appended by this node as the leader and not yet handed to the state machine, in log order.
     pending: VecDeque<(EntryId, Ticket)>,
-    /// Confirmed reads that wait for the state machine, by the index they wait for.
-    waiting_reads: BTreeMap<Index, Vec<Ticket>>,
+    waiting_reads: WaitingReads,
     forwards: Forwards,
     guests: Guests,
     outbox: Outbox,
@@ -62,12 +65,13 @@ impl Driver {
     pub fn new(raft: Raft, incarnation: u64) -> Driver {
         const INCARNATION_SHIFT: u32 = 40;
         Driver {
+            now: Time::ZERO,
             effects: Vec::new(),
             inputs: Vec::new(),
             proposals: Vec::new(),
             reads: Vec::new(),
             pending: VecDeque::new(),
-            waiting_reads: BTreeMap::new(),
+            waiting_reads: WaitingReads::new(raft.config()),
             forwards: Forwards::new(raft.config(), incarnation << INCARNATION_SHIFT),
             guests: Guests::default(),
             outbox: Outbox::default(),
@@ -91,10 +95,10 @@ impl Driver {
     /// When [`Input::Tick`] is due if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
-        let deadline = self.raft.next_deadline();
-        self.forwards
-            .next_deadline()
-            .map_or(deadline, |own| own.min(deadline))
+        let own = [self.forwards.next_deadline(), self.waiting_reads.next_deadline()];
+        own.into_iter()
+            .flatten()
+            .fold(self.raft.next_deadline(), Time::min)
     }
 
     /// Takes everything that happened since the last step, and asks `ports` for everything that follows.
@@ -106,6 +110,7 @@ impl Driver {
         inputs: impl IntoIterator<Item = Input>,
         ports: &mut P,
     ) {
+        self.now = now;
         for input in inputs {
             self.sort(now, input, ports);
         }
@@ -127,7 +132,7 @@ impl Driver {
         for (ticket, outcome) in self.forwards.stop() {
             ports.resolve(ticket, outcome);
         }
-        for ticket in std::mem::take(&mut self.waiting_reads).into_values().flatten() {
+        for ticket in self.waiting_reads.take_all() {
             ports.resolve(ticket, Outcome::Refused(RefusalReason::Stopped));
         }
         let replies = self.replies();
@@ -307,7 +312,7 @@ impl Driver {
                 self.outbox
                     .push(self.replies().response(guest.from, guest.ticket, result));
             }
-            None => self.waiting_reads.entry(index).or_default().push(ticket),
+            None => self.waiting_reads.add(self.now, index, ticket),
         }
     }
 
@@ -342,13 +347,13 @@ impl Driver {
 
     fn release_reads<P: Ports + ?Sized>(&mut self, ports: &mut P) {
         let applied = self.raft.applied_index();
-        while let Some(waiting) = self.waiting_reads.first_entry()
-            && *waiting.key() <= applied
-        {
-            let (index, tickets) = waiting.remove_entry();
+        while let Some((index, tickets)) = self.waiting_reads.take_ready(applied) {
             for ticket in tickets {
                 ports.resolve(ticket, Outcome::ReadReady { index });
             }
+        }
+        for ticket in self.waiting_reads.take_overdue(self.now) {
+            ports.resolve(ticket, Outcome::Unknown);
         }
     }
 

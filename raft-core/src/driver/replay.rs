@@ -18,8 +18,10 @@ const INCARNATION_SHIFT: u32 = 40;
 pub(super) struct ReplayGuard {
     /// By sender and incarnation.
     seen: BTreeMap<(NodeId, u64), Seen>,
-    /// When each was first seen, to forget the oldest.
+    /// When each was seen last, to forget the one that is silent for longest.
     next_serial: u64,
+    /// Whether any was forgotten: then one that looks new may have been here before.
+    has_forgotten: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -34,22 +36,29 @@ impl ReplayGuard {
     /// Forgets everything: a new leadership begins.
     pub(super) fn clear(&mut self) {
         self.seen.clear();
+        self.has_forgotten = false;
     }
 
     /// Whether this is the first time that `ticket` comes from `from`. What is too old to tell is not.
     pub(super) fn admit(&mut self, from: NodeId, ticket: Ticket) -> bool {
         let key = (from, ticket.0 >> INCARNATION_SHIFT);
+        self.next_serial += 1;
         if !self.seen.contains_key(&key) {
             self.forget_oldest();
-            self.next_serial += 1;
-            let seen = Seen {
+            // What came before the first ticket of a sender that may have been forgotten counts as seen.
+            let word = if self.has_forgotten { u64::MAX } else { 0 };
+            let mut seen = Seen {
                 serial: self.next_serial,
                 newest: ticket.0,
-                bits: vec![0; (WINDOW / 64) as usize],
+                bits: vec![word; (WINDOW / 64) as usize],
             };
+            seen.clear(ticket.0);
             self.seen.insert(key, seen);
         }
-        self.seen.get_mut(&key).is_some_and(|seen| seen.admit(ticket.0))
+        self.seen.get_mut(&key).is_some_and(|seen| {
+            seen.serial = self.next_serial;
+            seen.admit(ticket.0)
+        })
     }
 
     /// Whether `ticket` came from `from`, if that is known for certain.
@@ -58,7 +67,7 @@ impl ReplayGuard {
         match self.seen.get(&key) {
             Some(seen) => seen.knows(ticket.0),
             // A forgotten incarnation looks like one that never was.
-            None => (self.seen.len() < INCARNATIONS_MAX).then_some(false),
+            None => (!self.has_forgotten).then_some(false),
         }
     }
 
@@ -69,6 +78,7 @@ impl ReplayGuard {
         let oldest = self.seen.iter().min_by_key(|(_, seen)| seen.serial);
         if let Some(key) = oldest.map(|(key, _)| *key) {
             self.seen.remove(&key);
+            self.has_forgotten = true;
         }
     }
 }
@@ -172,6 +182,23 @@ mod tests {
                 "ticket {ticket}"
             );
         }
+    }
+
+    /// R73: whoever is heard is not forgotten for another node's restarts, and a forgotten sender's old tickets are not
+    /// admitted again.
+    #[test]
+    fn a_crash_loop_displaces_nobody_else() {
+        let mut guard = ReplayGuard::default();
+        for incarnation in 0..200 {
+            assert!(guard.admit(NodeId(1), Ticket(1_000 + incarnation)));
+            assert!(guard.admit(NodeId(2), Ticket(incarnation << INCARNATION_SHIFT | 9)));
+        }
+        assert!(
+            !guard.admit(NodeId(1), Ticket(1_000)),
+            "it was heard all the time"
+        );
+        assert!(guard.admit(NodeId(2), Ticket(10)), "its window was forgotten");
+        assert!(!guard.admit(NodeId(2), Ticket(9)), "so it cannot tell");
     }
 
     #[test]

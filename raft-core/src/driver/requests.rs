@@ -71,7 +71,7 @@ impl Driver {
         request: ClientRequest,
         leadership: Option<Leadership>,
     ) -> Result<(), RefusalReason> {
-        let bytes = request.command_bytes();
+        let bytes = request.size_bytes();
         let bytes_max = self.raft.config().entry_bytes_max;
         if bytes > bytes_max {
             return Err(RefusalReason::TooLarge { bytes, bytes_max });
@@ -172,7 +172,7 @@ impl Driver {
     /// The leader ended a forwarded request; a read still waits for this node's state machine.
     pub(super) fn end_forward<P: Ports + ?Sized>(&mut self, ticket: Ticket, outcome: Outcome, ports: &mut P) {
         match outcome {
-            Outcome::ReadReady { index } => self.waiting_reads.entry(index).or_default().push(ticket),
+            Outcome::ReadReady { index } => self.waiting_reads.add(self.now, index, ticket),
             outcome => ports.resolve(ticket, outcome),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::Entry;
+use crate::entry::{self, Entry};
 use crate::types::Index;
 
 /// A contiguous run of entries that ends with the last one of the log.
@@ -77,14 +77,7 @@ impl Tail {
     /// The entries from `from` to `through`, cut after `bytes_max` payload bytes; the first always fits.
     #[must_use]
     pub fn slice(&self, from: Index, through: Index, bytes_max: usize) -> Vec<Entry> {
-        let mut bytes = 0;
-        self.range(from, through)
-            .enumerate()
-            .take_while(|(position, entry)| {
-                bytes += entry.payload_bytes();
-                *position == 0 || bytes <= bytes_max
-            })
-            .map(|(_, entry)| entry.clone())
-            .collect()
+        let count = entry::fitting(self.range(from, through), bytes_max);
+        self.range(from, through).take(count).cloned().collect()
     }
 }

@@ -6,7 +6,7 @@
 
 use thiserror::Error;
 
-use super::configuration::{Contact, Membership, MembershipError, MembershipParts};
+use super::configuration::{Contact, MEMBERS_MAX, Membership, MembershipError, MembershipParts};
 use super::majority;
 use crate::types::NodeId;
 
@@ -43,6 +43,24 @@ pub enum MemberChange {
     },
 }
 
+impl MemberChange {
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let contact = match self {
+            MemberChange::AddVoter { contact, .. } | MemberChange::AddLearner { contact, .. } => {
+                contact.as_ref()
+            }
+            MemberChange::SetContact { contact, .. } => Some(contact),
+            MemberChange::Promote(_) | MemberChange::Demote(_) | MemberChange::Remove(_) => None,
+        };
+        16 + contact.map_or(0, |contact| contact.as_str().len())
+    }
+}
+
+/// How far the id of a new member may be above all that were ever used.
+pub const ID_STEP_MAX: u64 = 65_536;
+
 /// Why a change does not fit the configuration that it is to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -70,6 +88,22 @@ pub enum ChangeError {
         /// The highest id that was ever a member.
         highest_id: NodeId,
     },
+    /// An id is so far above all others that it looks like a mistake; taking it would leave no ids for later members.
+    #[error(
+        "id {id} is far above the highest so far; give one between {highest_id} and {highest_id} + {ID_STEP_MAX}"
+    )]
+    IdTooHigh {
+        /// The refused id.
+        id: NodeId,
+        /// The highest id that was ever a member.
+        highest_id: NodeId,
+    },
+    /// There are more steps than members can be.
+    #[error("{steps} steps exceed the limit of {MEMBERS_MAX} for one change; make several changes of it")]
+    TooManySteps {
+        /// How many there are.
+        steps: usize,
+    },
     /// What would result is not a configuration.
     #[error(transparent)]
     Membership(#[from] MembershipError),
@@ -91,9 +125,18 @@ impl MembershipPlan {
     /// leader's to say.
     pub fn new(current: &Membership, changes: &[MemberChange]) -> Result<MembershipPlan, ChangeError> {
         debug_assert!(!current.is_joint(), "one change at a time (R61)");
+        if changes.len() > MEMBERS_MAX {
+            return Err(ChangeError::TooManySteps { steps: changes.len() });
+        }
         let mut parts = current.to_parts();
         for change in changes {
-            apply(&mut parts, change)?;
+            match change {
+                // Who is added by the same change cannot have caught up.
+                MemberChange::Promote(id) if !current.learners().contains(id) => {
+                    return Err(not_in(&parts, *id, ChangeError::NotALearner));
+                }
+                change => apply(&mut parts, change)?,
+            }
         }
         let target = Membership::from_parts(parts)?;
         if target == *current {
@@ -129,11 +172,23 @@ impl MembershipPlan {
 
     /// Whether every configuration on the way could decide now, counting only the voters that `is_reachable` names.
     #[must_use]
-    pub fn quorum_is_reachable(&self, mut is_reachable: impl FnMut(NodeId) -> bool) -> bool {
-        let mut decides = |membership: &Membership| {
-            membership.vote_result(|voter| Some(is_reachable(voter))) == majority::VoteResult::Won
-        };
-        decides(self.next()) && decides(&self.target)
+    pub fn quorum_is_reachable(&self, is_reachable: impl FnMut(NodeId) -> bool) -> bool {
+        self.short_of(is_reachable).is_none()
+    }
+
+    /// The first set of voters on the way that could not decide now: how many of it must agree, and how many of those that
+    /// `is_reachable` names there are.
+    #[must_use]
+    pub fn short_of(&self, mut is_reachable: impl FnMut(NodeId) -> bool) -> Option<(usize, usize)> {
+        let sets = [self.target.voters(), self.next().outgoing()];
+        let counted = sets.map(|voters| {
+            let reachable = voters.iter().filter(|voter| is_reachable(**voter)).count();
+            (voters.len(), majority::quorum(voters.len()), reachable)
+        });
+        let short = counted
+            .iter()
+            .find(|(voters, quorum, reachable)| *voters > 0 && reachable < quorum);
+        short.map(|(_, quorum, reachable)| (*quorum, *reachable))
     }
 }
 
@@ -227,6 +282,9 @@ fn add(parts: &mut MembershipParts, id: NodeId, contact: Option<&Contact>) -> Re
     if id <= highest_id {
         return Err(ChangeError::IdUsed { id, highest_id });
     }
+    if id.0 - highest_id.0 > ID_STEP_MAX {
+        return Err(ChangeError::IdTooHigh { id, highest_id });
+    }
     parts.highest_id = id;
     parts
         .contacts
@@ -265,6 +323,13 @@ mod tests {
 
     fn new_voter(id: u64) -> MemberChange {
         MemberChange::AddVoter {
+            id: NodeId(id),
+            contact: None,
+        }
+    }
+
+    fn new_learner(id: u64) -> MemberChange {
+        MemberChange::AddLearner {
             id: NodeId(id),
             contact: None,
         }
@@ -323,6 +388,19 @@ mod tests {
             MembershipError::NoVoters.into()
         );
         assert_eq!(refused(new_voter(0)), MembershipError::ZeroId.into());
+        let (id, highest_id) = (NodeId(u64::MAX), NodeId(2));
+        assert_eq!(
+            refused(new_voter(u64::MAX)),
+            ChangeError::IdTooHigh { id, highest_id }
+        );
+        let at_once = [new_learner(3), MemberChange::Promote(NodeId(3))];
+        let refused_at_once = MembershipPlan::new(&current, &at_once);
+        assert_eq!(refused_at_once, Err(ChangeError::NotALearner(NodeId(3))), "R71");
+        let steps = vec![new_learner(3); 300];
+        assert_eq!(
+            MembershipPlan::new(&current, &steps),
+            Err(ChangeError::TooManySteps { steps: 300 })
+        );
         assert_eq!(MembershipPlan::new(&current, &[]), Err(ChangeError::Nothing));
     }
 }

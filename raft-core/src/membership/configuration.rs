@@ -47,7 +47,10 @@ pub struct MembershipParts {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Contact(Arc<str>);
 
-/// The size limit of a [`Contact`].
+/// How many members a configuration may have: with all their contacts it stays far below the size of a frame.
+pub const MEMBERS_MAX: usize = 255;
+
+/// The size limit of a [`Contact`] in bytes.
 pub const CONTACT_BYTES_MAX: usize = 1_024;
 
 impl Contact {
@@ -129,6 +132,12 @@ pub enum MembershipError {
     /// There is a contact of somebody who is no member.
     #[error("node {0} has a contact and is not a member")]
     ContactOfStranger(NodeId),
+    /// There are too many members.
+    #[error("{members} members exceed the limit of {MEMBERS_MAX}; remove some first")]
+    TooMany {
+        /// How many there would be.
+        members: usize,
+    },
     /// A contact is too long.
     #[error("a contact of {bytes} bytes exceeds the limit of {CONTACT_BYTES_MAX}; shorten it")]
     ContactTooLong {
@@ -191,7 +200,13 @@ impl Membership {
         {
             return Err(MembershipError::ContactOfStranger(node));
         }
-        let highest = membership.members().last().copied().unwrap_or_default();
+        let members = membership.members();
+        if members.len() > MEMBERS_MAX {
+            return Err(MembershipError::TooMany {
+                members: members.len(),
+            });
+        }
+        let highest = members.last().copied().unwrap_or_default();
         let mut parts = Arc::unwrap_or_clone(membership.parts);
         parts.highest_id = parts.highest_id.max(highest);
         Ok(Membership {
@@ -289,6 +304,20 @@ impl Membership {
         members.sort_unstable();
         members.dedup();
         members
+    }
+
+    /// About how many bytes it takes in a message.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let parts = &*self.parts;
+        let nodes = [
+            &parts.voters,
+            &parts.outgoing,
+            &parts.learners,
+            &parts.learners_next,
+        ];
+        let contacts = parts.contacts.values().map(|contact| 12 + contact.as_str().len());
+        nodes.into_iter().map(|nodes| 4 + 8 * nodes.len()).sum::<usize>() + contacts.sum::<usize>() + 12
     }
 
     /// The state of a vote; a joint configuration is won only when both halves are.

@@ -14,6 +14,8 @@ mod configuration;
 pub mod majority;
 
 pub(crate) use change::leave_joint;
-pub use change::{ChangeError, MemberChange, MembershipPlan};
-pub use configuration::{CONTACT_BYTES_MAX, Contact, Membership, MembershipError, MembershipParts};
+pub use change::{ChangeError, ID_STEP_MAX, MemberChange, MembershipPlan};
+pub use configuration::{
+    CONTACT_BYTES_MAX, Contact, MEMBERS_MAX, Membership, MembershipError, MembershipParts,
+};
 pub use majority::VoteResult;

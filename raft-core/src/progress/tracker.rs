@@ -1,5 +1,7 @@
 //! How far one follower is, and what may be sent to it.
 
+use std::time::Duration;
+
 use super::catch_up::CatchUp;
 use super::inflights::Inflights;
 use crate::config::Config;
@@ -65,6 +67,10 @@ pub struct Progress {
     pub probation: Option<Round>,
     /// What a suspect must have before it is trusted.
     pub trusted_from: Option<Index>,
+    /// For how long it votes for nobody else after it heard the leader, by its own word (R42).
+    pub lease: Duration,
+    /// Before this it is sent no snapshot again.
+    pub snapshot_retry_at: Time,
     /// Whether it was sent a snapshot and has not caught up since: it needs the log after that snapshot (R53).
     needs_log: bool,
 }
@@ -90,6 +96,8 @@ impl Progress {
             is_suspect: false,
             probation: None,
             trusted_from: None,
+            lease: Duration::MAX,
+            snapshot_retry_at: now,
             needs_log: false,
         }
     }

@@ -151,20 +151,31 @@ impl Common {
             .is_some_and(|contact| self.now.since(contact) < self.config.election_timeout)
     }
 
-    /// Since when the own disk or the own state machine owes an answer; none if neither does.
-    pub(super) fn waiting_since(&self) -> Option<Time> {
-        let disk = self.writes_in_flight.front().map(|write| write.began);
-        let state_machine = self.apply.waiting_since();
-        match (disk, state_machine) {
-            (Some(disk), Some(state_machine)) => Some(disk.min(state_machine)),
-            (one, other) => one.or(other),
-        }
+    /// Since when the own disk owes an answer; none if it does not.
+    fn disk_waits_since(&self) -> Option<Time> {
+        self.writes_in_flight.front().map(|write| write.began)
     }
 
-    /// Whether the own disk or state machine made no progress for an election timeout (R35).
+    /// Since when the own disk or the own state machine owes an answer; none if neither does.
+    pub(super) fn waits_since(&self) -> Option<Time> {
+        let state_machine = self.apply.waiting_since();
+        let both = [self.disk_waits_since(), state_machine];
+        both.into_iter().flatten().min()
+    }
+
+    /// Whether the own disk made no progress for an election timeout (R35). A state machine that makes none does not keep
+    /// a replica from leading: what is slow to apply here is slow to apply everywhere.
+    pub(super) fn disk_is_stalled(&self) -> bool {
+        self.is_overdue(self.disk_waits_since())
+    }
+
+    /// Whether the own disk or state machine made no progress for an election timeout.
     pub(super) fn is_stalled(&self) -> bool {
-        self.waiting_since()
-            .is_some_and(|since| self.now.since(since) >= self.config.election_timeout)
+        self.is_overdue(self.waits_since())
+    }
+
+    fn is_overdue(&self, since: Option<Time>) -> bool {
+        since.is_some_and(|since| self.now.since(since) >= self.config.election_timeout)
     }
 
     /// How much later than others this replica campaigns, by its priority. Decays while there is no leader (R38).
@@ -309,7 +320,7 @@ impl Common {
             .is_some_and(|write| write.seq <= seq)
         {
             let write = self.writes_in_flight.pop_front().expect("the loop saw it");
-            self.durable_term = write.term;
+            self.durable_term = self.durable_term.max(write.term);
         }
         // The next one could not begin before this one ended.
         let now = self.now;

@@ -20,14 +20,13 @@ impl Raft {
                 election_deadline, ..
             }) => {
                 if now >= *election_deadline {
-                    self.common.timeouts_without_leader =
-                        self.common.timeouts_without_leader.saturating_add(1);
-                    self.campaign(RoleChangeReason::ElectionTimeout);
+                    self.election_timed_out();
                 }
             }
             Role::Leader(leader) => {
-                if self.common.is_stalled() {
-                    // It would go on being heard while nothing of its own becomes durable or applied (R35).
+                if self.common.is_stalled() && leader.has_successor(&self.common) {
+                    // It would go on being heard while nothing of its own becomes durable or applied (R35). Without a
+                    // successor nothing would be gained.
                     leader.hand_over(&mut self.common);
                     self.become_follower(None, None, RoleChangeReason::Stalled);
                 } else if !leader.tick(&mut self.common) {
@@ -38,13 +37,24 @@ impl Raft {
         self.common.expire_handed_over();
     }
 
+    /// Nothing was heard from a leader for too long. Also who may not campaign gives up the one it knew: its clients must
+    /// not be sent there any more.
+    fn election_timed_out(&mut self) {
+        self.common.timeouts_without_leader = self.common.timeouts_without_leader.saturating_add(1);
+        let reason = RoleChangeReason::ElectionTimeout;
+        self.campaign(reason);
+        if matches!(&self.role, Role::Follower(Follower { leader: Some(_), .. })) {
+            self.become_follower(None, None, reason);
+        }
+    }
+
     /// Whether this replica may ask for votes: only voters do (R26), nobody whose state is being replaced by a snapshot
     /// (R28), nobody who may have lost what it had promised (R68), and nobody whose disk or state machine stands still (R35).
     pub(super) fn may_campaign(&self) -> bool {
         self.common.may_be_needed_as_voter()
             && !self.common.is_suspect()
             && !self.common.is_restoring()
-            && !self.common.is_stalled()
+            && !self.common.disk_is_stalled()
     }
 
     /// Begins an election with a round of PreVote, if it [may](Raft::may_campaign). While leases are served nobody asks for

@@ -128,11 +128,21 @@ impl Common {
         self.send_when_durable(to, body);
     }
 
+    /// The time for which this replica votes for nobody else once it heard a leader.
+    fn lease_ms(&self) -> u32 {
+        let promise = self
+            .config
+            .lease_drift_max
+            .map(|_| self.config.election_timeout.as_millis());
+        u32::try_from(promise.unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+
     fn append_response(&self, round: Round, result: AppendResult) -> Body {
         Body::AppendEntriesResponse(AppendEntriesResponse {
             round,
             incarnation: self.config.incarnation,
             suspect: self.is_suspect(),
+            lease_ms: self.lease_ms(),
             result,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::common::Common;
 use super::lease::Lease;
@@ -9,7 +10,7 @@ use super::reads::Reads;
 use super::replication::{send_append, send_entries, send_heartbeat};
 use super::transfer::Transfer;
 use crate::effect::Effect;
-use crate::entry::{Entry, Payload, SessionEntry};
+use crate::entry::{self, Entry, Payload, SessionEntry};
 use crate::input::{LogReadResult, Proposal, Proposed};
 use crate::log::TermAt;
 use crate::message::{AppendEntriesResponse, AppendResult};
@@ -46,6 +47,7 @@ pub(super) struct Leader {
 impl Leader {
     /// Begins a leadership: appends the no-op, before anything else and exempt from every quota (R2).
     pub(super) fn new(common: &mut Common) -> Leader {
+        common.timeouts_without_leader = 0;
         let term_start = common.log.last().index.next();
         common.append(Entry::noop(common.term, term_start));
         let mut leader = Leader {
@@ -74,6 +76,9 @@ impl Leader {
             let bytes_max = common.config.entry_bytes_max;
             let refusal = if let Some(Transfer { to, .. }) = self.transfer {
                 Some(RefusalReason::Transferring { to })
+            } else if !common.membership().is_voter(common.id()) {
+                // A leader on its way out takes nothing that it would leave behind undecided (R64).
+                Some(RefusalReason::NotLeader { leader: None })
             } else if bytes > bytes_max {
                 Some(RefusalReason::TooLarge { bytes, bytes_max })
             } else if bytes > 0
@@ -177,7 +182,8 @@ impl Leader {
     pub(super) fn next_deadline(&self, common: &Common) -> Time {
         let timeout = common.config.election_timeout;
         let give_up = self.quorum_contact(common) + timeout;
-        let stalled = common.waiting_since().map(|since| since + timeout);
+        let stalled = common.waits_since().map(|since| since + timeout);
+        let stalled = stalled.filter(|_| self.has_successor(common));
         let transfer = self.transfer.map(|transfer| transfer.deadline);
         let others = [stalled, transfer].into_iter().flatten();
         others.fold(self.heartbeat_due.min(give_up), Time::min)
@@ -216,6 +222,7 @@ impl Leader {
         };
         progress.last_contact = common.now;
         progress.was_heard = true;
+        progress.lease = Duration::from_millis(u64::from(response.lease_ms));
         progress.round = progress.round.max(response.round.min(self.reads.round()));
         match response.result {
             // A follower cannot match beyond the log here; one that says so lost its mind or its disk.
@@ -262,7 +269,10 @@ impl Leader {
     }
 
     /// Entries for a follower arrived from the log store; nothing is sent if the read failed (R12).
-    pub(super) fn log_read_for_peer(&mut self, common: &mut Common, to: NodeId, result: LogReadResult) {
+    pub(super) fn log_read_for_peer(&mut self, common: &mut Common, to: NodeId, mut result: LogReadResult) {
+        // A store counts payloads only; whatever does not fit is read again when its turn comes.
+        let count = entry::fitting(&result.entries, common.config.append_bytes_max);
+        result.entries.truncate(count);
         let round = self.reads.round();
         let Some(progress) = self.progress.get_mut(&to) else {
             return;
@@ -284,10 +294,15 @@ impl Leader {
         }
     }
 
-    /// A snapshot was streamed to a follower, or could not be (R49).
-    pub(super) fn snapshot_sent(&mut self, to: NodeId, delivered: bool) {
-        if let Some(progress) = self.progress.get_mut(&to) {
+    /// A snapshot was streamed to a follower, or could not be (R49). After a failure the others come first for a while.
+    pub(super) fn snapshot_sent(&mut self, common: &Common, to: NodeId, last: EntryId, delivered: bool) {
+        if let Some(progress) = self.progress.get_mut(&to)
+            && progress.state() == (ProgressState::Snapshot { index: last.index })
+        {
             progress.snapshot_ended(delivered);
+            if !delivered {
+                progress.snapshot_retry_at = common.now + common.config.heartbeat_interval * 2;
+            }
         }
     }
 
@@ -327,7 +342,12 @@ impl Leader {
 
     /// Whether a lease is enabled and valid, and what it would read is up to date (R40, R42).
     fn may_read_by_lease(&self, common: &Common) -> bool {
-        let timeout = common.config.election_timeout;
+        let voters = self
+            .progress
+            .iter()
+            .filter(|(id, _)| common.membership().is_voter(**id));
+        let promises = voters.map(|(_, progress)| progress.lease);
+        let timeout = promises.fold(common.config.election_timeout, Duration::min);
         common.commit >= self.term_start
             && common
                 .config

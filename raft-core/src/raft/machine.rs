@@ -169,9 +169,9 @@ impl Raft {
             Input::SnapshotRestored(last) => self.common.snapshot_restored(last),
             Input::SnapshotCreated(meta) => self.common.snapshot_created(Some(meta)),
             Input::SnapshotFailed => self.common.snapshot_created(None),
-            Input::SnapshotSent { to, delivered } => {
+            Input::SnapshotSent { to, last, delivered } => {
                 if let Role::Leader(leader) = &mut self.role {
-                    leader.snapshot_sent(to, delivered);
+                    leader.snapshot_sent(&self.common, to, last, delivered);
                 }
             }
             Input::Campaign => self.campaign(RoleChangeReason::CampaignRequested),

@@ -74,14 +74,8 @@ impl Leader {
                 });
             }
         }
-        let is_reachable = |voter| self.is_reachable(common, voter);
-        (!plan.quorum_is_reachable(is_reachable)).then(|| {
-            let voters = plan.target.voters().iter();
-            RefusalReason::QuorumUnreachable {
-                quorum: plan.quorum(),
-                reachable: voters.filter(|voter| is_reachable(**voter)).count(),
-            }
-        })
+        let short_of = plan.short_of(|voter| self.is_reachable(common, voter));
+        short_of.map(|(quorum, reachable)| RefusalReason::QuorumUnreachable { quorum, reachable })
     }
 
     fn has_caught_up(&self, common: &Common, learner: NodeId) -> bool {

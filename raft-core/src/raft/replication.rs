@@ -100,6 +100,8 @@ fn send_snapshot(common: &mut Common, to: NodeId, progress: &mut Progress) {
     if meta.last == EntryId::ZERO
         || common.log.snapshot_durable() != meta.last
         || common.snapshot_transfers_left == 0
+        || common.now < progress.snapshot_retry_at
+        || !common.membership().contains(to)
     {
         return;
     }

@@ -75,7 +75,12 @@ impl Raft {
         use RoleKind as Kind;
         let (from, into) = (self.role.kind(), to.kind());
         let legal = match (from, into) {
-            (Kind::Follower, Kind::Follower) => matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound),
+            (Kind::Follower, Kind::Follower) => {
+                matches!(
+                    reason,
+                    Why::HigherTerm { .. } | Why::LeaderFound | Why::ElectionTimeout
+                )
+            }
             (Kind::PreCandidate | Kind::Candidate, Kind::Follower) => {
                 matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound | Why::VoteLost)
             }

@@ -4,14 +4,34 @@ use super::follower::Follower;
 use super::machine::Raft;
 use super::role::Role;
 use crate::effect::{FatalReason, RoleChangeReason};
-use crate::message::{Body, InstallSnapshot, Message, RequestVoteResponse};
-use crate::types::NodeId;
+use crate::message::{AppendResult, Body, InstallSnapshot, Message, RequestVoteResponse};
+use crate::types::{NodeId, Term};
+
+/// Whether no entry that the message names is of a later term than its sender knew. One that does is damaged or forged:
+/// a log that took such an entry would win every election, and could not go on in its own term.
+fn names_terms_up_to_its_own(message: &Message) -> bool {
+    let newest = match &message.body {
+        Body::AppendEntries(request) => request.entries.last().map_or(request.prev, |entry| entry.id).term,
+        Body::AppendEntriesResponse(response) => match response.result {
+            AppendResult::Rejected { hint, .. } => hint.term,
+            AppendResult::Accepted { .. } => Term::ZERO,
+        },
+        Body::RequestVote(request) => request.last_log.term,
+        Body::RequestPreVote(request) => request.last_log.term,
+        Body::TimeoutNow(request) => request.last_log.term,
+        _ => Term::ZERO,
+    };
+    newest <= message.term
+}
 
 impl Raft {
     /// Compares terms first (paper §5.1): a lower one is answered or ignored, a higher one adopted, an equal one handled
     /// by the role.
     pub(super) fn receive(&mut self, message: Message) {
         if message.to != self.id() || message.group != self.group() {
+            return;
+        }
+        if !names_terms_up_to_its_own(&message) {
             return;
         }
         if let Body::RequestPreVote(request) = message.body {
@@ -153,6 +173,9 @@ impl Raft {
 
     pub(super) fn snapshot_received(&mut self, header: InstallSnapshot) {
         if header.to != self.id() || header.group != self.group() || header.term < self.term() {
+            return;
+        }
+        if header.meta.last.term > header.term {
             return;
         }
         if header.term > self.term() {

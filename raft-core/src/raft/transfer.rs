@@ -12,10 +12,11 @@ use super::leader::Leader;
 use super::machine::Raft;
 use super::role::Role;
 use crate::effect::{Effect, RoleChangeReason};
+use crate::log::TermAt;
 use crate::message::{Body, TimeoutNow};
-use crate::progress::Progress;
+use crate::progress::{Progress, ProgressState};
 use crate::request::{RefusalReason, TransferAbort, TransferResult};
-use crate::types::{NodeId, Ticket, Time};
+use crate::types::{EntryId, NodeId, Ticket, Time};
 
 /// A transfer of leadership that is under way.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +25,8 @@ pub(super) struct Transfer {
     pub(super) to: NodeId,
     /// When it is given up.
     pub(super) deadline: Time,
-    /// Whether TimeoutNow was sent.
-    sent: bool,
+    /// The heartbeat with which TimeoutNow was sent last, and is sent again after: it may be lost.
+    sent_at: Option<Time>,
 }
 
 impl Leader {
@@ -35,6 +36,8 @@ impl Leader {
             Some(RefusalReason::Transferring { to: transfer.to })
         } else if !common.membership().is_voter(to) {
             Some(RefusalReason::NotAVoter(to))
+        } else if !self.is_reachable(common, to) {
+            Some(RefusalReason::TargetUnreachable(to))
         } else {
             None
         };
@@ -49,22 +52,27 @@ impl Leader {
                 ticket,
                 to,
                 deadline: common.now + common.config.election_timeout,
-                sent: false,
+                sent_at: None,
             });
         }
     }
 
-    /// Sends TimeoutNow once the target has everything and nothing is undecided.
+    /// Sends TimeoutNow once the target has everything and nothing is undecided; again after each heartbeat interval, in
+    /// case it was lost.
     pub(super) fn advance_transfer(&mut self, common: &mut Common) {
         let Some(transfer) = &mut self.transfer else {
             return;
         };
         let last_log = common.log.last();
         let matched = self.progress.get(&transfer.to).map(Progress::match_index);
-        if transfer.sent || matched != Some(last_log.index) || common.commit < last_log.index {
+        let interval = common.config.heartbeat_interval;
+        let is_due = transfer
+            .sent_at
+            .is_none_or(|sent_at| common.now.since(sent_at) >= interval);
+        if !is_due || matched != Some(last_log.index) || common.commit < last_log.index {
             return;
         }
-        transfer.sent = true;
+        transfer.sent_at = Some(common.now);
         let to = transfer.to;
         self.lease.void();
         common.send_now(to, Body::TimeoutNow(TimeoutNow { last_log }));
@@ -97,20 +105,42 @@ impl Leader {
         }
     }
 
-    /// Asks the voter that has most of the log to take over at once, because this leader cannot go on. If nobody has all
-    /// of it, the followers find a leader by their timeouts.
+    /// Whether another voter could lead in this one's place.
+    pub(super) fn has_successor(&self, common: &Common) -> bool {
+        let voters = self
+            .progress
+            .keys()
+            .filter(|id| common.membership().is_voter(**id));
+        voters.into_iter().any(|id| self.is_reachable(common, *id))
+    }
+
+    /// Asks the voter that has most of the log to take over at once, because this leader cannot go on; the one that
+    /// leadership is being transferred to, if it can. TimeoutNow is bound to the last entry that it was sent: nothing
+    /// follows it, so that is its last entry when the message arrives. If nobody is streamed to, the followers find a
+    /// leader by their timeouts.
     pub(super) fn hand_over(&mut self, common: &mut Common) {
-        let last_log = common.log.last();
-        let has_all = |progress: &Progress| progress.match_index() == last_log.index;
-        let mut heard: Vec<(Time, NodeId)> = self
+        let target = self.transfer.map(|transfer| transfer.to);
+        let may_take_over = |id: NodeId, progress: &Progress| {
+            common.membership().is_voter(id)
+                && progress.state() == ProgressState::Replicate
+                && self.is_reachable(common, id)
+        };
+        let candidates = self
             .progress
             .iter()
-            .filter(|(id, progress)| common.membership().is_voter(**id) && has_all(progress))
-            .map(|(id, progress)| (progress.last_contact, *id))
-            .collect();
-        heard.sort_unstable();
-        if let Some(&(_, to)) = heard.last() {
+            .filter(|(id, progress)| may_take_over(**id, progress));
+        let best = candidates.max_by_key(|(id, progress)| {
+            (
+                Some(**id) == target,
+                progress.match_index(),
+                progress.last_contact,
+            )
+        });
+        let Some((&to, progress)) = best else { return };
+        let last = progress.next_index().previous();
+        if let TermAt::Known(term) = common.log.term(last) {
             self.lease.void();
+            let last_log = EntryId::new(term, last);
             common.send_now(to, Body::TimeoutNow(TimeoutNow { last_log }));
         }
     }

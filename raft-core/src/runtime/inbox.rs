@@ -122,6 +122,11 @@ impl Inbox {
         if state.stop || state.closed {
             return Err((waiter, RefusalReason::Stopped));
         }
+        let bytes = request.size_bytes();
+        if state.proposal_bytes > 0 && state.proposal_bytes + bytes > self.proposal_bytes_max {
+            return Err((waiter, RefusalReason::Busy));
+        }
+        state.proposal_bytes += bytes;
         state.arrivals.requests.push((request, waiter));
         self.wake(state);
         Ok(())
@@ -228,7 +233,7 @@ impl Inbox {
 fn payload_bytes(message: &Message) -> usize {
     match &message.body {
         Body::AppendEntries(append) => append.entries.iter().map(Entry::payload_bytes).sum(),
-        Body::ForwardRequest(request) => request.request.command_bytes(),
+        Body::ForwardRequest(request) => request.request.size_bytes(),
         _ => 0,
     }
 }

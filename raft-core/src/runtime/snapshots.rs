@@ -90,7 +90,8 @@ fn read_chunks(mut content: Box<dyn Read + Send>, sender: &mpsc::Sender<io::Resu
 /// Streams a snapshot to a peer, no faster than the node may.
 pub(super) fn send(shared: &Arc<Shared>, header: InstallSnapshot) {
     let (to, last) = (header.to, header.meta.last);
-    let answer = Answer::new(shared, Input::SnapshotSent { to, delivered: false });
+    let ended = move |delivered| Input::SnapshotSent { to, last, delivered };
+    let answer = Answer::new(shared, ended(false));
     let sender = shared.clone();
     shared.spawn(async move {
         let id = sender.config.id;
@@ -103,7 +104,7 @@ pub(super) fn send(shared: &Arc<Shared>, header: InstallSnapshot) {
         match sent.await {
             Ok(()) => {
                 tracing::info!("node {id} sent the snapshot at {last} to node {to}");
-                answer.succeed(Input::SnapshotSent { to, delivered: true });
+                answer.succeed(ended(true));
             }
             Err(error) => {
                 tracing::warn!("node {id} could not send the snapshot at {last} to node {to}: {error}");

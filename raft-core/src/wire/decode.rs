@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use super::WireError;
 use crate::entry::{Entry, LogSlice, Payload, SessionEntry};
-use crate::membership::{Contact, Membership, MembershipParts};
+use crate::membership::{Contact, Membership, MembershipError, MembershipParts};
 use crate::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, InstallSnapshot, Message,
     RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow,
@@ -24,6 +24,9 @@ pub fn decode_payload(kind: u8, bytes: Bytes) -> Result<Payload, WireError> {
             let mut reader = Reader(bytes);
             let membership = reader.membership()?;
             reader.finish()?;
+            if membership.voters().is_empty() {
+                return Err(MembershipError::NoVoters.into());
+            }
             Ok(Payload::Membership(membership))
         }
         3 => {
@@ -108,6 +111,12 @@ impl Reader {
             1 => Ok(true),
             tag => Err(WireError::Tag { what: "a flag", tag }),
         }
+    }
+
+    fn u32(&mut self) -> Result<u32, WireError> {
+        self.0
+            .try_get_u32_le()
+            .map_err(|_| WireError::Truncated("an integer"))
     }
 
     pub(super) fn u64(&mut self) -> Result<u64, WireError> {
@@ -268,7 +277,7 @@ impl Reader {
 
     fn append_entries_response(&mut self) -> Result<AppendEntriesResponse, WireError> {
         let round = Round(self.counter()?);
-        let (incarnation, suspect) = (self.u64()?, self.bool()?);
+        let (incarnation, suspect, lease_ms) = (self.u64()?, self.bool()?, self.u32()?);
         let result = match self.u8()? {
             1 => AppendResult::Accepted {
                 match_index: self.index()?,
@@ -288,6 +297,7 @@ impl Reader {
             round,
             incarnation,
             suspect,
+            lease_ms,
             result,
         })
     }

@@ -12,6 +12,10 @@ fn unknown<T>(what: &'static str, tag: u8) -> Result<T, WireError> {
     Err(WireError::Tag { what, tag })
 }
 
+fn size(value: u64) -> Result<usize, WireError> {
+    usize::try_from(value).map_err(|_| WireError::Truncated("a size"))
+}
+
 impl Reader {
     pub(super) fn forward_request(&mut self) -> Result<ForwardRequest, WireError> {
         let ticket = Ticket(self.u64()?);
@@ -148,6 +152,7 @@ impl Reader {
             13 => RefusalReason::SessionWindowFull {
                 limit: self.sequence()?,
             },
+            14 => RefusalReason::TargetUnreachable(NodeId(self.u64()?)),
             tag => return unknown("a refusal", tag),
         })
     }
@@ -171,10 +176,16 @@ impl Reader {
             10 => MembershipError::ZeroId.into(),
             11 => MembershipError::NotOutgoing(id).into(),
             12 => MembershipError::ContactOfStranger(id).into(),
-            13 => {
-                let bytes = usize::try_from(first).map_err(|_| WireError::Truncated("a size"))?;
-                MembershipError::ContactTooLong { bytes }.into()
+            13 => MembershipError::ContactTooLong { bytes: size(first)? }.into(),
+            14 => ChangeError::IdTooHigh {
+                id,
+                highest_id: NodeId(second),
+            },
+            15 => ChangeError::TooManySteps { steps: size(first)? },
+            16 => MembershipError::TooMany {
+                members: size(first)?,
             }
+            .into(),
             tag => return unknown("a refused change", tag),
         })
     }

@@ -145,6 +145,7 @@ fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
     put_u64(response.round.0, out);
     put_u64(response.incarnation, out);
     out.push(u8::from(response.suspect));
+    out.extend_from_slice(&response.lease_ms.to_le_bytes());
     match response.result {
         AppendResult::Accepted { match_index } => {
             out.push(1);

@@ -151,6 +151,10 @@ fn encode_refusal(reason: RefusalReason, out: &mut Vec<u8>) {
             out.push(6);
             put_u64(node.0, out);
         }
+        RefusalReason::TargetUnreachable(node) => {
+            out.push(14);
+            put_u64(node.0, out);
+        }
         RefusalReason::MembershipChangePending => out.push(7),
         RefusalReason::Membership(error) => {
             out.push(8);
@@ -193,6 +197,9 @@ fn encode_change_error(error: ChangeError, out: &mut Vec<u8>) {
         ChangeError::NotALearner(id) => (4, id.0, 0),
         ChangeError::NotAVoter(id) => (5, id.0, 0),
         ChangeError::IdUsed { id, highest_id } => (6, id.0, highest_id.0),
+        ChangeError::IdTooHigh { id, highest_id } => (14, id.0, highest_id.0),
+        ChangeError::TooManySteps { steps } => (15, steps as u64, 0),
+        ChangeError::Membership(MembershipError::TooMany { members }) => (16, members as u64, 0),
         ChangeError::Membership(MembershipError::NoVoters) => (7, 0, 0),
         ChangeError::Membership(MembershipError::Duplicate(id)) => (8, id.0, 0),
         ChangeError::Membership(MembershipError::VoterAndLearner(id)) => (9, id.0, 0),

@@ -337,11 +337,18 @@ fn check_marks(node: &Node, before: &Status, after: &Status) {
     }
 }
 
-/// R35: a leader's own disk has not stood still for an election timeout. I20: nor was it removed by what it committed.
+/// R35: a leader's own disk has not stood still for an election timeout, if anybody could take over. I20: nor was it
+/// removed by what it committed.
 fn check_leader(node: &Node, now: u64, leader: &Status) {
-    let writing = node.clock.at(now).since(node.writing_since);
+    let clock = node.clock.at(now);
+    let writing = clock.since(node.writing_since);
+    let has_successor = leader.peers.iter().any(|peer| {
+        let was_heard = peer.match_index > Index::ZERO && !peer.suspect;
+        let is_voter = leader.membership.is_voter(peer.id);
+        is_voter && was_heard && clock.since(peer.last_contact) < ELECTION_TIMEOUT
+    });
     assert!(
-        node.writes.is_empty() || writing < ELECTION_TIMEOUT,
+        node.writes.is_empty() || writing < ELECTION_TIMEOUT || !has_successor,
         "R35: node {} leads, and its disk stands still for {writing:?}",
         leader.id
     );

@@ -238,7 +238,7 @@ impl World {
     }
 
     fn snapshot_arrives(&mut self, header: InstallSnapshot, state: Vec<EntryId>) {
-        let (from, to) = (header.from, header.to);
+        let (from, to, last) = (header.from, header.to, header.meta.last);
         let alive = self.nodes[&to].raft.is_some() && !self.cut.contains(&(from, to));
         let delivered = alive && !(self.faults && self.random.percent(30));
         if delivered {
@@ -246,7 +246,7 @@ impl World {
             self.node(to).snapshots.insert(header.meta.last.index, stored);
             self.step(to, Input::SnapshotReceived(header));
         }
-        self.step(from, Input::SnapshotSent { to, delivered });
+        self.step(from, Input::SnapshotSent { to, last, delivered });
     }
 
     // ---- disks and state machines ----

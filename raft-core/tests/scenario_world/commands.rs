@@ -54,7 +54,8 @@ impl World {
             "snapshot-arrives" => self.snapshot_arrives(&arguments),
             "snapshot-sent" => {
                 let (to, delivered) = (arguments.node(1), arguments.word(2) == "ok");
-                self.step(arguments.node(0), Input::SnapshotSent { to, delivered });
+                let last = self.last_snapshot_to[&to];
+                self.step(arguments.node(0), Input::SnapshotSent { to, last, delivered });
             }
             other => panic!("there is no command `{other}`"),
         }

@@ -57,6 +57,7 @@ pub(crate) fn parse(arguments: &Arguments, known: impl Fn(EntryId) -> Option<Pay
             round,
             incarnation: arguments.number("incarnation", 1),
             suspect: arguments.number("suspect", 0) == 1,
+            lease_ms: u32::try_from(arguments.number("lease_ms", 0)).expect("a lease is short"),
             result: match arguments.word(2) {
                 "accepted" => AppendResult::Accepted {
                     match_index: Index(arguments.count(3, 0)),

@@ -1,6 +1,6 @@
 //! How messages, entries and writes are written in a trace. An entry is `index@term`.
 
-use raft_core::effect::{LogChange, RoleChange, RoleKind, Write};
+use raft_core::effect::{LogChange, RoleChange, RoleChangeReason, RoleKind, Write};
 use raft_core::entry::{Entry, Payload, SessionCommand, SessionRequest};
 use raft_core::message::{AppendResult, Body, Message};
 use raft_core::progress::ProgressState;
@@ -165,6 +165,9 @@ pub(crate) fn role_change(id: NodeId, change: &RoleChange) -> String {
     let (term, reason) = (change.term, change.reason);
     match (change.from, change.to, change.leader) {
         (_, RoleKind::Leader, _) => format!("n{id} becomes leader of term {term}: {reason}"),
+        (RoleKind::Follower, RoleKind::Follower, None) if reason == RoleChangeReason::ElectionTimeout => {
+            format!("n{id} knows no leader of term {term} any more: {reason}")
+        }
         (RoleKind::Follower, RoleKind::Follower, None) => format!("n{id} moves to term {term}: {reason}"),
         (_, RoleKind::Follower, Some(leader)) => format!("n{id} follows n{leader} in term {term}: {reason}"),
         (_, role, _) => format!("n{id} becomes {role} in term {term}: {reason}"),

@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     /// Snapshots under way, with the state that they hold.
     pub(crate) streams: Vec<(InstallSnapshot, Vec<EntryId>)>,
+    /// The snapshot that was last sent to a node.
+    pub(crate) last_snapshot_to: BTreeMap<NodeId, EntryId>,
     pub(crate) now_ms: u64,
     pub(crate) history: History,
     pub(crate) hidden: BTreeSet<Kind>,
@@ -58,6 +60,7 @@ impl World {
             network: Vec::new(),
             cut: BTreeSet::new(),
             streams: Vec::new(),
+            last_snapshot_to: BTreeMap::new(),
             now_ms: 0,
             history: History::default(),
             hidden: BTreeSet::new(),
@@ -174,6 +177,7 @@ impl World {
                     term,
                     meta,
                 };
+                self.last_snapshot_to.insert(to, header.meta.last);
                 self.streams.push((header, state));
             }
             Effect::Compact(through) => {

@@ -90,6 +90,7 @@ fn bodies() -> Vec<Body> {
             round: Round(9),
             incarnation: u64::MAX,
             suspect: true,
+            lease_ms: 900,
             result,
         })
     };
@@ -372,6 +373,7 @@ fn terms_and_indexes_out_of_range_are_refused() {
             round: Round(0),
             incarnation: u64::MAX,
             suspect: true,
+            lease_ms: 900,
             result,
         }))
     };

@@ -143,6 +143,12 @@ fn refusals() -> Vec<RefusalReason> {
             id,
             highest_id: NodeId(5),
         },
+        ChangeError::IdTooHigh {
+            id,
+            highest_id: NodeId(5),
+        },
+        ChangeError::TooManySteps { steps: 300 },
+        MembershipError::TooMany { members: 300 }.into(),
         MembershipError::NoVoters.into(),
         MembershipError::Duplicate(id).into(),
         MembershipError::VoterAndLearner(id).into(),
@@ -154,6 +160,7 @@ fn refusals() -> Vec<RefusalReason> {
     let mut refusals = vec![
         RefusalReason::Transferring { to: id },
         RefusalReason::NotAVoter(id),
+        RefusalReason::TargetUnreachable(id),
         RefusalReason::MembershipChangePending,
         RefusalReason::NotCaughtUp {
             learner: id,
