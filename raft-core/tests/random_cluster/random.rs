@@ -47,7 +47,7 @@ pub(crate) struct Swarm {
     /// How often the members change, in 1,000 turns.
     pub(crate) changes: u64,
     pub(crate) transfers: u64,
-    /// How often the leader is cut off from everybody, in 1,000 turns.
+    /// How often the leader is cut off from all others or from one of them, in 1,000 turns.
     pub(crate) isolations: u64,
     /// How often a node campaigns without waiting for its timer, in 1,000 turns: whoever may not vote is asked to.
     pub(crate) campaigns: u64,
@@ -64,7 +64,7 @@ impl Swarm {
         Swarm {
             voters: 1 + random.below(5),
             leases,
-            clock_error_ppm: random.one_of(&[0, 10_000, 100_000]).expect("a choice"),
+            clock_error_ppm: random.one_of(&[0, 50_000, 300_000]).expect("a choice"),
             fault_period: random.one_of(&[400, 1_500, 5_000]).expect("a choice"),
             lost_percent: random.one_of(&[1, 5, 15]).expect("a choice"),
             late_percent: random.one_of(&[1, 5]).expect("a choice"),
