@@ -109,6 +109,7 @@ scenarios! {
         refusals
         removed_while_reading
         send_until_paused
+        snapshot_transfers_max
         uncommitted_quota
         window_in_bytes
     }
@@ -118,22 +119,63 @@ scenarios! {
         lone_voter_keeps_leading
         priority_decays
         priority_never_beats_the_log
+        priority_never_overrides_the_log
         priority_shifts_timeouts
+        priority_waits
+        reads_during_a_transfer
+        slow_disk_is_no_stall
         stalled_disk_hands_over
+        stalled_follower_does_not_campaign
+        stalled_leader_without_a_successor
+        stalled_state_machine_hands_over
         transfer
+        transfer_and_change
+        transfer_done_unheard
+        transfer_message_lost
         transfer_refusals
         transfer_target_leaves
         transfer_times_out
         transfer_to_somebody_else
         transfer_waits_for_the_log
+        transfer_waits_for_the_target
+        transfer_without_a_new_leader
         transfer_without_a_successor
+        transfer_won_by_another
     }
     membership {
+        change_during_a_snapshot_transfer
+        figure_11_timeline
+        figure_4_2_no_two_majorities
         figure_4_6_removed_leader_is_needed
+        figure_4_7_removed_node_does_not_disturb
         grow_and_shrink
+        ids_are_never_used_twice
+        joint_leader_crashes_after_leaving
+        joint_leader_crashes_before_leaving
+        joint_leader_crashes_before_the_commit
+        joint_leader_crashes_first
+        joint_leader_removes_itself
+        larger_quorum_confirms_later
+        leader_demotes_itself
         leader_removes_itself
+        learner_is_promoted_when_caught_up
+        learners_change_without_votes
+        leaving_is_decided_by_the_new_half
+        new_leader_inherits_a_change
+        new_member_is_probed_at_once
+        one_grows_to_three_and_shrinks_to_one
+        preview
         refusals
+        removed_members_are_told
+        removed_node_never_heard_of_it
+        rolled_back_twice
+        smaller_quorum_commits
+        snapshot_in_a_joint_configuration
         step_down_leaves_a_change_open
+        strangers_are_heard
+        transfer_ends_when_the_target_leaves
+        two_changes_in_two_terms
+        unreachable_quorum_is_refused
     }
     membership_static {
         figure_10_two_majorities
@@ -147,9 +189,14 @@ scenarios! {
         a_round_that_never_began
         a_smaller_quorum_confirms
         lease
+        lease_before_the_first_commit
+        lease_by_learners_is_none
         lease_forbids_shortcuts
+        lease_in_a_joint_configuration
+        lease_is_void_after_timeout_now
         lease_outlives_the_term
         lease_rounds_of_one_moment
+        lease_starts_when_the_round_was_sent
         lost_round
         only_voters_count
         read_index
