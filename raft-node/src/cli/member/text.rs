@@ -117,9 +117,11 @@ fn did(step: &Step) -> String {
         Step::Add {
             id, is_learner: true, ..
         } => format!(
-            "node {id} is a learner now; start it, and let it vote with: raft-node member promote {id} --wait"
+            "node {id} is a learner now; start it with --join, and let it vote with: raft-node member promote {id} --wait"
         ),
-        Step::Add { id, .. } => format!("node {id} votes now; start it, for it counts in every majority"),
+        Step::Add { id, .. } => {
+            format!("node {id} votes now; start it with --join, for it counts in every majority")
+        }
         Step::Promote(id) => format!("node {id} votes now"),
         Step::Demote(id) => format!("node {id} is a learner now"),
         Step::Remove(id) => format!("node {id} is no member any more"),
