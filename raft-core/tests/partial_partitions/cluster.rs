@@ -179,7 +179,7 @@ impl Cluster {
         let (_, event) = self.events.pop_first().expect("the caller saw it");
         match event {
             Event::Arrives(message) => {
-                if self.graph.links(message.from, message.to) {
+                if self.graph.carries(message.from, message.to) {
                     self.step(message.to, Input::Receive(message));
                 }
             }
