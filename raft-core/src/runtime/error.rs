@@ -79,7 +79,7 @@ pub enum ProposeError {
     #[error("{0}")]
     NotApplied(RefusalReason),
     /// It may be applied, or may be yet, or never: a leader was lost with the command in flight. Repeat it only if
-    /// applying it twice does no harm.
+    /// applying it twice does no harm; a [`Session`](super::Session) repeats without harm.
     #[error("the command may or may not be applied; repeat it only if applying it twice does no harm")]
     Unknown,
 }

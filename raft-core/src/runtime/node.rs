@@ -10,6 +10,7 @@ use super::options::NodeOptions;
 use super::shared::Shared;
 use super::start;
 use super::waiters::{Question, Waiter};
+use crate::config::Config;
 use crate::driver::Outcome;
 use crate::input::Proposed;
 use crate::membership::{MemberChange, Membership};
@@ -231,6 +232,12 @@ impl Node {
             shared.waiters.refuse([waiter], reason);
         }
         Ok(())
+    }
+
+    /// The settings of the replica.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.owner.shared.config
     }
 
     /// The state of the replica, at most some milliseconds old.
