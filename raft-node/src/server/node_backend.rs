@@ -127,6 +127,7 @@ fn refusal(reason: RefusalReason) -> Failure {
         RefusalReason::TooLarge { .. } => Failure::TooLarge,
         RefusalReason::Stopped => Failure::Stopped,
         RefusalReason::NotAVoter(_)
+        | RefusalReason::TargetUnreachable(_)
         | RefusalReason::MembershipChangePending
         | RefusalReason::Membership(_)
         | RefusalReason::NotCaughtUp { .. }

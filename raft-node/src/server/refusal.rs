@@ -115,6 +115,8 @@ impl Refusal {
                 Refusal::own(Code::Unavailable, reason)
             }
             RefusalReason::NotAVoter(_) => Refusal::etcd(Code::FailedPrecondition, BAD_TRANSFEREE, reason),
+            // etcd tries all the same, and says this when it gives up.
+            RefusalReason::TargetUnreachable(_) => Refusal::etcd(Code::Unknown, TRANSFER_TOO_LONG, reason),
             RefusalReason::Membership(error) => Refusal::of_change_error(error),
             RefusalReason::NotCaughtUp { .. } => Refusal::etcd(
                 Code::FailedPrecondition,

@@ -56,6 +56,11 @@ fn reasons() -> Vec<(RefusalReason, Code, Option<&'static str>)> {
             Code::FailedPrecondition,
             Some("etcdserver: bad leader transferee"),
         ),
+        (
+            RefusalReason::TargetUnreachable(FOUR),
+            Code::Unknown,
+            Some("etcdserver: request timed out, leader transfer took too long"),
+        ),
         (RefusalReason::MembershipChangePending, Code::Unavailable, None),
         (
             RefusalReason::NotCaughtUp {
