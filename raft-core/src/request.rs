@@ -130,6 +130,8 @@ pub enum RefusalReason {
     },
     /// The replica stopped. Ask another one.
     Stopped,
+    /// The replica that was asked is no member of the group any more. Ask a member.
+    Removed,
     /// Leadership is being transferred; nothing new is taken until that ended. Retry after an election timeout.
     Transferring {
         /// Who shall lead.
@@ -191,6 +193,7 @@ impl fmt::Display for RefusalReason {
                 )
             }
             RefusalReason::Stopped => f.write_str("the replica stopped; ask another one"),
+            RefusalReason::Removed => f.write_str("the node was removed from the group; ask a member"),
             RefusalReason::Transferring { to } => {
                 write!(
                     f,

@@ -8,11 +8,13 @@ mod node_world;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use node_world::{Counter, World, add, read, until};
 use raft_core::membership::{Contact, MemberChange, Membership};
 use raft_core::memory::{MemoryLogStore, MemorySnapshotStore};
 use raft_core::message::{InstallSnapshot, Message};
-use raft_core::runtime::{Node, NodeOptions};
+use raft_core::request::RefusalReason;
+use raft_core::runtime::{Node, NodeOptions, ProposeError, ReadConsistency, ReadError};
 use raft_core::traits::{Inbound, PeerStatus, SnapshotReader, Transport, TransportError};
 use raft_core::types::{GroupId, NodeId};
 
@@ -122,6 +124,14 @@ async fn the_transport_hears_of_every_configuration_twice() {
     })
     .await;
     assert!(!world.node(1).status().is_removed());
+    // R20: whoever still asks the removed node is told where the mistake is; what it knew can still be read.
+    let refused = world.node(3).propose(Bytes::from_static(b"")).await;
+    assert_eq!(refused, Err(ProposeError::NotApplied(RefusalReason::Removed)));
+    let question = || Bytes::from_static(b"");
+    let removed = world.node(3).read(question()).await;
+    assert!(matches!(removed, Err(ReadError::Refused(RefusalReason::Removed))));
+    let known = world.node(3).read_with(question(), ReadConsistency::Local).await;
+    assert_eq!(known.unwrap(), 5_u64.to_le_bytes()[..]);
 
     // Told before it is shown.
     let expected = [world.voters.clone(), grown, shrunk]

@@ -201,6 +201,12 @@ impl ApplyBatch {
         self.entries.last().map_or(Index::ZERO, Entry::index)
     }
 
+    /// The payload bytes of its entries.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.entries.iter().map(Entry::payload_bytes).sum()
+    }
+
     /// Makes `self` the batch of `self` followed by `later`, which must continue it.
     pub fn merge(&mut self, later: ApplyBatch) {
         let offset = self.entries.len();

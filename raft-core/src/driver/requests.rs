@@ -22,6 +22,7 @@ impl Driver {
     ) {
         debug_assert!(!guests::is_guest(ticket), "tickets of clients are below 2^63");
         let result = match self.leadership() {
+            _ if self.raft.has_left(self.raft.id()) => Err(RefusalReason::Removed),
             Some((leader, _)) if leader == self.raft.id() => self.serve(ticket, request),
             leadership => self.forward(now, ticket, request, leadership),
         };
@@ -95,7 +96,9 @@ impl Driver {
         let ForwardRequest { ticket, request } = request;
         // The term makes sure that the request is meant for this very leadership: a late copy of a request that was
         // served in an earlier one must not be served again.
-        let result = if self.raft.role() == RoleKind::Leader && term == self.raft.term() {
+        let result = if self.raft.has_left(from) {
+            Err(ForwardResult::Refused(RefusalReason::Removed))
+        } else if self.raft.role() == RoleKind::Leader && term == self.raft.term() {
             self.admit_guest(from, ticket, request)
         } else {
             self.turn_guest_down(from, ticket, term, !request.is_repeatable())

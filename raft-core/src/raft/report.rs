@@ -4,8 +4,15 @@ use super::machine::Raft;
 use super::role::Role;
 use crate::membership::Membership;
 use crate::status::{PeerProgress, Status};
+use crate::types::NodeId;
 
 impl Raft {
+    /// Whether `node` was a member and is none any more, for good: ids are given out in rising order and never twice (R68).
+    pub(crate) fn has_left(&self, node: NodeId) -> bool {
+        self.committed_membership()
+            .is_some_and(|members| !members.contains(node) && node <= members.highest_id())
+    }
+
     /// The latest configuration in the log, once it is committed.
     #[must_use]
     pub fn committed_membership(&self) -> Option<&Membership> {

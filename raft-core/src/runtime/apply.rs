@@ -91,6 +91,10 @@ impl Jobs {
     }
 }
 
+/// Batches are merged up to about this size: each is a sign of life for the replica, which hands leadership over when its
+/// state machine gives none for an election timeout (R35).
+const MERGED_BYTES_MAX: usize = 4 << 20;
+
 struct Applier {
     shared: Arc<Shared>,
     state: ReplicatedState,
@@ -143,10 +147,18 @@ impl Applier {
         jobs: &mut impl Iterator<Item = Job>,
     ) -> Result<Option<SnapshotMeta>, StateMachineError> {
         let mut pending: Option<ApplyBatch> = None;
+        let mut pending_bytes = 0;
         for job in jobs {
             match (job, &mut pending) {
-                (Job::Apply(next), Some(batch)) => batch.merge(next),
-                (Job::Apply(next), None) => pending = Some(next),
+                (Job::Apply(next), Some(batch)) if pending_bytes < MERGED_BYTES_MAX => {
+                    pending_bytes += next.payload_bytes();
+                    batch.merge(next);
+                }
+                (Job::Apply(next), _) => {
+                    self.apply(pending.take())?;
+                    pending_bytes = next.payload_bytes();
+                    pending = Some(next);
+                }
                 (Job::CreateSnapshot(meta), _) => {
                     self.apply(pending.take())?;
                     let content = self.state.snapshot()?;

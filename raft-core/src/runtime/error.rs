@@ -118,6 +118,9 @@ pub enum ReadError {
     /// The reason says what to do.
     #[error("{0}")]
     Refused(RefusalReason),
+    /// The node was started a moment ago and has not applied again what it knew before. Retry, or ask another node.
+    #[error("the node is still applying what it knew before its start; retry, or ask another node")]
+    NotReady,
     /// No leader answered in time, or the node stopped. Reading changes nothing: try again.
     #[error("the read was not answered in time; try again")]
     Unknown,

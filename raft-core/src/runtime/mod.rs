@@ -35,6 +35,6 @@ mod waiters;
 mod writer;
 
 pub use error::{ChangeMembershipError, NodeError, ProposeError, ReadError, TransferError};
-pub use node::{Applied, MembershipChanged, Node};
+pub use node::{Applied, MembershipChanged, Node, ReadConsistency};
 pub use options::NodeOptions;
 pub use session::Session;

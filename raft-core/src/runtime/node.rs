@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
+use super::apply::Job;
 use super::error::{ChangeMembershipError, NodeError, ProposeError, ReadError, TransferError};
 use super::options::NodeOptions;
 use super::shared::Shared;
@@ -64,6 +65,18 @@ pub struct Applied {
     pub index: Index,
     /// The state machine's response.
     pub response: Bytes,
+}
+
+/// How recent the answer to a question must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadConsistency {
+    /// It reflects everything that any node acknowledged before the question was asked (ReadIndex, or a lease where
+    /// [`Config::lease_drift_max`](crate::config::Config::lease_drift_max) is set).
+    #[default]
+    Linearizable,
+    /// It reflects what this node has applied, which may be old; nobody else is asked. Never older than what this node
+    /// answered before, also across a restart (R75).
+    Local,
 }
 
 /// A change of the members that is complete.
@@ -153,8 +166,24 @@ impl Node {
 
     /// Asks the state machine of this node, after a [barrier](Node::read_barrier): the answer is linearizable.
     pub async fn read(&self, question: Bytes) -> Result<Bytes, ReadError> {
+        self.read_with(question, ReadConsistency::Linearizable).await
+    }
+
+    /// Asks the state machine of this node.
+    pub async fn read_with(&self, question: Bytes, consistency: ReadConsistency) -> Result<Bytes, ReadError> {
+        let shared = &self.owner.shared;
         let (reply, answer) = oneshot::channel();
-        self.begin_read(Waiter::Query(Question { question, reply }))?;
+        let question = Question { question, reply };
+        match consistency {
+            ReadConsistency::Linearizable => self.begin_read(Waiter::Query(question))?,
+            // Before it has applied again what it knew, this node would go back in time (R75).
+            ReadConsistency::Local if !shared.status.borrow().ready => return Err(ReadError::NotReady),
+            ReadConsistency::Local => {
+                let limit = shared.config.reads_max;
+                shared.waiters.admit_read(limit).map_err(ReadError::Refused)?;
+                shared.jobs.push_all(&mut vec![Job::Ask(vec![question])]);
+            }
+        }
         answer.await.unwrap_or(Err(ReadError::Unknown))
     }
 

@@ -152,6 +152,7 @@ impl Reader {
             13 => RefusalReason::SessionWindowFull {
                 limit: self.sequence()?,
             },
+            15 => RefusalReason::Removed,
             14 => RefusalReason::TargetUnreachable(NodeId(self.u64()?)),
             tag => return unknown("a refusal", tag),
         })

@@ -155,6 +155,7 @@ fn encode_refusal(reason: RefusalReason, out: &mut Vec<u8>) {
             out.push(14);
             put_u64(node.0, out);
         }
+        RefusalReason::Removed => out.push(15),
         RefusalReason::MembershipChangePending => out.push(7),
         RefusalReason::Membership(error) => {
             out.push(8);

@@ -162,6 +162,7 @@ fn refusals() -> Vec<RefusalReason> {
         RefusalReason::NotAVoter(id),
         RefusalReason::TargetUnreachable(id),
         RefusalReason::MembershipChangePending,
+        RefusalReason::Removed,
         RefusalReason::NotCaughtUp {
             learner: id,
             entries_behind: 12,
