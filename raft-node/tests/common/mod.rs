@@ -150,6 +150,31 @@ impl Cluster {
         cluster
     }
 
+    /// Makes a certificate and finds ports for one more node, which is none of the first members; its id.
+    pub(crate) fn describe_joining(&mut self) -> usize {
+        self.ports.extend(free_ports(1));
+        self.running.push(None);
+        let id = self.ports.len();
+        output_of(&[
+            "cert",
+            "--cluster",
+            "test",
+            "--node",
+            &id.to_string(),
+            "--out",
+            self.path("pki").to_str().unwrap(),
+        ]);
+        id
+    }
+
+    /// The command that starts node `id`, which the file does not name.
+    pub(crate) fn joining_command(&self, id: usize) -> Command {
+        let mut command = self.command(id);
+        command.args(["--join", "--peer-url", &self.peer_url(id)]);
+        command.args(["--client-url", &self.url(id)]);
+        command
+    }
+
     /// A file or directory of the cluster.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -166,13 +191,19 @@ impl Cluster {
 
     /// Starts node `id`; its log is appended to `n<ID>.log`.
     pub(crate) fn start_node(&mut self, id: usize) {
+        let command = self.command(id);
+        self.start_with(id, command);
+    }
+
+    /// Starts node `id` by `command`; its log is appended to `n<ID>.log`.
+    pub(crate) fn start_with(&mut self, id: usize, mut command: Command) {
         let log = File::options()
             .append(true)
             .create(true)
             .open(self.path(&format!("n{id}.log")))
             .unwrap();
         // Standard input stays open as long as this process lives, so the node cannot outlive it.
-        let child = self.command(id).stderr(log).spawn().unwrap();
+        let child = command.stderr(log).spawn().unwrap();
         assert!(
             self.running[id - 1].replace(child).is_none(),
             "node {id} runs already"
@@ -197,6 +228,33 @@ impl Cluster {
         wait_for("the node to stop", || child.try_wait().unwrap()).code()
     }
 
+    /// Waits until node `id` ends by itself and returns its exit code.
+    pub(crate) fn ended(&mut self, id: usize) -> Option<i32> {
+        let mut child = self.running[id - 1].take().unwrap();
+        let status = wait_for(&format!("node {id} to end by itself"), || {
+            child.try_wait().unwrap()
+        });
+        status.code()
+    }
+
+    /// The ids of the nodes that run.
+    pub(crate) fn running(&self) -> Vec<usize> {
+        let ids = (1..).zip(&self.running);
+        ids.filter(|(_, child)| child.is_some())
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// What node `id` logged.
+    pub(crate) fn log(&self, id: usize) -> String {
+        fs::read_to_string(self.path(&format!("n{id}.log"))).unwrap_or_default()
+    }
+
+    /// The URL of node `id` for the other nodes.
+    pub(crate) fn peer_url(&self, id: usize) -> String {
+        format!("quic://127.0.0.1:{}", self.ports[id - 1].1)
+    }
+
     /// The client URL of node `id`.
     pub(crate) fn url(&self, id: usize) -> String {
         format!("http://127.0.0.1:{}", self.ports[id - 1].0)
@@ -216,9 +274,7 @@ impl Cluster {
 
     /// The leader, as soon as every running node knows the same one and it runs.
     pub(crate) fn leader(&self) -> usize {
-        let running: Vec<usize> = (1..=self.running.len())
-            .filter(|id| self.running[id - 1].is_some())
-            .collect();
+        let running = self.running();
         wait_for(&format!("a leader; logs:\n{}", self.logs()), || {
             let status = self.status();
             let leader_of = |id: usize| {
@@ -236,12 +292,7 @@ impl Cluster {
     /// Everything that the nodes logged.
     pub(crate) fn logs(&self) -> String {
         (1..=self.ports.len())
-            .map(|id| {
-                format!(
-                    "n{id}:\n{}",
-                    fs::read_to_string(self.path(&format!("n{id}.log"))).unwrap_or_default()
-                )
-            })
+            .map(|id| format!("n{id}:\n{}", self.log(id)))
             .collect()
     }
 
@@ -304,6 +355,14 @@ impl Cluster {
 pub(crate) struct Load(Option<Child>);
 
 impl Load {
+    /// Ends it now; its summary.
+    pub(crate) fn interrupt(self) -> serde_json::Value {
+        let process = self.0.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-INT", &process]).status().unwrap();
+        assert!(sent.success());
+        self.report()
+    }
+
     /// Waits for its end; its summary.
     pub(crate) fn report(mut self) -> serde_json::Value {
         let output = self.0.take().unwrap().wait_with_output().unwrap();
