@@ -118,9 +118,7 @@ scenarios! {
         late_timeout_now
         lone_voter_keeps_leading
         priority_decays
-        priority_never_beats_the_log
         priority_never_overrides_the_log
-        priority_shifts_timeouts
         priority_waits
         reads_during_a_transfer
         slow_disk_is_no_stall
@@ -133,13 +131,9 @@ scenarios! {
         transfer_done_unheard
         transfer_message_lost
         transfer_refusals
-        transfer_target_leaves
         transfer_times_out
-        transfer_to_somebody_else
-        transfer_waits_for_the_log
         transfer_waits_for_the_target
         transfer_without_a_new_leader
-        transfer_without_a_successor
         transfer_won_by_another
     }
     membership {
