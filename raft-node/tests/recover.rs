@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::fs;
-use std::process::Command;
+use std::fs::{self, File};
+use std::process::{Child, Command, Stdio};
 
-use common::{Cluster, Ended, output_of, raft_node, run};
+use common::{Cluster, Ended, free_ports, output_of, raft_node, run};
 
 fn recover(cluster: &Cluster, id: usize) -> Command {
     let mut command = raft_node();
@@ -45,17 +45,75 @@ fn entry<'a>(line: &'a str, name: &str) -> &'a str {
     rest.split_once(',').unwrap().0
 }
 
-/// Compares what the file `name` says with what node 1 has.
-fn verify(cluster: &Cluster, name: &str) -> String {
+/// Compares what the file `name` says with what one node has.
+fn verify(cluster: &Cluster, name: &str, endpoint: &str) -> String {
     let file = cluster.path(name);
-    let endpoint = cluster.url(1);
     output_of(&[
         "verify",
         "--acked",
         file.to_str().unwrap(),
         "--endpoints",
-        &endpoint,
+        endpoint,
     ])
+}
+
+/// A node under a new id, which joins node 1 as a learner and is promoted.
+struct NewNode {
+    process: Child,
+    url: String,
+}
+
+impl NewNode {
+    fn join(cluster: &Cluster, id: &str) -> NewNode {
+        let (client, peer) = free_ports(1)[0];
+        let (url, peer) = (
+            format!("http://127.0.0.1:{client}"),
+            format!("quic://127.0.0.1:{peer}"),
+        );
+        let pki = cluster.path("pki");
+        let arguments = [
+            "cert",
+            "--cluster",
+            "test",
+            "--node",
+            id,
+            "--out",
+            pki.to_str().unwrap(),
+        ];
+        output_of(&arguments);
+        let reached = ["--peer-url", &peer, "--client-url", &url];
+        let add = ["member", "add", "--id", id, "--learner", "--endpoints"];
+        output_of(&[&add[..], &[&cluster.url(1)], &reached].concat());
+        let mut start = raft_node();
+        start.arg("start").arg("--config").arg(cluster.path("node.toml"));
+        start
+            .args(["--id", id, "--join", "--stop-with-stdin"])
+            .args(reached);
+        // Standard input stays open as long as this process lives, so the node cannot outlive it.
+        start.stdin(Stdio::piped());
+        start.stderr(File::create(cluster.path(&format!("n{id}.log"))).unwrap());
+        let process = start.spawn().unwrap();
+        let node = NewNode { process, url };
+        let promote = [
+            "member",
+            "promote",
+            id,
+            "--wait",
+            "--timeout",
+            "60",
+            "--endpoints",
+        ];
+        output_of(&[&promote[..], &[&cluster.url(1)]].concat());
+        node
+    }
+}
+
+impl Drop for NewNode {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// Three nodes of which every one has what `acked` says; then two of them and their data are lost, and the third is
@@ -121,21 +179,34 @@ fn the_survivor_goes_on_with_everything_that_it_has() {
     cluster.start_node(1);
     assert_eq!(cluster.leader(), 1);
     let endpoint = cluster.url(1);
-    assert_eq!(verify(&cluster, "acked"), "verified 300 keys on 1 nodes\n");
+    assert_eq!(
+        verify(&cluster, "acked", &endpoint),
+        "verified 300 keys on 1 nodes\n"
+    );
     let more = cluster.path("more");
-    output_of(&[
+    let load = [
         "load",
         "--keys",
         "100",
         "--acked",
         more.to_str().unwrap(),
         "--endpoints",
-        &endpoint,
-    ]);
+    ];
+    output_of(&[&load[..], &[&endpoint]].concat());
+
+    // Two new machines: the group survives a failure again, and whatever it knew is on all of them.
+    let new_nodes = [NewNode::join(&cluster, "4"), NewNode::join(&cluster, "5")];
     cluster.kill(1);
-    cluster.start_node(1);
-    assert_eq!(cluster.leader(), 1);
-    assert_eq!(verify(&cluster, "more"), "verified 100 keys on 1 nodes\n");
+    for node in &new_nodes {
+        assert_eq!(
+            verify(&cluster, "acked", &node.url),
+            "verified 300 keys on 1 nodes\n"
+        );
+        assert_eq!(
+            verify(&cluster, "more", &node.url),
+            "verified 100 keys on 1 nodes\n"
+        );
+    }
 }
 
 #[test]
