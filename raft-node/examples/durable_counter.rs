@@ -40,7 +40,8 @@ async fn start(
         log_store: Arc::new(RocksLogStore::open_default(own.join("log"))?),
         snapshot_store: Arc::new(FileSnapshotStore::open(own.join("snapshots"))?),
         transport: Arc::new(QuicTransport::bind(quic(id, directory, addresses))?),
-        // A counter in memory: the log replays it at every start. A large state machine keeps its own data.
+        // A counter in memory: the log replays it at every start. A large state machine keeps its own data, and with it
+        // what `commit` gives it.
         state_machine: Box::new(Counter::default()),
     });
     Ok(node.await?)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::effect::LogChange;
-use crate::entry::{Entry, Payload};
+use crate::entry::{Entry, Payload, SessionEntry, SessionRequest};
 use crate::membership::Membership;
 use crate::message::SnapshotMeta;
 use crate::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
@@ -83,15 +83,22 @@ async fn entries_survive(open: &impl AsyncFn() -> Arc<dyn LogStore>, group: Grou
             id: EntryId::new(Term(4), Index(5)),
             payload: Payload::Membership(membership(&[1, 2, 3])),
         },
+        Entry {
+            id: EntryId::new(Term(4), Index(6)),
+            payload: Payload::Session(Arc::new(SessionEntry {
+                elapsed_ms: 7,
+                request: SessionRequest::Open { ttl_ms: 60_000 },
+            })),
+        },
     ];
     let store = open().await;
     write(&*store, append(group, entries[..2].to_vec())).await;
     write(&*store, append(group, entries[2..].to_vec())).await;
-    assert_eq!(read(&*store, group, 1, 5).await, entries, "reading back at once");
+    assert_eq!(read(&*store, group, 1, 6).await, entries, "reading back at once");
     drop(store);
     let store = open().await;
     assert_eq!(
-        read(&*store, group, 1, 5).await,
+        read(&*store, group, 1, 6).await,
         entries,
         "reading back after reopening"
     );
@@ -101,16 +108,16 @@ async fn entries_survive(open: &impl AsyncFn() -> Arc<dyn LogStore>, group: Grou
         "reading from the middle"
     );
     let recovered = load(&*store, group).await;
-    assert_eq!(recovered.last_index, Index(5));
+    assert_eq!(recovered.last_index, Index(6));
     assert_eq!(recovered.purged, EntryId::ZERO);
     assert_eq!(recovered.term_runs, [(Index(1), Term(1)), (Index(4), Term(4))]);
     drop(store);
     let store = open().await;
-    let more = commands(4, 6..=8);
+    let more = commands(4, 7..=9);
     write(&*store, append(group, more.clone())).await;
     drop(store);
     assert_eq!(
-        read(&*open().await, group, 6, 8).await,
+        read(&*open().await, group, 7, 9).await,
         more,
         "appending after reopening"
     );
