@@ -123,13 +123,13 @@ scenarios! {
         reads_during_a_transfer
         slow_disk_is_no_stall
         stalled_disk_hands_over
+        stalled_disks_everywhere
         stalled_follower_does_not_campaign
-        stalled_leader_without_a_successor
         stalled_state_machine_hands_over
+        timeout_now_is_sent_again
         transfer
         transfer_and_change
         transfer_done_unheard
-        transfer_message_lost
         transfer_refusals
         transfer_times_out
         transfer_waits_for_the_target
