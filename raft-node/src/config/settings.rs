@@ -121,7 +121,8 @@ pub struct Settings {
     /// Serve reads by lease: by how many milliseconds two clocks may drift apart within an election timeout [default: no leases]
     ///
     /// Without it the leader asks a majority before it serves reads, which needs no clocks. If the clocks drift further
-    /// than this, reads may be stale. Give the same on every node.
+    /// than this, or stop, as those of a suspended machine do, reads may be stale. It may be turned on node by node, and
+    /// takes effect when all voters have it; turn it off only with all of them stopped.
     #[arg(long, env = "RAFT_NODE_LEASE_DRIFT_MAX_MS", value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_drift_max_ms: Option<u64>,

@@ -160,5 +160,5 @@ fn id_after(not_done: &NotDone<ChangeMembershipError>) -> Option<NodeId> {
 }
 
 fn next_id(highest_id: NodeId) -> NodeId {
-    NodeId(highest_id.0 + 1)
+    NodeId(highest_id.0.saturating_add(1))
 }

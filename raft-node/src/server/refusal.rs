@@ -150,6 +150,7 @@ impl Refusal {
                 error,
             ),
             ChangeError::Nothing | ChangeError::NotAVoter(_) => Refusal::own(Code::FailedPrecondition, error),
+            ChangeError::IdTooHigh { .. } | ChangeError::TooManySteps { .. } => Refusal::invalid(error),
             ChangeError::Membership(error) => Refusal::of_membership_error(error),
             // The compiler demands it; clippy demands that it stays empty.
             _ => Refusal::own(Code::Unknown, error),
@@ -164,6 +165,7 @@ impl Refusal {
                 NOT_ENOUGH_STARTED,
                 format!("{error}; add another one before you remove or demote the last"),
             ),
+            MembershipError::TooMany { .. } => Refusal::own(Code::FailedPrecondition, error),
             MembershipError::ContactTooLong { .. } => Refusal::bad_url(error),
             MembershipError::Duplicate(_)
             | MembershipError::VoterAndLearner(_)

@@ -36,7 +36,7 @@ impl Announced {
         match self {
             Announced::Steps(steps) => steps,
             Announced::NextMember { contact, is_learner } => {
-                let id = members.configuration.highest_id + 1;
+                let id = members.configuration.highest_id.saturating_add(1);
                 vec![Step::Add {
                     id,
                     contact,

@@ -106,6 +106,24 @@ fn reasons() -> Vec<(RefusalReason, Code, Option<&'static str>)> {
             Some("etcdserver: member ID already exist"),
         ),
         (
+            membership(ChangeError::IdTooHigh {
+                id: NodeId(1 << 40),
+                highest_id: FOUR,
+            }),
+            Code::InvalidArgument,
+            None,
+        ),
+        (
+            membership(ChangeError::TooManySteps { steps: 300 }),
+            Code::InvalidArgument,
+            None,
+        ),
+        (
+            membership(MembershipError::TooMany { members: 300 }.into()),
+            Code::FailedPrecondition,
+            None,
+        ),
+        (
             membership(ChangeError::NotAMember(FOUR)),
             Code::NotFound,
             Some("etcdserver: member not found"),
