@@ -125,7 +125,8 @@ fn refusal(reason: RefusalReason) -> Failure {
         RefusalReason::NotLeader { .. } | RefusalReason::Transferring { .. } => Failure::NoLeader,
         RefusalReason::Busy => Failure::Busy,
         RefusalReason::TooLarge { .. } => Failure::TooLarge,
-        RefusalReason::Stopped => Failure::Stopped,
+        // A node that was removed is about to stop.
+        RefusalReason::Stopped | RefusalReason::Removed => Failure::Stopped,
         RefusalReason::NotAVoter(_)
         | RefusalReason::TargetUnreachable(_)
         | RefusalReason::MembershipChangePending

@@ -110,7 +110,8 @@ impl Refusal {
             },
             RefusalReason::Busy => Refusal::of_status(&error::too_many_requests(), reason),
             RefusalReason::TooLarge { .. } => Refusal::of_status(&error::request_too_large(), reason),
-            RefusalReason::Stopped => Refusal::of_status(&error::stopped(), reason),
+            // etcd's members stop when they are removed.
+            RefusalReason::Stopped | RefusalReason::Removed => Refusal::of_status(&error::stopped(), reason),
             RefusalReason::Transferring { .. } | RefusalReason::MembershipChangePending => {
                 Refusal::own(Code::Unavailable, reason)
             }
