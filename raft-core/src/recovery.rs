@@ -129,7 +129,7 @@ pub enum RecoveryError {
         /// The configuration that it is not part of.
         membership: Membership,
     },
-    /// It can elect itself as it is.
+    /// It can elect itself as it is: it is the only voter, and no suspect.
     #[error("node {0} is the only voter already; just start it")]
     NotNeeded(NodeId),
     /// Its log ends below what it knew to be committed (R11).
@@ -158,7 +158,8 @@ impl RecoveryPlan {
                 membership: current.clone(),
             });
         }
-        if current.voters() == [survivor] && !current.is_joint() {
+        let leads_alone = current.voters() == [survivor] && !current.is_joint();
+        if leads_alone && !found.is_suspect {
             return Err(RecoveryError::NotNeeded(survivor));
         }
         Ok(RecoveryPlan {

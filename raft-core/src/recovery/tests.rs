@@ -214,6 +214,21 @@ fn a_suspect_is_trusted_again() {
     assert!(!trusted.to_string().contains("suspect"), "{trusted}");
 }
 
+/// R68: the only voter of a group may be a suspect, too; then it cannot elect itself.
+#[test]
+fn a_suspect_that_is_alone_is_trusted_again() {
+    let mut recovered = stored();
+    recovered.snapshot.membership = voters(&[3]);
+    assert_eq!(
+        plan(&recovered, id(8, 2)).unwrap_err(),
+        RecoveryError::NotNeeded(SURVIVOR)
+    );
+    recovered.hard_state.trust = Trust::Suspect;
+    let plan = plan(&recovered, id(8, 2)).unwrap();
+    assert_eq!(plan.lost, []);
+    leads_alone(recovered, &plan);
+}
+
 /// R46: a received snapshot replaced the log, and nothing follows it yet.
 #[test]
 fn a_snapshot_newer_than_the_log_is_the_log() {
