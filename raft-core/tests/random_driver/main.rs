@@ -6,24 +6,28 @@
 // Helpers of tests may unwrap as tests may.
 #![allow(clippy::unwrap_used)]
 
+mod clients;
+mod recorder;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use clients::{Request, What};
 use raft_core::config::Config;
 use raft_core::driver::{ApplyBatch, Driver, Outcome, Ports};
 use raft_core::effect::{FatalReason, RoleChange, Write};
-use raft_core::entry::{Entry, Payload};
-use raft_core::input::{Input, LogRead, LogReadResult, Proposal};
+use raft_core::input::{Input, LogRead, LogReadResult};
 use raft_core::membership::Membership;
 use raft_core::memory::MemoryLogStore;
 use raft_core::message::{InstallSnapshot, Message, SnapshotMeta};
 use raft_core::raft::Raft;
-use raft_core::sessions::Reply;
+use raft_core::request::RefusalReason;
+use raft_core::sessions::ReplicatedState;
 use raft_core::traits::{GroupWrite, LogStore};
-use raft_core::types::{EntryId, GroupId, Index, NodeId, Ticket, Time};
+use raft_core::types::{EntryId, GroupId, Index, NodeId, SessionId, Ticket, Time};
+use recorder::Disk;
 
 const GROUP: GroupId = GroupId(1);
 const NODES: u64 = 3;
@@ -107,15 +111,8 @@ struct Replica {
     driver: Option<Driver>,
     ports: Pending,
     disk: MemoryLogStore,
-    /// The state machine: all commands that were applied. It survives crashes, as if on a disk of its own.
-    applied: Vec<Entry>,
-}
-
-/// What a client asked for, and what was acknowledged before it asked.
-struct Request {
-    node: u64,
-    command: Option<Bytes>,
-    acknowledged_before: Index,
+    state: ReplicatedState,
+    state_disk: Disk,
 }
 
 struct World {
@@ -128,6 +125,8 @@ struct World {
     outcomes: BTreeMap<Ticket, Outcome>,
     next_ticket: u64,
     acknowledged: Index,
+    /// The sessions that were opened, with the highest sequence that was used in each.
+    sessions: Vec<(SessionId, u64)>,
     faults: bool,
 }
 
@@ -143,6 +142,7 @@ impl World {
             outcomes: BTreeMap::new(),
             next_ticket: 0,
             acknowledged: Index::ZERO,
+            sessions: Vec::new(),
             faults: true,
         };
         for id in 1..=NODES {
@@ -162,7 +162,8 @@ impl World {
                 driver: None,
                 ports: Pending::default(),
                 disk,
-                applied: Vec::new(),
+                state: Disk::default().open(),
+                state_disk: Disk::default(),
             });
             world.start(id);
         }
@@ -179,7 +180,8 @@ impl World {
         self.incarnations += 1;
         let replica = &mut self.replicas[id as usize - 1];
         let recovered = ready(replica.disk.load(GROUP)).unwrap();
-        let applied = replica.applied.last().map_or(EntryId::ZERO, |entry| entry.id);
+        replica.state = replica.state_disk.open();
+        let applied = replica.state.last_applied();
         let raft = Raft::new(config, recovered, applied, self.now).unwrap();
         replica.driver = Some(Driver::new(raft, self.incarnations));
     }
@@ -204,39 +206,6 @@ impl World {
             self.network.append(&mut replica.ports.sent);
             let ended = std::mem::take(&mut replica.ports.ended);
             self.take_ended(id, ended);
-        }
-    }
-
-    fn take_ended(&mut self, id: u64, ended: Vec<(Ticket, Outcome)>) {
-        for (ticket, outcome) in ended {
-            let request = &self.requests[&ticket];
-            assert_eq!(request.node, id, "{ticket} ended on another node");
-            match &outcome {
-                Outcome::Applied { index, response } => {
-                    assert_eq!(
-                        request.command.as_ref(),
-                        Some(response),
-                        "the response is another command's"
-                    );
-                    self.acknowledged = self.acknowledged.max(*index);
-                }
-                Outcome::ReadReady { index } => {
-                    assert!(request.command.is_none());
-                    let seen = self.replicas[id as usize - 1]
-                        .applied
-                        .last()
-                        .map_or(Index::ZERO, Entry::index);
-                    assert!(
-                        seen >= *index && seen >= request.acknowledged_before,
-                        "read {ticket} sees {seen}, but {} was acknowledged before",
-                        request.acknowledged_before
-                    );
-                }
-                Outcome::Refused(_) | Outcome::Unknown => {}
-                other => panic!("nobody asked for {other:?}"),
-            }
-            let before = self.outcomes.insert(ticket, outcome);
-            assert!(before.is_none(), "{ticket} ended twice, first with {before:?}");
         }
     }
 
@@ -304,17 +273,15 @@ impl World {
         let Some(batch) = replica.ports.applies.pop_front() else {
             return;
         };
-        let last = batch.last_index();
-        replica.applied.extend(batch.entries.iter().cloned());
-        let reply = |entry: &Entry| {
-            let response = match &entry.payload {
-                Payload::Command(command) => command.clone(),
-                _ => Bytes::new(),
-            };
-            let index = entry.index();
-            Ok(Reply { index, response })
+        if self.faults && self.random.chance(2) {
+            replica.state_disk.stop_before_commit();
+        }
+        let Ok(results) = replica.state.apply(&batch.entries) else {
+            self.crash(id);
+            self.start(id);
+            return;
         };
-        let results = batch.entries.iter().map(reply).collect();
+        let last = batch.last_index();
         let settled = batch.settle(results);
         self.network.extend(settled.messages);
         self.take_ended(id, settled.outcomes);
@@ -332,29 +299,6 @@ impl World {
             .read(GROUP, request.first, request.last, request.bytes_max);
         let entries = ready(read).ok().filter(|_| !fails).unwrap_or_default();
         self.step(id, vec![Input::LogRead(LogReadResult { request, entries })]);
-    }
-
-    fn ask(&mut self, id: u64) {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        let command = self
-            .random
-            .chance(60)
-            .then(|| Bytes::from(format!("command {ticket}")));
-        let request = Request {
-            node: id,
-            command: command.clone(),
-            acknowledged_before: self.acknowledged,
-        };
-        self.requests.insert(ticket, request);
-        let input = match command {
-            Some(command) => Input::Propose(vec![Proposal {
-                ticket,
-                command: command.into(),
-            }]),
-            None => Input::Read(vec![ticket]),
-        };
-        self.step(id, vec![input]);
     }
 
     /// No more faults and no more requests: everything must come to an end.
@@ -381,44 +325,6 @@ impl World {
             .filter(|ticket| !self.outcomes.contains_key(ticket));
         panic!("these requests never end: {:?}", waiting.collect::<Vec<_>>());
     }
-
-    /// Compares every outcome with what the longest state machine has applied.
-    fn check(&self) {
-        let longest = self.replicas.iter().map(|replica| &replica.applied);
-        let longest = longest.max_by_key(|applied| applied.len()).unwrap();
-        for replica in &self.replicas {
-            assert!(longest.starts_with(&replica.applied), "two state machines differ");
-        }
-        let mut places = BTreeMap::new();
-        for entry in longest {
-            if let Payload::Command(command) = &entry.payload {
-                let before = places.insert(command.clone(), entry.index());
-                assert!(before.is_none(), "{command:?} was applied twice");
-            }
-        }
-        for (ticket, outcome) in &self.outcomes {
-            let Some(command) = &self.requests[ticket].command else {
-                continue;
-            };
-            match outcome {
-                Outcome::Applied { index, .. } => {
-                    assert_eq!(
-                        places.get(command),
-                        Some(index),
-                        "an acknowledged command is not where it was"
-                    );
-                }
-                Outcome::Refused(reason) => {
-                    assert_eq!(
-                        places.get(command),
-                        None,
-                        "{command:?} was refused ({reason}) and applied all the same"
-                    );
-                }
-                _ => {}
-            }
-        }
-    }
 }
 
 fn run(seed: u64) -> World {
@@ -434,30 +340,50 @@ fn run(seed: u64) -> World {
     world
 }
 
-/// R45, R73, I13, I14: every request ends exactly once; acknowledged commands stay, refused ones never show, none is
-/// applied twice, and no read is older than what was acknowledged before it.
+/// R45, R72, R73, I13, I14, I15: every request ends exactly once; acknowledged commands stay, refused ones never show, none
+/// is applied twice, copies of a command of a session get the identical reply, and no read is older than what was
+/// acknowledged before it.
 #[test]
 fn every_request_ends_once_and_truly() {
     let (mut kinds, mut forwarded) = (BTreeMap::<&str, usize>::new(), BTreeSet::new());
-    for seed in 0..70 {
+    for seed in 0..140 {
         let world = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| panic!("seed {seed} fails"));
+        let mut replied = BTreeSet::new();
         for (ticket, outcome) in &world.outcomes {
+            let request = &world.requests[ticket];
             let kind = match outcome {
                 Outcome::Applied { .. } => "applied",
                 Outcome::ReadReady { .. } => "read",
+                Outcome::Refused(RefusalReason::SessionExpired(_)) => "expired",
+                Outcome::Refused(RefusalReason::SequenceAcknowledged { .. }) => "acknowledged",
                 Outcome::Refused(_) => "refused",
                 Outcome::Unknown => "unknown",
                 other => panic!("nobody asked for {other:?}"),
             };
             *kinds.entry(kind).or_default() += 1;
             if kind == "applied" {
-                forwarded.insert(world.requests[ticket].node);
+                forwarded.insert(request.node);
+            }
+            if let (What::InSession(command), "applied") = (&request.what, kind)
+                && !replied.insert(command.clone())
+            {
+                *kinds.entry("duplicate").or_default() += 1;
             }
         }
     }
     // A run in which little happens would prove little.
-    assert!(kinds["applied"] > 3_000 && kinds["read"] > 2_000, "{kinds:?}");
-    assert!(kinds["refused"] > 100 && kinds["unknown"] > 100, "{kinds:?}");
+    let floors = [
+        ("applied", 3_000),
+        ("read", 2_000),
+        ("refused", 100),
+        ("unknown", 100),
+        ("duplicate", 300),
+        ("expired", 100),
+        ("acknowledged", 50),
+    ];
+    for (kind, floor) in floors {
+        assert!(kinds.get(kind).is_some_and(|count| *count > floor), "{kinds:?}");
+    }
     assert_eq!(
         forwarded.len(),
         3,
