@@ -1,7 +1,8 @@
 //! How members are reached is part of the configuration, and the core only carries it.
 
 use raft_core::membership::{
-    CONTACT_BYTES_MAX, ChangeError, Contact, MemberChange, Membership, MembershipError, MembershipPlan,
+    CONTACT_BYTES_MAX, ChangeError, Contact, MEMBERS_MAX, MemberChange, Membership, MembershipError,
+    MembershipPlan,
 };
 use raft_core::types::NodeId;
 
@@ -71,6 +72,35 @@ fn a_contact_is_bounded() {
         Contact::new(&"x".repeat(bytes)),
         Err(MembershipError::ContactTooLong { bytes })
     );
+}
+
+/// R62: a configuration has a size that fits into a message, and so has a change.
+#[test]
+fn configurations_and_changes_are_bounded() {
+    let members = |count: usize| Membership::of_voters((1..=count as u64).map(NodeId));
+    assert!(members(MEMBERS_MAX).is_ok());
+    let too_many = MembershipError::TooMany {
+        members: MEMBERS_MAX + 1,
+    };
+    assert_eq!(members(MEMBERS_MAX + 1), Err(too_many));
+    let id = NodeId(1);
+    let of = |text: &str| Some(contact(text));
+    let sizes = [
+        MemberChange::Promote(id),
+        MemberChange::Demote(id),
+        MemberChange::Remove(id),
+        MemberChange::AddVoter { id, contact: None },
+        MemberChange::AddLearner {
+            id,
+            contact: of("12"),
+        },
+        MemberChange::SetContact {
+            id,
+            contact: contact("123"),
+        },
+    ]
+    .map(|change| change.size_bytes());
+    assert_eq!(sizes, [16, 16, 16, 16, 18, 19]);
 }
 
 #[test]

@@ -90,6 +90,26 @@ fn what_is_meant_for_others_is_ignored() {
     assert_eq!(raft.term(), Term(9));
 }
 
+/// R69: a snapshot that ends in a later term than its sender leads comes from nobody who could have made it.
+#[test]
+fn a_snapshot_from_the_future_is_ignored() {
+    let mut raft = start(3, id(3, 2)).unwrap();
+    let before = raft.status();
+    let header = |term| {
+        Input::SnapshotReceived(InstallSnapshot {
+            group: GROUP,
+            from: NodeId(2),
+            to: NodeId(1),
+            term: Term(term),
+            meta: snapshot(id(99, 9)),
+        })
+    };
+    assert_eq!(step(&mut raft, header(8)), []);
+    assert_eq!(raft.status(), before);
+    assert_ne!(step(&mut raft, header(9)), []);
+    assert_eq!(raft.leader(), Some(NodeId(2)));
+}
+
 /// S6: requests that a client's node passes on are the driver's; the protocol takes from them the term and nothing else.
 #[test]
 fn forwarded_requests_are_not_of_the_protocol() {

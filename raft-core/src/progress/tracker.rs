@@ -357,4 +357,17 @@ mod tests {
         progress.resume_probe();
         assert!(!progress.is_paused());
     }
+
+    /// R49, R48: a follower that caught up in another way is not set back by the end of the transfer.
+    #[test]
+    fn an_end_that_nobody_waits_for_changes_nothing() {
+        let mut progress = probing(3);
+        progress.become_snapshot(Index(100));
+        assert!(progress.accepted(Index(120), Index(90)));
+        for delivered in [true, false] {
+            progress.snapshot_ended(delivered);
+            assert_eq!(progress.state(), ProgressState::Replicate);
+            assert_eq!(progress.next_index(), Index(121));
+        }
+    }
 }

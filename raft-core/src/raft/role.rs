@@ -76,10 +76,8 @@ impl Raft {
         let (from, into) = (self.role.kind(), to.kind());
         let legal = match (from, into) {
             (Kind::Follower, Kind::Follower) => {
-                matches!(
-                    reason,
-                    Why::HigherTerm { .. } | Why::LeaderFound | Why::ElectionTimeout
-                )
+                let leader_changed = matches!(reason, Why::LeaderFound | Why::ElectionTimeout);
+                leader_changed || matches!(reason, Why::HigherTerm { .. })
             }
             (Kind::PreCandidate | Kind::Candidate, Kind::Follower) => {
                 matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound | Why::VoteLost)
