@@ -88,6 +88,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table, one row for each body")]
     fn bodies() -> Vec<Body> {
         let membership = Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]).unwrap();
         let entries = vec![

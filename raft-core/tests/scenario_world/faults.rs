@@ -8,6 +8,7 @@ use super::world::World;
 
 impl World {
     /// Runs a command that breaks or mends something; says whether there is one of this name.
+    #[expect(clippy::too_many_lines, reason = "a dispatch, one arm for each command")]
     pub(crate) fn fault(&mut self, arguments: &Arguments) -> bool {
         match arguments.name.as_str() {
             "drop" => {

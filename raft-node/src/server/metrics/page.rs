@@ -109,9 +109,7 @@ impl Sample {
             roles.map(|role| (role.to_string(), u64::from(role == status.role))),
         )?;
         let leader = status.leader.map_or(0, |leader| leader.0);
-        let members = status.membership.members();
-        let learners = status.membership.learners().len() as u64;
-        let gauges = [
+        page.each_gauge([
             ("raft_term", "The current term", status.term.0),
             (
                 "raft_leader_id",
@@ -123,6 +121,25 @@ impl Sample {
                 "Whether the store is fit to be read",
                 u64::from(status.ready),
             ),
+            // The names that etcd's dashboards and alerts look for.
+            (
+                "etcd_server_has_leader",
+                "Whether a leader is known",
+                u64::from(leader != 0),
+            ),
+            (
+                "etcd_server_is_leader",
+                "Whether this replica leads",
+                u64::from(status.role == RoleKind::Leader),
+            ),
+        ])?;
+        self.log(page)?;
+        self.members(page)
+    }
+
+    fn log(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let status = &self.status;
+        page.each_gauge([
             (
                 "raft_first_index",
                 "The first index of the log",
@@ -153,10 +170,17 @@ impl Sample {
                 "The last index of the newest snapshot",
                 status.snapshot.index.0,
             ),
+        ])
+    }
+
+    fn members(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let membership = &self.status.membership;
+        let learners = membership.learners().len() as u64;
+        page.each_gauge([
             (
                 "raft_voters",
                 "The voters of the configuration in force, both halves if it is joint",
-                members.len() as u64 - learners,
+                membership.members().len() as u64 - learners,
             ),
             (
                 "raft_learners",
@@ -166,24 +190,9 @@ impl Sample {
             (
                 "raft_membership_joint",
                 "Whether the configuration in force is joint: a change of the members is under way",
-                u64::from(status.membership.is_joint()),
+                u64::from(membership.is_joint()),
             ),
-            // The names that etcd's dashboards and alerts look for.
-            (
-                "etcd_server_has_leader",
-                "Whether a leader is known",
-                u64::from(leader != 0),
-            ),
-            (
-                "etcd_server_is_leader",
-                "Whether this replica leads",
-                u64::from(status.role == RoleKind::Leader),
-            ),
-        ];
-        for (name, help, value) in gauges {
-            page.gauge(name, help, value)?;
-        }
-        Ok(())
+        ])
     }
 
     fn transport(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
@@ -310,6 +319,13 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// Gauges without labels: name, help, value.
+    fn each_gauge<const N: usize>(&mut self, gauges: [(&str, &str, u64); N]) -> Result<(), fmt::Error> {
+        gauges
+            .into_iter()
+            .try_for_each(|(name, help, value)| self.gauge(name, help, value))
+    }
+
     fn gauge<V>(&mut self, name: &str, help: &str, value: V) -> Result<(), fmt::Error>
     where
         ConstGauge<V>: EncodeMetric,

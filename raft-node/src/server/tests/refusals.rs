@@ -19,6 +19,7 @@ const FOUR: NodeId = NodeId(4);
 
 /// What the group says, and what a client of etcd's API is told: the code and etcd's text; `None` where etcd has none,
 /// and ours stands in its place.
+#[expect(clippy::too_many_lines, reason = "a table, one row for each reason")]
 fn reasons() -> Vec<(RefusalReason, Code, Option<&'static str>)> {
     let membership = |error| RefusalReason::Membership(error);
     vec![
