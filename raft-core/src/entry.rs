@@ -49,6 +49,8 @@ pub enum SessionRequest {
         /// How long it lives after its last use, in milliseconds of log time.
         ttl_ms: u64,
     },
+    /// Use a session, so that it does not expire.
+    KeepAlive(SessionId),
     /// End a session. One that has ended already stays so.
     Close(SessionId),
     /// Apply a command once.
@@ -74,7 +76,7 @@ impl SessionRequest {
     pub fn command_bytes(&self) -> usize {
         match self {
             SessionRequest::Command(command) => command.command.len(),
-            SessionRequest::Open { .. } | SessionRequest::Close(_) => 0,
+            SessionRequest::Open { .. } | SessionRequest::KeepAlive(_) | SessionRequest::Close(_) => 0,
         }
     }
 }

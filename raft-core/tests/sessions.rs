@@ -189,12 +189,15 @@ async fn a_session_ends() {
 
     let brief = open(world.node(leader), Duration::from_millis(1)).await;
     let other = open(world.node(leader), TTL).await;
+    other.keep_alive().await.unwrap();
     let opened = Instant::now();
     // The group's time goes on with the entries of any session.
     while opened.elapsed() < Duration::from_millis(20) {
         other.propose(number(1)).await.unwrap();
     }
     assert_eq!(brief.propose(number(1)).await, expired(&brief));
+    let error = brief.keep_alive().await.unwrap_err();
+    assert_eq!(error, expired(&brief).unwrap_err());
     assert!(other.propose(number(0)).await.is_ok());
 }
 

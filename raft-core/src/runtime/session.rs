@@ -80,7 +80,8 @@ struct Sequences {
 }
 
 impl Node {
-    /// Opens a session, which lives for `ttl` after each use: every command of the session is one. Any node takes it.
+    /// Opens a session, which lives for `ttl` after each use: every command of the session is one, and so is
+    /// [`keep_alive`](Session::keep_alive). Any node takes it.
     ///
     /// Time is the group's: it passes as fast as the leader's clock, and stands still while there is no leader.
     pub async fn open_session(&self, ttl: Duration) -> Result<Session, ProposeError> {
@@ -162,6 +163,14 @@ impl Session {
             self.lock().resolved(sequence);
         }
         result
+    }
+
+    /// Uses the session, so that it lives for its whole time to live from now on. Fails with
+    /// [`RefusalReason::SessionExpired`] if it has ended.
+    pub async fn keep_alive(&self) -> Result<(), ProposeError> {
+        let request = Proposed::Session(SessionRequest::KeepAlive(self.id));
+        let kept = self.persist(|| self.node.propose_once(request.clone())).await;
+        kept.map(drop)
     }
 
     /// Ends the session. Its commands can never be applied from now on.

@@ -156,6 +156,13 @@ impl SessionTable {
         self.last = id;
         match &entry.request {
             SessionRequest::Open { ttl_ms } => self.open(id.index, *ttl_ms),
+            SessionRequest::KeepAlive(session) if self.sessions.contains_key(session) => {
+                self.touch(*session, id.index);
+                Decision::answer(id.index)
+            }
+            SessionRequest::KeepAlive(session) => {
+                Decision::Answer(Err(RefusalReason::SessionExpired(*session)))
+            }
             SessionRequest::Close(session) => {
                 self.remove(*session);
                 Decision::answer(id.index)

@@ -40,6 +40,7 @@ impl Reader {
                 acknowledged_below: self.sequence()?,
                 command: self.bytes()?,
             }),
+            4 => SessionRequest::KeepAlive(self.session()?),
             tag => return unknown("a request of a session", tag),
         })
     }

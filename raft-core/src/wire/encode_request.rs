@@ -42,6 +42,10 @@ pub(super) fn encode_session_request(request: &SessionRequest, out: &mut Vec<u8>
             out.push(2);
             put_u64(session.0, out);
         }
+        SessionRequest::KeepAlive(session) => {
+            out.push(4);
+            put_u64(session.0, out);
+        }
         SessionRequest::Command(command) => {
             out.push(3);
             put_u64(command.session.0, out);

@@ -23,6 +23,7 @@ pub(crate) fn entry(entry: &Entry) -> String {
 fn session(request: &SessionRequest) -> String {
     match request {
         SessionRequest::Open { ttl_ms } => format!("open a session for {ttl_ms} ms"),
+        SessionRequest::KeepAlive(session) => format!("keep session {session}"),
         SessionRequest::Close(session) => format!("close session {session}"),
         SessionRequest::Command(SessionCommand {
             session,

@@ -88,11 +88,12 @@ fn requests() -> Vec<ClientRequest> {
 }
 
 /// One of each that a session can ask.
-pub(crate) fn session_requests() -> [SessionRequest; 3] {
+pub(crate) fn session_requests() -> [SessionRequest; 4] {
     let session = SessionId(12);
     [
         SessionRequest::Open { ttl_ms: 5_000 },
         SessionRequest::Close(session),
+        SessionRequest::KeepAlive(session),
         SessionRequest::Command(SessionCommand {
             session,
             sequence: Sequence(9),

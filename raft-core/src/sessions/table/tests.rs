@@ -135,12 +135,21 @@ fn log_time_expires_sessions() {
     (log.term, log.elapsed_ms) = (2, 0);
     assert!(log.command(short, 2, 1, &text("x")).is_ok());
     assert_eq!(log.table.log_time_ms, 5_100);
-    log.elapsed_ms = 101;
+    log.elapsed_ms = 100;
+    let kept = log.decide(SessionRequest::KeepAlive(short));
+    assert_eq!(kept, Decision::answer(Index(log.index)));
+    log.elapsed_ms = 200;
+    assert!(log.command(short, 3, 1, &text("x")).is_ok(), "it was kept alive");
+    log.elapsed_ms = 301;
     assert_eq!(
         log.command(short, 1, 1, &text("x")),
         Err(RefusalReason::SessionExpired(short))
     );
-    assert_eq!(log.table.log_time_ms, 5_201);
+    assert_eq!(log.table.log_time_ms, 5_401);
+    assert_eq!(
+        log.decide(SessionRequest::KeepAlive(short)),
+        Decision::Answer(Err(RefusalReason::SessionExpired(short)))
+    );
     assert!(log.command(long, 1, 1, &text("x")).is_ok());
     log.decide(SessionRequest::Close(long));
     assert_eq!(
@@ -232,6 +241,12 @@ impl Model {
                 self.sessions.insert(SessionId(index), session);
                 None
             }
+            SessionRequest::KeepAlive(session) => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    (session.used_ms, session.used_at) = (now_ms, index);
+                }
+                None
+            }
             SessionRequest::Close(session) => {
                 self.sessions.remove(session);
                 None
@@ -291,6 +306,7 @@ fn agrees_with_a_model_that_forgets_nothing() {
                     ttl_ms: 150 + random(500),
                 },
                 1 => SessionRequest::Close(session),
+                2 => SessionRequest::KeepAlive(session),
                 _ => {
                     let acknowledged_below = 1 + random(1 + step / 60);
                     SessionRequest::Command(SessionCommand {
@@ -340,4 +356,45 @@ fn stored_and_read(table: &SessionTable) -> SessionTable {
     expected.dirty = Dirty::default();
     assert_eq!(read, expected);
     read
+}
+
+/// Records may be anything once a disk is damaged: what is not a table is refused, what is one can be worked with.
+#[test]
+fn damaged_records_never_panic() {
+    let mut state = 1_u64;
+    let mut random = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let applied = EntryId::ZERO;
+    let mut tables = 0;
+    for _ in 0..20_000 {
+        let mut bytes = |length: u64| -> Bytes {
+            let byte = |_| if random(3) == 0 { 0xff } else { random(3) as u8 };
+            (0..length).map(byte).collect()
+        };
+        let mut records = Vec::new();
+        for (kind, key_bytes, value_bytes) in [(2, 8, 32), (2, 8, 32), (3, 16, 9), (3, 16, 7)] {
+            let mut key = vec![kind];
+            key.extend(bytes(key_bytes));
+            records.push((Bytes::from(key), bytes(value_bytes)));
+        }
+        let session = SessionId(u64::from_be_bytes(records[0].0[1..].try_into().unwrap()));
+        records[2].0 = [&[3], &records[0].0[1..], &[0; 8]].concat().into();
+        records.truncate(random(5) as usize);
+        let Ok(table) = SessionTable::from_records(records, applied) else {
+            continue;
+        };
+        tables += 1;
+        let mut log = Log { table, ..Log::new() };
+        log.elapsed_ms = random(100);
+        log.open(u64::MAX);
+        for sequence in [0, 1, random(u64::MAX >> 33)] {
+            drop(log.command(session, sequence, random(3), &text("x")));
+        }
+        drop(log.table.snapshot_header(applied));
+    }
+    assert!(tables > 5_000, "too few were tables: {tables}");
 }
