@@ -4,7 +4,8 @@ use raft_kv::{Header, PutResponse, RangeResponse, Response};
 
 use super::port::get;
 use super::{FakeNode, Reply, Server};
-use crate::proto::etcdserverpb::{PutRequest, RangeRequest};
+use crate::proto::etcdserverpb::cluster_client::ClusterClient;
+use crate::proto::etcdserverpb::{MemberRemoveRequest, PutRequest, RangeRequest};
 use crate::server::backend::Failure;
 
 /// Status line and body of a page.
@@ -112,6 +113,9 @@ async fn the_metrics_page_has_replica_transport_store_and_requests() {
         ..Default::default()
     };
     kv.range(read).await.unwrap();
+    let mut cluster = ClusterClient::new(server.channel().await);
+    let remove = MemberRemoveRequest { id: 9 };
+    cluster.member_remove(remove).await.unwrap_err();
     let (status, body) = page(&server, "/metrics").await;
     assert_eq!(status, OK);
     let lines: Vec<&str> = body.lines().collect();
@@ -124,6 +128,9 @@ async fn the_metrics_page_has_replica_transport_store_and_requests() {
         "raft_durable_index 13",
         "raft_commit_index 12",
         "raft_applied_index 11",
+        "raft_voters 2",
+        "raft_learners 1",
+        "raft_membership_joint 0",
         "etcd_server_has_leader 1",
         "raft_peer_connected{peer=\"2\"} 1",
         "raft_peer_rtt_seconds{peer=\"2\"} 0.00025",
@@ -134,6 +141,8 @@ async fn the_metrics_page_has_replica_transport_store_and_requests() {
         "raft_node_linearizable_reads_total{result=\"ok\"} 1",
         "raft_node_proposal_duration_seconds_count 1",
         "raft_node_proposal_duration_seconds_bucket{le=\"+Inf\"} 1",
+        "raft_node_membership_changes_total{result=\"refused\"} 1",
+        "raft_node_leadership_transfers_total{result=\"ok\"} 0",
         "# EOF",
     ] {
         assert!(lines.contains(&line), "{line} is missing in\n{body}");
