@@ -96,6 +96,13 @@ impl Scene {
         self.wait_for_writes(&format!("node {id} is removed"));
     }
 
+    /// A node that runs and does not lead.
+    fn follower(&self) -> usize {
+        let leader = self.cluster.leader();
+        let running = self.cluster.running();
+        running.into_iter().find(|id| *id != leader).unwrap()
+    }
+
     /// The members that a node of the cluster names.
     fn members(&self) -> serde_json::Value {
         serde_json::from_str(&self.command(&["member", "list", "--json"])).unwrap()
@@ -120,23 +127,19 @@ fn a_cluster_grows_to_five_and_shrinks_to_one_while_it_is_written_to() {
         "{listed}"
     );
 
-    let follower = scene.cluster.leader() % 3 + 1;
-    scene.remove(follower);
-    let first_leader = scene.cluster.leader();
-    scene.remove(first_leader);
-    if scene.cluster.leader() != 5 {
-        scene.command(&["move-leader", "5"]);
-    }
-    assert_eq!(scene.cluster.leader(), 5);
-    scene.wait_for_writes("node 5 leads");
-    let follower = scene.cluster.running()[0];
-    scene.remove(follower);
-    scene.remove(5);
-
-    let [last] = scene.cluster.running()[..] else {
-        panic!("one node is left")
+    scene.remove(scene.follower());
+    scene.remove(scene.cluster.leader());
+    let next = scene.follower();
+    scene.command(&["move-leader", &next.to_string()]);
+    scene.wait_for_writes("another node leads");
+    let others = scene.cluster.running().into_iter().filter(|id| *id != next);
+    let [removed, last] = others.collect::<Vec<_>>()[..] else {
+        panic!("three nodes are left");
     };
-    assert_eq!(last, 4);
+    scene.remove(removed);
+    scene.remove(next);
+    assert_eq!(scene.cluster.running(), [last]);
+
     let report = scene.load.take().unwrap().interrupt();
     assert_eq!(report["failed"], 0, "{report}");
     let total = Cluster::acked(&scene.acked);
@@ -171,6 +174,28 @@ fn a_member_that_moved_tells_where_it_is() {
     });
     output_of(&["put", "a", "b", "--endpoints", &cluster.url(1)]);
     assert_eq!(output_of(&["get", "a", "--endpoints", &url]), "a\nb\n");
+}
+
+/// R70: a node that was removed while it was down comes back to nodes that refuse it, and says what that means.
+#[test]
+fn a_node_that_was_removed_while_it_was_down_says_what_it_suspects() {
+    let mut cluster = Cluster::start(3);
+    cluster.kill(2);
+    output_of(&["member", "remove", "2", "--endpoints", &cluster.url(1)]);
+    // Within a moment after its removal it would still be let in, and told.
+    for id in [1, 3] {
+        wait_for("the others to forget node 2", || {
+            (!cluster.metrics(id).contains("peer=\"2\"")).then_some(())
+        });
+    }
+    cluster.start_node(2);
+    wait_for(&format!("the node to say so; logs:\n{}", cluster.logs()), || {
+        let log = cluster.log(2);
+        (log.contains("node 2 hears of no leader and is refused by node")
+            && log.contains("removed while it was down"))
+        .then_some(())
+    });
+    output_of(&["put", "a", "b", "--endpoints", &cluster.url(1)]);
 }
 
 /// R68: whoever is listed nowhere is told how to join, and one that begins to join never begins a cluster.

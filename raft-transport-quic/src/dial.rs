@@ -116,18 +116,32 @@ async fn dial(shared: &Shared, peer: &Peer) -> Result<Established, HandshakeErro
         }
     };
     let established = timeout(limit, exchange_hello(shared, connection.clone(), peer.id)).await;
+    note_refusal(peer, &connection);
     close_after(
         &connection,
         established.unwrap_or(Err(HandshakeError::TooSlow(limit))),
     )
 }
 
+/// Remembers if the peer closed the connection because this node is none of its peers.
+fn note_refusal(peer: &Peer, connection: &Connection) {
+    if let Some(ConnectionError::ApplicationClosed(closed)) = connection.close_reason()
+        && closed.error_code == CloseCode::NotAPeer.code()
+    {
+        peer.hear_refusal();
+    }
+}
+
 /// One attempt to be heard.
 async fn knock(shared: &Shared, peer: &Peer) -> Result<(), HandshakeError> {
     let attempt = async {
         let connection = connect(shared, peer).await?;
-        let _stream = close_after(&connection, say_hello(shared, &connection).await)?;
-        match connection.closed().await {
+        let said = say_hello(shared, &connection).await;
+        note_refusal(peer, &connection);
+        let _stream = close_after(&connection, said)?;
+        let closed = connection.closed().await;
+        note_refusal(peer, &connection);
+        match closed {
             ConnectionError::ApplicationClosed(closed) if closed.error_code == CloseCode::Knock.code() => {
                 Ok(())
             }

@@ -26,6 +26,8 @@ pub(crate) struct Peer {
     pub(crate) redial: Notify,
     /// It is connected although this node does not know it as a member.
     is_stranger: AtomicBool,
+    /// Its last word was that this node is none of its peers.
+    refuses: AtomicBool,
     whereabouts: Mutex<Whereabouts>,
     link: watch::Sender<Option<Link>>,
 }
@@ -66,6 +68,7 @@ impl Peer {
             stop,
             redial: Notify::new(),
             is_stranger: AtomicBool::new(true),
+            refuses: AtomicBool::new(false),
             whereabouts: Mutex::default(),
             link: watch::Sender::new(None),
         }
@@ -79,6 +82,16 @@ impl Peer {
     /// The peer is to be kept connected from now on. Returns whether it was a stranger.
     pub(crate) fn take_in(&self) -> bool {
         self.is_stranger.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the peer said last that this node is none of its peers.
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses.load(Ordering::Relaxed)
+    }
+
+    /// The peer said that this node is none of its peers.
+    pub(crate) fn hear_refusal(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
     }
 
     /// Where the peer should be, for people.
@@ -124,6 +137,7 @@ impl Peer {
 
     /// Makes `link` the connection of the peer and closes the one it replaces.
     pub(crate) fn install(&self, link: Link) {
+        self.refuses.store(false, Ordering::Relaxed);
         let mut replaced = None;
         self.link.send_modify(|installed| {
             replaced = installed.replace(link);

@@ -70,6 +70,13 @@ impl QuicTransport {
         self.local_addr
     }
 
+    /// The peers that said last that this node is none of theirs, sorted: they count without it, or have no room for a stranger.
+    #[must_use]
+    pub fn refused_by(&self) -> Vec<NodeId> {
+        let peers = self.shared.peers().into_iter();
+        peers.filter(|peer| peer.refuses()).map(|peer| peer.id).collect()
+    }
+
     /// Changes the addresses of the [options](QuicOptions::peers). A connection that stands is kept when only its address
     /// changed. As long as no replica has told the members of its group, these are the peers: one that is no longer in
     /// `peers` is disconnected at once and refused from now on, a new one is connected.

@@ -58,12 +58,13 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
         handle: Handle::current(),
         config,
     });
+    // Before anybody can connect: whoever is a member must not find that nobody knows him.
+    let membership = driver.status().membership;
+    shared.transport.membership_changed(group, &membership);
     shared
         .transport
         .start(Arc::new(NodeInbound::new(&shared)))
         .await?;
-    let membership = driver.status().membership;
-    shared.transport.membership_changed(group, &membership);
     if let Err(error) = apply::spawn(&shared, state) {
         shared.transport.shutdown().await;
         return Err(NodeError::Thread(Arc::new(error)));

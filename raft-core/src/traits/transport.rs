@@ -27,7 +27,7 @@ pub trait Transport: Send + Sync + 'static {
     /// Queues messages for one peer, of any groups, to leave together.
     fn send(&self, to: NodeId, messages: Vec<Message>);
 
-    /// The members of a group are others from now on; also called once before the first `send`. A transport that reaches
+    /// The members of a group are others from now on; also called once before `start`. A transport that reaches
     /// members by the [contacts](crate::membership::Contact) in it learns of them here; others ignore it. Never blocks.
     fn membership_changed(&self, _group: GroupId, _membership: &Membership) {}
 

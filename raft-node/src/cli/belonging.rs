@@ -1,5 +1,5 @@
 //! Whether a node belongs to its cluster: until it does it says how to add it, while it does it tells the others where it is
-//! reached, and when it was removed it notices.
+//! reached, and when it was removed it notices, or at least suspects it if nobody could tell it.
 //!
 //! All of it is read from the configuration of the group as this replica has it. Ids rise and are never used twice (R68), so
 //! a committed configuration that lacks an id either comes before that node joined, or after it left for good, and the
@@ -13,6 +13,8 @@ use raft_core::request::RefusalReason;
 use raft_core::runtime::{ChangeMembershipError, Node};
 use raft_core::status::Status;
 use raft_core::traits::Transport;
+use raft_core::types::NodeId;
+use raft_transport_quic::QuicTransport;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::config::node_config::NodeConfig;
@@ -22,6 +24,8 @@ use crate::member_contact::MemberContact;
 
 /// How often a node that waits to be added says so.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a member looks whether it is refused.
+const REFUSAL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The first pause before a contact that could not be published is published again. It doubles up to the last.
 const PUBLISH_PAUSE_MIN: Duration = Duration::from_millis(100);
 const PUBLISH_PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -51,7 +55,7 @@ pub(super) async fn keep_notes(mut data: DataDirectory, node: Node) -> DataDirec
 }
 
 /// Says every now and then that the node is no member yet, and what to do about it, until it is one.
-pub(super) async fn remind_to_add(config: &NodeConfig, node: &Node, transport: &dyn Transport) {
+pub(super) async fn remind_to_add(config: &NodeConfig, node: &Node, transport: &QuicTransport) {
     let mut status = node.watch_status();
     let is_member = |status: &Status| status.membership.contains(status.id);
     let mut reminder = interval(REMINDER_INTERVAL);
@@ -64,39 +68,67 @@ pub(super) async fn remind_to_add(config: &NodeConfig, node: &Node, transport: &
                 }
                 return;
             }
-            _ = reminder.tick() => tracing::info!("{}", reminder_text(config, &connected(transport))),
+            _ = reminder.tick() => tracing::info!("{}", reminder_text(config, &connected(transport), &transport.refused_by())),
         }
     }
 }
 
-fn connected(transport: &dyn Transport) -> Vec<u64> {
+fn connected(transport: &QuicTransport) -> Vec<NodeId> {
     let peers = transport.peers().into_iter();
-    peers
-        .filter(|peer| peer.connected)
-        .map(|peer| peer.id.0)
-        .collect()
+    peers.filter(|peer| peer.connected).map(|peer| peer.id).collect()
 }
 
-fn reminder_text(config: &NodeConfig, connected: &[u64]) -> String {
+/// `node 1, 2`.
+fn named(nodes: &[NodeId]) -> String {
+    let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    format!("node {}", nodes.join(", "))
+}
+
+fn reminder_text(config: &NodeConfig, connected: &[NodeId], refused_by: &[NodeId]) -> String {
     let (id, cluster) = (config.id, &config.cluster);
-    let network = if connected.is_empty() {
+    let network = if !refused_by.is_empty() {
+        format!(
+            "It is refused by {}: an id that has been used before cannot be added; give this machine the next one",
+            named(refused_by)
+        )
+    } else if connected.is_empty() {
         let listed = config.peers.iter().filter(|(peer, _)| **peer != id);
         let listed: Vec<String> = listed
             .map(|(peer, address)| format!("{peer} at {address}"))
             .collect();
         format!(
-            "It is connected to none of the nodes {}; if they run and refuse it, its id has been used before",
+            "It is connected to none of the nodes {}; check that they run and `initial-cluster`",
             listed.join(", ")
         )
     } else {
-        let connected: Vec<String> = connected.iter().map(ToString::to_string).collect();
-        format!("It is connected to node {}", connected.join(", "))
+        format!("It is connected to {}", named(connected))
     };
     format!(
         "node {id} is no member of cluster {cluster} yet. Add it: raft-node member add --id {id} --learner --peer-url {} \
          --client-url {} --endpoints URL, with the client URL of a member. {network}",
         config.peer_url, config.client_url
     )
+}
+
+/// Says every now and then that other nodes refuse this one while no leader is heard of: it may have been removed when it was
+/// down, and then nobody could tell it. Only an operator can know.
+pub(super) async fn report_refusals(config: &NodeConfig, node: &Node, transport: &QuicTransport) {
+    let mut look = interval(REFUSAL_LOOK_INTERVAL);
+    loop {
+        look.tick().await;
+        let refused_by = transport.refused_by();
+        if node.status().leader.is_none() && !refused_by.is_empty() {
+            tracing::warn!(
+                "node {id} hears of no leader and is refused by {}. If `raft-node member list --endpoints URL`, with the client \
+                 URL of one of them, does not show it, it was removed while it was down: then stop it, delete its data \
+                 directory {}, and never use its id again",
+                named(&refused_by),
+                config.data_dir.display(),
+                id = config.id,
+            );
+            look.reset_after(REMINDER_INTERVAL);
+        }
+    }
 }
 
 /// Makes the configuration of the group say where this node is reached, once for each start: what an operator changes later
@@ -159,7 +191,7 @@ fn own_contact(config: &NodeConfig, known: Option<MemberContact>) -> Option<Memb
 }
 
 /// Lets what a removed node said last reach the others. They cut it off when they know that it has left.
-pub(super) async fn farewell(transport: &dyn Transport) {
+pub(super) async fn farewell(transport: &QuicTransport) {
     let cut_off = async {
         let mut poll = interval(POLL_INTERVAL);
         while !connected(transport).is_empty() {

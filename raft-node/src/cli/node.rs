@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use raft_core::membership::{Membership, MembershipError};
 use raft_core::runtime::{Node, NodeError, NodeOptions};
-use raft_core::traits::{LogStoreError, Transport};
+use raft_core::traits::LogStoreError;
 use raft_core::types::NodeId;
 use raft_transport_quic::{ContactAddress, QuicError, QuicLimits, QuicOptions, QuicTransport};
 use thiserror::Error;
@@ -169,7 +169,7 @@ pub(super) async fn run(
     // The receiver lives as long as the server; if that is gone already, there is nothing to stop.
     let _ = stop.send(true);
     tokio::select! {
-        () = finish(server, &end, &*transport, &node) => {}
+        () = finish(server, &end, &transport, &node) => {}
         signal = signals.next() => tracing::warn!("{signal} again: the node stops at once"),
     }
     removed.abort();
@@ -198,10 +198,13 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// What a node does to belong to its cluster; ends when it does.
+/// What a node does to belong to its cluster, and to say if it seems not to.
 async fn belong(config: Arc<NodeConfig>, node: Node, transport: Arc<QuicTransport>) {
-    belonging::remind_to_add(&config, &node, &*transport).await;
-    belonging::publish_contact(&config, &node).await;
+    belonging::remind_to_add(&config, &node, &transport).await;
+    tokio::join!(
+        belonging::publish_contact(&config, &node),
+        belonging::report_refusals(&config, &node, &transport),
+    );
 }
 
 /// The first members of the group, if this node is one that begins it. They have no contacts: nodes whose files differ in an
@@ -230,7 +233,7 @@ fn report_start(config: &NodeConfig, opened: &Opened) {
 async fn finish(
     server: JoinHandle<Result<(), ServeError>>,
     end: &End,
-    transport: &dyn Transport,
+    transport: &QuicTransport,
     node: &Node,
 ) {
     // A server that ended by itself was the reason to stop and is not asked again.

@@ -4,7 +4,8 @@
 #![allow(dead_code, reason = "every test program uses its own part of this module")]
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -248,6 +249,18 @@ impl Cluster {
     /// What node `id` logged.
     pub(crate) fn log(&self, id: usize) -> String {
         fs::read_to_string(self.path(&format!("n{id}.log"))).unwrap_or_default()
+    }
+
+    /// The page of figures of node `id`.
+    pub(crate) fn metrics(&self, id: usize) -> String {
+        let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[id - 1].0)).unwrap();
+        connection
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut page = String::new();
+        connection.read_to_string(&mut page).unwrap();
+        assert!(page.contains("raft_role"), "{page}");
+        page
     }
 
     /// The URL of node `id` for the other nodes.

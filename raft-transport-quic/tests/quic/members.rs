@@ -226,6 +226,10 @@ async fn a_removed_member_hears_of_it_and_is_cut_off() {
         committed.elapsed()
     );
     wait_until("node 3 notices", || !three.status(1).connected).await;
+    wait_until("node 3 is told so when it calls", || {
+        three.transport.refused_by() == [NodeId(1)]
+    })
+    .await;
 
     // It dials and knocks on, and its certificate is still good.
     let intruder = Intruder::new(&scene.certificates, scene.certificates.authority.issue_node(3));
@@ -238,6 +242,23 @@ async fn a_removed_member_hears_of_it_and_is_cut_off() {
     }
     assert!(!is_peer(one, 3) && one.inbound.count() == heard);
     assert!(is_connected(one, 2), "the others are not concerned");
+}
+
+/// R70: a member that was removed while nobody could tell it hears that it is refused, whichever side dials.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_removed_unheard_is_told_when_it_calls() {
+    let scene = Scene::start(&[1, 2, 3], &QuicLimits::default()).await;
+    let all = scene.members(&[1, 2, 3]);
+    tell(scene.node(2), GROUP, &members(&[2], 3, &scene.contacts));
+    for removed in [1, 3] {
+        let node = scene.node(removed);
+        tell(node, GROUP, &all);
+        wait_until("node 2 refuses", || node.transport.refused_by() == [NodeId(2)]).await;
+    }
+    tell(scene.node(2), GROUP, &all);
+    scene.wait_heard(1, 2).await;
+    scene.wait_heard(3, 2).await;
+    assert_eq!(scene.node(1).transport.refused_by(), []);
 }
 
 /// R70: nothing is cut off for a removal that is taken back.

@@ -134,11 +134,16 @@ fn forward(
     })
 }
 
+/// How a process ended that ended with `code`.
+pub(super) fn exit_code(code: i32) -> String {
+    format!("exit code {code}")
+}
+
 fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
 
     match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
+        (Some(code), _) => exit_code(code),
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => status.to_string(),
     }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use self::child::{Child, ChildEvent};
 use self::plan::{Plan, Ports};
-use super::error::CliError;
+use super::error::{CliError, REMOVED};
 use super::output;
 use super::signals::StopSignals;
 use super::status::table;
@@ -206,6 +206,9 @@ async fn supervise(plan: &Plan) -> Result<(), CliError> {
 }
 
 fn ended(plan: &Plan, node: u64, how: &str) -> String {
+    if how == child::exit_code(REMOVED.into()) {
+        return format!("ended ({how}): it was removed from the cluster; the other nodes go on");
+    }
     format!(
         "ended ({how}); the other nodes go on. Start it again with: raft-node start --config {} --id {node}",
         plan.config_file().display()
