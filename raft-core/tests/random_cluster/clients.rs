@@ -155,7 +155,7 @@ impl Clients {
 impl World {
     /// Clients ask a node to append and to read.
     pub(crate) fn clients_act(&mut self, id: NodeId) {
-        if self.random.percent(20) {
+        if self.random.percent(self.swarm.proposals_percent) {
             let ticket = self.clients.begin(id, Waiting::Proposal(None));
             let command = Bytes::from_static(b"x");
             self.step(

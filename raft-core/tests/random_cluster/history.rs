@@ -22,6 +22,8 @@ pub(crate) struct History {
     entries: BTreeMap<EntryId, (EntryId, Payload)>,
     /// The entry at index i stands at i - 1.
     committed: Vec<EntryId>,
+    /// In which term each of them was committed.
+    committed_in: Vec<Term>,
     /// The configurations among them.
     configurations: BTreeMap<Index, Membership>,
     step: Step,
@@ -44,6 +46,7 @@ impl History {
             leaders: BTreeMap::new(),
             entries: BTreeMap::new(),
             committed: Vec::new(),
+            committed_in: Vec::new(),
             configurations: BTreeMap::from([(Index::ZERO, first)]),
             step: Step::default(),
         }
@@ -179,7 +182,7 @@ impl History {
         check_marks(node, before, after);
         let is_leader = after.role == RoleKind::Leader;
         if is_leader && before.role != RoleKind::Leader {
-            self.check_completeness(node);
+            self.check_completeness(node, after.term);
         }
         let commits = self.committed.len();
         if is_leader || before.role == RoleKind::Leader {
@@ -195,11 +198,15 @@ impl History {
         (self.committed.len() - commits) as u64
     }
 
-    /// I6: a new leader holds every committed entry.
-    fn check_completeness(&self, node: &Node) {
+    /// I6: a new leader holds every entry that was committed in an earlier term. It may be elected by late votes, and its term
+    /// be over already.
+    fn check_completeness(&self, node: &Node, term: Term) {
         let purged = node.issued.purged.index.0 as usize;
-        for id in self.committed.iter().skip(purged) {
-            assert!(node.issued.has(*id), "I6: a new leader lacks the committed {id}");
+        for (id, committed_in) in self.committed.iter().zip(&self.committed_in).skip(purged) {
+            assert!(
+                *committed_in >= term || node.issued.has(*id),
+                "I6: the new leader of term {term} lacks {id}"
+            );
         }
     }
 
@@ -225,6 +232,7 @@ impl History {
                 "I7: {id} is committed and not on a quorum of disks"
             );
             self.committed.push(id);
+            self.committed_in.push(leader.term);
             if let Payload::Membership(membership) = &self.entries[&id].1 {
                 self.configurations.insert(id.index, membership.clone());
             }

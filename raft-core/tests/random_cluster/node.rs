@@ -69,9 +69,12 @@ impl Node {
     /// A machine with an empty disk; it is a member of `membership`, or of no group yet if that is empty.
     pub(crate) fn new(id: NodeId, membership: Membership, swarm: &Swarm, random: &mut Random) -> Node {
         let error = random.below(2 * swarm.clock_error_ppm + 1);
-        let extreme = random
-            .one_of(&[0, error, 2 * swarm.clock_error_ppm])
-            .expect("a choice");
+        let fastest = 2 * swarm.clock_error_ppm;
+        let above_slowest = if swarm.is_duel {
+            if id == NodeId(1) { 0 } else { fastest }
+        } else {
+            random.one_of(&[0, error, fastest]).expect("a choice")
+        };
         let disk = Disk {
             snapshot: SnapshotMeta {
                 last: EntryId::ZERO,
@@ -83,7 +86,7 @@ impl Node {
             config: config(id, swarm, random),
             raft: None,
             clock: Clock {
-                ppm: 1_000_000 + extreme - swarm.clock_error_ppm,
+                ppm: 1_000_000 + above_slowest - swarm.clock_error_ppm,
                 ahead_us: random.below(1_000_000_000),
             },
             issued: disk.clone(),

@@ -40,10 +40,15 @@ pub(crate) struct Swarm {
     pub(crate) leases: bool,
     /// By how many parts per million a clock may run too fast or too slow.
     pub(crate) clock_error_ppm: u64,
+    /// Whether leases run against elections: node 1 has the slowest clock that is allowed and the others the fastest, and
+    /// links are cut around one leader at a time.
+    pub(crate) is_duel: bool,
     /// A node suffers a crash about once in so many turns; other faults are as rare.
     pub(crate) fault_period: u64,
     pub(crate) lost_percent: u64,
     pub(crate) late_percent: u64,
+    /// How often a client asks a node to append.
+    pub(crate) proposals_percent: u64,
     /// How often the members change, in 1,000 turns.
     pub(crate) changes: u64,
     pub(crate) transfers: u64,
@@ -51,6 +56,8 @@ pub(crate) struct Swarm {
     pub(crate) isolations: u64,
     /// How often a node campaigns without waiting for its timer, in 1,000 turns: whoever may not vote is asked to.
     pub(crate) campaigns: u64,
+    /// How often a follower restarts at once, in 1,000 turns.
+    pub(crate) restarts: u64,
     /// Whether disks and state machines stand still now and then, for longer than an election timeout.
     pub(crate) stalls: bool,
     /// Whether processes do.
@@ -60,17 +67,46 @@ pub(crate) struct Swarm {
 }
 
 impl Swarm {
+    /// Three nodes whose clocks are as wrong as allowed. Nothing happens but that leaders are cut off, and voters restart
+    /// and campaign out of turn: each time a lease and an election run against each other.
+    pub(crate) fn duel() -> Swarm {
+        Swarm {
+            voters: 3,
+            leases: true,
+            clock_error_ppm: 300_000,
+            is_duel: true,
+            fault_period: 900,
+            lost_percent: 1,
+            late_percent: 1,
+            // Entries that a voter has and a candidate lacks would decide instead of the lease.
+            proposals_percent: 2,
+            changes: 0,
+            // Else only nodes with fast clocks would lead.
+            transfers: 15,
+            isolations: 4,
+            campaigns: 20,
+            restarts: 4,
+            stalls: false,
+            pauses: true,
+            priorities: false,
+            snapshot_transfers_max: 2,
+        }
+    }
+
     pub(crate) fn draw(random: &mut Random, leases: bool) -> Swarm {
         Swarm {
             voters: 1 + random.below(5),
             leases,
             clock_error_ppm: random.one_of(&[0, 50_000, 300_000]).expect("a choice"),
+            is_duel: false,
             fault_period: random.one_of(&[400, 1_500, 5_000]).expect("a choice"),
             lost_percent: random.one_of(&[1, 5, 15]).expect("a choice"),
             late_percent: random.one_of(&[1, 5]).expect("a choice"),
+            proposals_percent: 20,
             changes: random.one_of(&[0, 10, 25, 50]).expect("a choice"),
             transfers: random.one_of(&[0, 5, 20]).expect("a choice"),
             isolations: random.one_of(&[0, 3, 8]).expect("a choice"),
+            restarts: random.one_of(&[0, 1]).expect("a choice"),
             campaigns: random.one_of(&[1, 50]).expect("a choice"),
             stalls: random.percent(50),
             pauses: random.percent(50),
