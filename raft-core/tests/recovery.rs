@@ -132,6 +132,11 @@ async fn the_best_survivor_goes_on() {
     assert_eq!(read(world.node(7)).await, 1_021);
     // A group of three survives any one of its members, also the one that it began with.
     world.node(best).transfer_leadership(NodeId(6)).await.unwrap();
+    // What node 7 sends to the old leader would be lost with it, and nobody could say what became of it.
+    until(world.node(7), "node 7 follows node 6", |status| {
+        status.leader == Some(NodeId(6))
+    })
+    .await;
     world.stop(best).await;
     add(world.node(7), 1).await;
     assert_eq!(read(world.node(6)).await, 1_022);

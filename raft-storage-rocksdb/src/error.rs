@@ -54,7 +54,7 @@ pub enum OpenError {
     /// The log does not reach what was acknowledged as durable (R11).
     #[error(
         "group {group}: the recovered log ends at index {recovered}, but every entry up to index {acknowledged} was \
-         acknowledged as durable: the disk lost acknowledged data; {REMEDY}"
+         acknowledged as durable: the disk lost acknowledged data; {LOSS_REMEDY}"
     )]
     LogLost {
         /// The group.
@@ -67,7 +67,7 @@ pub enum OpenError {
     /// The recovered term or vote is older than the copy that was made before it was acknowledged (R11, R68).
     #[error(
         "group {group}: the recovered term is {recovered_term} with vote {}, but term {acknowledged_term} with vote {} was \
-         acknowledged as durable: the disk lost acknowledged data; {REMEDY}",
+         acknowledged as durable: the disk lost acknowledged data; {LOSS_REMEDY}",
         vote(recovered_vote),
         vote(acknowledged_vote)
     )]
@@ -109,6 +109,11 @@ pub enum OpenError {
 /// it acknowledged can make the whole group lose committed entries.
 pub(crate) const REMEDY: &str = "this replica must not run with this data: restore its data directory from a copy \
     taken after it stopped, or remove the directory and let the node rejoin under a new id";
+
+/// What to do about a replica that lost the end of what it had, which is sound otherwise.
+pub(crate) const LOSS_REMEDY: &str = "this replica must not run with this data as if nothing had happened: restore its data directory \
+    from a copy taken after it stopped, open it as a suspect, which catches up before it votes or counts \
+    (raft-node start --suspect), or remove the directory and let the node rejoin under a new id";
 
 fn vote(vote: &Option<NodeId>) -> String {
     match vote {

@@ -111,5 +111,5 @@ mod snapshot;
 mod worker;
 
 pub use error::OpenError;
-pub use log::{RocksLogOptions, RocksLogStore};
+pub use log::{OnLoss, RocksLogOptions, RocksLogStore};
 pub use snapshot::FileSnapshotStore;

@@ -15,6 +15,7 @@ use raft_core::membership::{Membership, MembershipError};
 use raft_core::runtime::{Node, NodeError, NodeOptions};
 use raft_core::traits::LogStoreError;
 use raft_core::types::NodeId;
+use raft_storage_rocksdb::OnLoss;
 use raft_transport_quic::{ContactAddress, QuicError, QuicLimits, QuicOptions, QuicTransport};
 use thiserror::Error;
 use tokio::net::{TcpListener, lookup_host};
@@ -113,11 +114,12 @@ struct Opened {
 pub(super) async fn run(
     config: NodeConfig,
     mut signals: StopSignals,
+    on_loss: OnLoss,
     stop_with_stdin: bool,
     closer: &mut Closer,
 ) -> Result<(), NodeStartError> {
     let config = Arc::new(config);
-    let opened = Box::pin(open(&config, closer)).await?;
+    let opened = Box::pin(open(&config, on_loss, closer)).await?;
     report_start(&config, &opened);
     let transport = opened.transport;
     let node = Box::pin(Node::start(NodeOptions {
@@ -275,14 +277,14 @@ async fn stdin_closed(is_watched: bool) {
     }
 }
 
-async fn open(config: &NodeConfig, closer: &mut Closer) -> Result<Opened, NodeStartError> {
+async fn open(config: &NodeConfig, on_loss: OnLoss, closer: &mut Closer) -> Result<Opened, NodeStartError> {
     let mut data = DataDirectory::open(&config.data_dir, &config.cluster, config.id)?;
     if config.join {
         data.note_joins()?;
     }
     let listener = listen_for_clients(config).await?;
     let transport = open_transport(config).await?;
-    let stores = stores::open(&data, closer).await?;
+    let stores = stores::open(&data, on_loss, closer).await?;
     Ok(Opened {
         data,
         listener,

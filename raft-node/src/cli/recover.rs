@@ -13,6 +13,7 @@ use raft_core::traits::{
     LogStore, LogStoreError, Recovered, SnapshotStore, SnapshotStoreError, StateMachine,
 };
 use raft_core::types::{EntryId, Index, NodeId, Term};
+use raft_storage_rocksdb::OnLoss;
 use thiserror::Error;
 
 use super::error::CliError;
@@ -161,7 +162,7 @@ async fn with_stores(
     mut data: DataDirectory,
     closer: &mut Closer,
 ) -> Result<ExitCode, CliError> {
-    let stores = stores::open(&data, closer).await?;
+    let stores = stores::open(&data, OnLoss::Refuse, closer).await?;
     let recovered = stores.log.load(GROUP).await.map_err(NodeStartError::ReadLog)?;
     let (node, cluster) = (data.node(), data.cluster().clone());
     if arguments.inspect {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use raft_storage_rocksdb::OnLoss;
 
 use super::error::CliError;
 use super::signals::StopSignals;
@@ -40,6 +41,11 @@ pub(super) struct StartArguments {
     /// Print the settings in force, defaults included, as TOML, and exit
     #[arg(long)]
     print_config: bool,
+
+    /// Start although the log lost entries or a vote that it had acknowledged. The node neither votes nor counts until it
+    /// has caught up with a majority without it; find out first what happened to the disk
+    #[arg(long)]
+    suspect: bool,
 
     /// Stop when standard input is closed: a parent that dies takes the node with it
     #[arg(long, hide = true)]
@@ -86,7 +92,13 @@ pub(super) fn run(arguments: StartArguments) -> Result<ExitCode, CliError> {
     let mut closer = Closer::default();
     let result = runtime.block_on(async {
         let signals = StopSignals::listen().map_err(CliError::Runtime)?;
-        Box::pin(node::run(config, signals, arguments.stop_with_stdin, &mut closer)).await?;
+        let on_loss = if arguments.suspect {
+            OnLoss::Suspect
+        } else {
+            OnLoss::Refuse
+        };
+        let run = node::run(config, signals, on_loss, arguments.stop_with_stdin, &mut closer);
+        Box::pin(run).await?;
         Ok(ExitCode::SUCCESS)
     });
     // First the tasks go, then what they used.

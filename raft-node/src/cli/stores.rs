@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use raft_core::traits::LogStore;
 use raft_kv::{KvOptions, KvStateMachine, KvStore};
-use raft_storage_rocksdb::{FileSnapshotStore, RocksLogOptions, RocksLogStore};
+use raft_storage_rocksdb::{FileSnapshotStore, OnLoss, RocksLogOptions, RocksLogStore};
 
 use super::node::NodeStartError;
 use crate::config::node_config::GROUP;
@@ -30,11 +30,20 @@ pub(super) struct Stores {
 }
 
 /// Opens the stores in `data` and lets them be closed by `closer`, whatever happens next.
-pub(super) async fn open(data: &DataDirectory, closer: &mut Closer) -> Result<Stores, NodeStartError> {
+/// `on_loss` says what to do if the log lost something that it had acknowledged.
+pub(super) async fn open(
+    data: &DataDirectory,
+    on_loss: OnLoss,
+    closer: &mut Closer,
+) -> Result<Stores, NodeStartError> {
     let (log, snapshots, kv) = (data.log(), data.snapshots(), data.kv());
+    let options = RocksLogOptions {
+        on_loss,
+        ..RocksLogOptions::default()
+    };
     // Opening may read a lot; the threads of the runtime are not for that.
     let opened = tokio::task::spawn_blocking(move || -> Result<Stores, NodeStartError> {
-        let log = RocksLogStore::open(&log, RocksLogOptions::default()).map_err(NodeStartError::LogStore)?;
+        let log = RocksLogStore::open(&log, options).map_err(NodeStartError::LogStore)?;
         let snapshots = FileSnapshotStore::open(&snapshots).map_err(NodeStartError::SnapshotStore)?;
         let (state_machine, store) =
             KvStateMachine::open(&kv, KvOptions::default()).map_err(NodeStartError::StateMachine)?;

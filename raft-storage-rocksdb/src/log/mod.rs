@@ -21,5 +21,5 @@ mod store;
 mod watermark;
 mod writer;
 
-pub use options::RocksLogOptions;
+pub use options::{OnLoss, RocksLogOptions};
 pub use store::RocksLogStore;

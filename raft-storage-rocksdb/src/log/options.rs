@@ -22,6 +22,20 @@ pub struct RocksLogOptions {
     pub reader_threads: usize,
     /// Calls of `load` and `read` that may wait for such a thread.
     pub reader_requests_max: usize,
+    /// What to do on open about a group that lost entries, a term or a vote that it had acknowledged (R11).
+    pub on_loss: OnLoss,
+}
+
+/// What a store does about a group that lost something that it had acknowledged, while what is left of it is sound.
+/// Damage within the log is refused always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLoss {
+    /// It does not open: an operator looks at the disk first.
+    #[default]
+    Refuse,
+    /// It opens, and stores that the replica is a suspect: it neither votes nor counts until it has caught up with a
+    /// majority without it (R68).
+    Suspect,
 }
 
 impl Default for RocksLogOptions {
@@ -35,6 +49,7 @@ impl Default for RocksLogOptions {
             mark_interval: Duration::from_secs(1),
             reader_threads: 1,
             reader_requests_max: 256,
+            on_loss: OnLoss::Refuse,
         }
     }
 }

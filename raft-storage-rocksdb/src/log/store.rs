@@ -10,14 +10,15 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use raft_core::entry::Entry;
 use raft_core::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
-use raft_core::types::{EntryId, GroupId, HardState, Index};
+use raft_core::types::{EntryId, GroupId, HardState, Index, Trust};
+use rocksdb::WriteBatch;
 
 use super::database::Database;
 use super::group::{self, Group, Groups};
 use super::housekeeping::{Housekeeper, Housekeeping};
-use super::options::RocksLogOptions;
+use super::options::{OnLoss, RocksLogOptions};
 use super::queue::{Job, Queue};
-use super::record::{EntryView, Link, index_of_key};
+use super::record::{EntryView, Link, StateKind, encode_hard_state, index_of_key, state_key};
 use super::scan::{ScanError, scan};
 use super::stage::Tail;
 use super::watermark::{Promise, WatermarkDir};
@@ -62,7 +63,7 @@ impl RocksLogStore {
         let database = Arc::new(Database::open(dir.join("db"), &options)?);
         let watermarks = WatermarkDir::open(dir.join("watermarks"))?;
         let groups = Arc::new(Groups::default());
-        let tails = recover(&database, &watermarks, &groups)?;
+        let tails = recover(&database, &watermarks, &groups, options.on_loss)?;
         let spawned = RocksLogStore::spawn(database, watermarks, groups, tails, &options);
         spawned.map_err(|error| OpenError::directory(dir, error))
     }
@@ -158,6 +159,7 @@ fn recover(
     database: &Database,
     watermarks: &WatermarkDir,
     groups: &Groups,
+    on_loss: OnLoss,
 ) -> Result<BTreeMap<GroupId, Tail>, OpenError> {
     let mut ids = database
         .groups()
@@ -170,7 +172,7 @@ fn recover(
         let mut watermark = watermarks.load(id)?;
         let promise = watermark.promise();
         let scanned = scan(database, id, Some((promise.last, promise.chain)));
-        let Some(scanned) = scanned.map_err(|error| error.into_open_error(database))? else {
+        let Some(mut scanned) = scanned.map_err(|error| error.into_open_error(database))? else {
             // A watermark that promises something of a group that is not there: the database was lost. One that
             // promises nothing is left from a group that was being created, or destroyed.
             promise.check(id, &HardState::default(), Index::ZERO)?;
@@ -179,8 +181,14 @@ fn recover(
                 .map_err(|error| OpenError::directory(&watermarks.file(id), error))?;
             continue;
         };
+        let checked = promise.check(id, &scanned.recovered.hard_state, scanned.last.id.index);
+        if let Err(loss) = checked {
+            if on_loss == OnLoss::Refuse {
+                return Err(loss);
+            }
+            distrust(database, id, &mut scanned.recovered, &promise)?;
+        }
         let hard_state = scanned.recovered.hard_state;
-        promise.check(id, &hard_state, scanned.last.id.index)?;
         // RocksDB has written to table files whatever it replayed, so everything that was recovered is durable now.
         let durable = Promise::of(&hard_state, &scanned.last);
         watermark
@@ -191,6 +199,30 @@ fn recover(
         group::insert(groups, group);
     }
     Ok(tails)
+}
+
+/// Stores that the replica of `group` is a suspect, durably, before its watermark is lowered to what is left.
+fn distrust(
+    database: &Database,
+    group: GroupId,
+    recovered: &mut Recovered,
+    promise: &Promise,
+) -> Result<(), OpenError> {
+    let hard_state = &mut recovered.hard_state;
+    if promise.term >= hard_state.term {
+        (hard_state.term, hard_state.vote) = (promise.term, promise.vote);
+    }
+    hard_state.commit = hard_state.commit.min(recovered.last_index);
+    hard_state.trust = Trust::Suspect;
+    recovered.lost = true;
+    let mut batch = WriteBatch::default();
+    batch.put_cf(
+        database.state(),
+        state_key(group, StateKind::HardState),
+        encode_hard_state(group, hard_state),
+    );
+    let written = database.write(batch, true);
+    written.map_err(|error| OpenError::database(database.path(), error))
 }
 
 #[async_trait]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use raft_core::traits::LogStore;
-use raft_core::types::{GroupId, Index};
-use raft_storage_rocksdb::{OpenError, RocksLogStore};
+use raft_core::types::{GroupId, Index, Trust};
+use raft_storage_rocksdb::{OnLoss, OpenError, RocksLogOptions, RocksLogStore};
 
 use crate::support::*;
 
@@ -57,6 +57,25 @@ async fn a_live_log_cut_to_half_is_noticed() {
     }
     // It stays refused.
     assert!(matches!(refusal(dir.path()), OpenError::LogLost { .. }));
+    // An operator may let it go on as a suspect (R68); that is remembered, also when it is opened as usual again.
+    let options = RocksLogOptions {
+        on_loss: OnLoss::Suspect,
+        ..RocksLogOptions::default()
+    };
+    let recovered = RocksLogStore::open(dir.path(), options)
+        .unwrap()
+        .load(G)
+        .await
+        .unwrap();
+    assert!(recovered.lost && recovered.last_index < Index(300));
+    assert_eq!(recovered.hard_state.trust, Trust::Suspect);
+    let again = RocksLogStore::open_default(dir.path())
+        .unwrap()
+        .load(G)
+        .await
+        .unwrap();
+    assert_eq!(again.last_index, recovered.last_index);
+    assert_eq!(again.hard_state, recovered.hard_state);
 }
 
 /// R11: the same when it is gone altogether, whichever copy notices first.
