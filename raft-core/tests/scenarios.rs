@@ -129,6 +129,7 @@ scenarios! {
         timeout_now_is_sent_again
         transfer
         transfer_and_change
+        transfer_asked_again
         transfer_done_unheard
         transfer_refusals
         transfer_times_out
