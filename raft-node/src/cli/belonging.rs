@@ -15,7 +15,7 @@ use raft_core::status::Status;
 use raft_core::traits::Transport;
 use raft_core::types::NodeId;
 use raft_transport_quic::QuicTransport;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{Instant, interval, interval_at, sleep, timeout};
 
 use crate::config::node_config::NodeConfig;
 use crate::data_directory::directory::DataDirectory;
@@ -24,6 +24,8 @@ use crate::member_contact::MemberContact;
 
 /// How often a node that waits to be added says so.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(10);
+/// When it first says so.
+const FIRST_REMINDER_AFTER: Duration = Duration::from_secs(1);
 /// How often a member looks whether it is refused.
 const REFUSAL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The first pause before a contact that could not be published is published again. It doubles up to the last.
@@ -58,7 +60,8 @@ pub(super) async fn keep_notes(mut data: DataDirectory, node: Node) -> DataDirec
 pub(super) async fn remind_to_add(config: &NodeConfig, node: &Node, transport: &QuicTransport) {
     let mut status = node.watch_status();
     let is_member = |status: &Status| status.membership.contains(status.id);
-    let mut reminder = interval(REMINDER_INTERVAL);
+    // First a moment for the network, so that the first words are true.
+    let mut reminder = interval_at(Instant::now() + FIRST_REMINDER_AFTER, REMINDER_INTERVAL);
     loop {
         tokio::select! {
             joined = status.wait_for(is_member) => {
