@@ -138,6 +138,7 @@ scenarios! {
         transfer_won_by_another
     }
     membership {
+        the_next_leader_says_goodbye
         change_during_a_snapshot_transfer
         figure_11_timeline
         figure_4_2_no_two_majorities

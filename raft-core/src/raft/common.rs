@@ -139,6 +139,16 @@ impl Common {
         in_force.any(|(_, membership)| membership.is_voter(self.id()))
     }
 
+    /// Who was a member before the newest change, which may have been a joint one, and is none any more.
+    pub(super) fn former_members(&self) -> Vec<NodeId> {
+        let earlier = self.memberships.iter().rev().skip(1).take(2);
+        let mut former: Vec<NodeId> = earlier.flat_map(|(_, membership)| membership.members()).collect();
+        former.retain(|node| !self.membership().contains(*node) && *node != self.config.id);
+        former.sort_unstable();
+        former.dedup();
+        former
+    }
+
     fn membership_changed(&mut self) {
         let membership = self.membership().clone();
         self.effects.push(Effect::MembershipChanged(membership));

@@ -64,6 +64,7 @@ impl Leader {
             commit_advanced: false,
         };
         leader.sync_members(common);
+        leader.remember_former_members(common);
         leader
     }
 

@@ -136,6 +136,18 @@ impl Leader {
         }
     }
 
+    /// A new leader tells those who left with the newest change, too: the old one may have stepped down with that very
+    /// change before they heard of it (R70).
+    pub(super) fn remember_former_members(&mut self, common: &Common) {
+        let last = common.log.last().index;
+        for member in common.former_members() {
+            self.departing.insert(member, None);
+            self.progress
+                .entry(member)
+                .or_insert_with(|| Progress::new(&common.config, self.term_start, last, common.now));
+        }
+    }
+
     /// Lets go of members that left, an election timeout after that was committed.
     pub(super) fn forget_departed(&mut self, common: &Common) {
         if common.membership_index() > common.commit {
