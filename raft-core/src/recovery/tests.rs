@@ -82,7 +82,8 @@ fn leads_alone(recovered: Recovered, plan: &RecoveryPlan) -> Raft {
                     inputs.push(Input::Persisted(write.seq));
                     inputs.extend(write.then.into_iter().map(Input::Receive));
                 }
-                Effect::Send(message) => panic!("nobody else is a member: {message:?}"),
+                // Whoever comes back all the same is told that it is no member any more.
+                Effect::Send(message) => assert!(plan.lost.contains(&message.to), "{message:?}"),
                 _ => {}
             }
         }
