@@ -138,7 +138,6 @@ scenarios! {
         transfer_won_by_another
     }
     membership {
-        the_next_leader_says_goodbye
         change_during_a_snapshot_transfer
         figure_11_timeline
         figure_4_2_no_two_majorities
@@ -169,6 +168,7 @@ scenarios! {
         snapshot_in_a_joint_configuration
         step_down_leaves_a_change_open
         strangers_are_heard
+        the_next_leader_says_goodbye
         transfer_ends_when_the_target_leaves
         two_changes_in_two_terms
         unreachable_quorum_is_refused
@@ -249,6 +249,7 @@ scenarios! {
     }
     trust {
         late_acknowledgement
+        late_answer_of_a_former_suspect
         lost_entries
         newcomer
         stays_a_suspect

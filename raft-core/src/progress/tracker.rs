@@ -63,6 +63,8 @@ pub struct Progress {
     pub acknowledged_before: Option<Index>,
     /// Whether its acknowledgements do not count, because it may have lost what it had promised (R68).
     pub is_suspect: bool,
+    /// The round from which on its answers say so: older ones are late if they say otherwise.
+    pub suspicion_since: Round,
     /// The round that a quorum without suspects must answer before it is known what a suspect must have.
     pub probation: Option<Round>,
     /// What a suspect must have before it is trusted.
@@ -94,6 +96,7 @@ impl Progress {
             incarnation_since: Round::default(),
             acknowledged_before: None,
             is_suspect: false,
+            suspicion_since: Round::default(),
             probation: None,
             trusted_from: None,
             lease: Duration::MAX,

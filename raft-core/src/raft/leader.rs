@@ -216,6 +216,13 @@ impl Leader {
         if !self.same_incarnation(common, from, response.incarnation, response.round) {
             return;
         }
+        let contradicts = |progress: &Progress| {
+            progress.is_suspect != response.suspect && response.round < progress.suspicion_since
+        };
+        if self.progress.get(&from).is_some_and(contradicts) {
+            // A late answer, from before it was a suspect, or from when it still was one.
+            return;
+        }
         self.heed_suspicion(common, from, response.suspect);
         let Some(progress) = self.progress.get_mut(&from) else {
             // Never: a stranger has no incarnation above.

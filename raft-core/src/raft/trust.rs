@@ -130,6 +130,7 @@ impl Leader {
         }
         let is_first = progress.incarnation.is_none();
         progress.incarnation = Some(incarnation);
+        progress.suspicion_since = Round::default();
         if !is_first {
             let round = self.begin_round(common);
             if let Some(progress) = self.progress.get_mut(&from) {
@@ -151,7 +152,9 @@ impl Leader {
             return;
         }
         let probation = is_suspect.then(|| self.begin_round(common));
+        let round = self.reads.round();
         if let Some(progress) = self.progress.get_mut(&from) {
+            progress.suspicion_since = round;
             progress.is_suspect = is_suspect;
             progress.probation = probation;
             progress.trusted_from = None;

@@ -90,3 +90,10 @@ fn no_lease_outlives_an_election() {
         assert!(total.lease_reads > runs * 20 && total.elections > runs * 5 && total.two_leaders > runs * 5);
     }
 }
+
+/// R36, R68: seed 1006. An answer that a joined machine gave as a suspect arrived when it was the second of two voters, and
+/// the leader stepped down.
+#[test]
+fn a_late_answer_of_a_former_suspect_deposes_nobody() {
+    run_seed(1_006);
+}
