@@ -299,10 +299,10 @@ impl RecoveryPlan {
     fn describe_loss(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\nWhat may be lost\n  Every write that was acknowledged after entry {}. The lost majority may have gone on \
-             without\n  this node, and nobody can tell from here how many there were. Clients may have read them, and\n  \
-             may see older data now.",
-            self.found.last
+            "\nWhat may be lost\n  Every write that was acknowledged above index {} and is not in this log. The lost majority may \
+             have\n  replaced what stands here above that index, and gone on beyond entry {}; nobody can tell from here\n  \
+             how many there were. Clients may have read them, and may see older data now.",
+            self.found.commit.index, self.found.last
         )?;
         if self.found.is_suspect {
             writeln!(

@@ -59,15 +59,15 @@ pub struct Progress {
     pub incarnation: Option<u64>,
     /// The first round that an answer of yet another incarnation must answer: older answers are of older incarnations.
     pub incarnation_since: Round,
+    /// Whether another incarnation was heard, and it is not known yet which of the two runs.
+    pub is_contested: bool,
     /// What an earlier incarnation acknowledged, until the new one has as much.
     pub acknowledged_before: Option<Index>,
     /// Whether its acknowledgements do not count, because it may have lost what it had promised (R68).
     pub is_suspect: bool,
     /// The round from which on its answers say so: older ones are late if they say otherwise.
     pub suspicion_since: Round,
-    /// The round that a quorum without suspects must answer before it is known what a suspect must have.
-    pub probation: Option<Round>,
-    /// What a suspect must have before it is trusted.
+    /// The barrier that a suspect must have, and a quorum without suspects, before it is trusted.
     pub trusted_from: Option<Index>,
     /// For how long it votes for nobody else after it heard the leader, by its own word (R42).
     pub lease: Duration,
@@ -94,10 +94,10 @@ impl Progress {
             cold_read: ColdRead::Idle,
             incarnation: None,
             incarnation_since: Round::default(),
+            is_contested: false,
             acknowledged_before: None,
             is_suspect: false,
             suspicion_since: Round::default(),
-            probation: None,
             trusted_from: None,
             lease: Duration::MAX,
             snapshot_retry_at: now,
@@ -205,18 +205,27 @@ impl Progress {
         self.acknowledged_before = self.acknowledged_before.max(Some(self.match_index));
         let next = self.match_index.next();
         self.match_index = Index::ZERO;
+        // Whether this start may have lost something, it must say itself; a word for the one before is none for it.
+        self.is_suspect = false;
+        self.trusted_from = None;
         if !matches!(self.state, ProgressState::Snapshot { .. }) {
             self.become_probe(next);
         }
     }
 
+    /// Whether its answers count: it runs, and may not have lost anything (R68).
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        !self.is_suspect && !self.is_contested
+    }
+
     /// The match index as far as it counts.
     #[must_use]
     pub fn counted_match_index(&self) -> Index {
-        if self.is_suspect {
-            Index::ZERO
-        } else {
+        if self.counts() {
             self.match_index
+        } else {
+            Index::ZERO
         }
     }
 

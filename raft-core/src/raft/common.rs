@@ -166,9 +166,11 @@ impl Common {
         self.writes_in_flight.front().map(|write| write.began)
     }
 
-    /// Since when the own disk or the own state machine owes an answer; none if neither does.
-    pub(super) fn waits_since(&self) -> Option<Time> {
-        let state_machine = self.apply.waiting_since();
+    /// Since when the own disk, or the own state machine with what it began after `elected_at`, owes an answer; none if
+    /// neither does. What a state machine was slow with before its replica was elected made the last leader give up: the
+    /// next one is no faster, and leadership must not go round.
+    pub(super) fn waits_since(&self, elected_at: Time) -> Option<Time> {
+        let state_machine = self.apply.waiting_since().filter(|since| *since >= elected_at);
         let both = [self.disk_waits_since(), state_machine];
         both.into_iter().flatten().min()
     }
@@ -179,9 +181,9 @@ impl Common {
         self.is_overdue(self.disk_waits_since())
     }
 
-    /// Whether the own disk or state machine made no progress for an election timeout.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.is_overdue(self.waits_since())
+    /// Whether the disk or the state machine of a leader made no progress for an election timeout.
+    pub(super) fn is_stalled(&self, elected_at: Time) -> bool {
+        self.is_overdue(self.waits_since(elected_at))
     }
 
     fn is_overdue(&self, since: Option<Time>) -> bool {

@@ -24,7 +24,7 @@ impl Raft {
                 }
             }
             Role::Leader(leader) => {
-                if self.common.is_stalled() && leader.has_successor(&self.common) {
+                if self.common.is_stalled(leader.elected_at) && leader.has_successor(&self.common) {
                     // It would go on being heard while nothing of its own becomes durable or applied (R35). Without a
                     // successor nothing would be gained.
                     leader.hand_over(&mut self.common);

@@ -39,7 +39,7 @@ pub(super) struct Leader {
     /// The no-op that began this leadership: committing it commits the inherited tail (R2).
     pub(super) term_start: Index,
     uncommitted_bytes: usize,
-    elected_at: Time,
+    pub(super) elected_at: Time,
     /// Followers must hear of a new commit index.
     commit_advanced: bool,
 }
@@ -183,7 +183,7 @@ impl Leader {
     pub(super) fn next_deadline(&self, common: &Common) -> Time {
         let timeout = common.config.election_timeout;
         let give_up = self.quorum_contact(common) + timeout;
-        let stalled = common.waits_since().map(|since| since + timeout);
+        let stalled = common.waits_since(self.elected_at).map(|since| since + timeout);
         let stalled = stalled.filter(|_| self.has_successor(common));
         let transfer = self.transfer.map(|transfer| transfer.deadline);
         let others = [stalled, transfer].into_iter().flatten();
@@ -371,11 +371,10 @@ impl Leader {
             if voter == own_id {
                 own_round.0
             } else {
-                let progress = self.progress.get(&voter).filter(|progress| !progress.is_suspect);
+                let progress = self.progress.get(&voter).filter(|progress| progress.counts());
                 progress.map_or(0, |progress| progress.round.0)
             }
         });
-        self.set_probation_ends(common, Round(confirmed));
         self.lease.confirm(Round(confirmed));
         let effects = &mut common.effects;
         self.reads.confirm(Round(confirmed), |ticket, index| {

@@ -194,6 +194,8 @@ impl Raft {
             _ => None,
         };
         self.common.report_suspicion();
+        // What is committed is handed out before anybody is told that its fate is unknown.
+        self.common.flush_applies();
         self.leave_if_removed();
         self.common.flush(pinned);
     }

@@ -93,7 +93,7 @@ impl Leader {
         member == common.id()
             || self.progress.get(&member).is_some_and(|progress| {
                 progress.was_heard
-                    && !progress.is_suspect
+                    && progress.counts()
                     && common.now.since(progress.last_contact) < common.config.election_timeout
             })
     }

@@ -5,9 +5,10 @@
 //! a *suspect*: it stores and acknowledges what it is sent, but neither votes nor campaigns, and its acknowledgements do
 //! not count.
 //!
-//! The way back: the leader, when it first hears of a suspect, begins a round. Once a quorum without any suspect has
-//! answered that round and an entry of the leader's term is committed, the leader's commit index covers whatever was
-//! decided before the suspect started. When the suspect has all of it, durably, the leader tells it so.
+//! The way back: the leader, when it first hears of a suspect, appends a barrier, a no-op. A quorum without any suspect
+//! commits it, so everything that was decided before the suspect started stands below it; and whoever is in that quorum
+//! votes for nobody any more who lacks it, so that an election in which the suspect had a part before it forgot cannot
+//! be won any more. When the suspect has the barrier, durably, the leader tells it so.
 //!
 //! Who is a suspect:
 //! - a replica whose store noticed a loss, or that was a suspect when it stopped;
@@ -20,6 +21,7 @@
 use super::common::Common;
 use super::leader::Leader;
 use crate::effect::{Effect, SuspicionReason};
+use crate::entry::Entry;
 use crate::membership::Membership;
 use crate::message::{Body, EntriesLost, TrustRestored};
 use crate::traits::Recovered;
@@ -123,20 +125,26 @@ impl Leader {
             return false;
         };
         match progress.incarnation {
-            Some(known) if known == incarnation => return true,
-            Some(_) if round < progress.incarnation_since => return false,
+            Some(known) if known == incarnation => {
+                progress.is_contested &= round < progress.incarnation_since;
+                return true;
+            }
+            Some(_) if round < progress.incarnation_since => {
+                // It may be an old one that comes late, or a new one. Whichever answers the next round is the one that
+                // runs; until then neither counts.
+                progress.is_contested = true;
+                if self.reads.round() < progress.incarnation_since {
+                    self.begin_round(common);
+                }
+                return false;
+            }
             Some(_) => progress.restarted(),
             None => {}
         }
-        let is_first = progress.incarnation.is_none();
         progress.incarnation = Some(incarnation);
+        progress.is_contested = false;
+        progress.incarnation_since = self.reads.round().next();
         progress.suspicion_since = Round::default();
-        if !is_first {
-            let round = self.begin_round(common);
-            if let Some(progress) = self.progress.get_mut(&from) {
-                progress.incarnation_since = round;
-            }
-        }
         true
     }
 
@@ -151,31 +159,23 @@ impl Leader {
         if progress.is_suspect == is_suspect || (!is_suspect && is_known_loser) {
             return;
         }
-        let probation = is_suspect.then(|| self.begin_round(common));
+        if is_suspect {
+            self.begin_round(common);
+        }
         let round = self.reads.round();
+        let barrier = common.log.last().index.next();
         if let Some(progress) = self.progress.get_mut(&from) {
             progress.suspicion_since = round;
             progress.is_suspect = is_suspect;
-            progress.probation = probation;
-            progress.trusted_from = None;
+            progress.trusted_from = is_suspect.then_some(barrier);
+        }
+        if is_suspect {
+            common.append(Entry::noop(common.term, barrier));
         }
     }
 
-    /// A quorum without suspects has answered `confirmed`: what is committed now covers all that was decided before any
-    /// suspect started whose probation began no later.
-    pub(super) fn set_probation_ends(&mut self, common: &Common, confirmed: Round) {
-        if common.commit < self.term_start {
-            return;
-        }
-        for progress in self.progress.values_mut() {
-            if progress.probation.is_some_and(|probation| probation <= confirmed) {
-                progress.probation = None;
-                progress.trusted_from = Some(common.commit);
-            }
-        }
-    }
-
-    /// A suspect that has everything is told so, until it says that it heard.
+    /// A suspect that has everything is told so, until it says that it heard: the barrier is committed, which no suspect
+    /// helped with, and the suspect has it.
     pub(super) fn restore_trust(&mut self, common: &mut Common, to: NodeId) {
         let Some(progress) = self.progress.get(&to) else {
             // Never: it has just answered.
@@ -184,6 +184,7 @@ impl Leader {
         if let (true, Some(index), Some(incarnation)) =
             (progress.is_suspect, progress.trusted_from, progress.incarnation)
             && progress.match_index() >= index
+            && common.commit >= index
         {
             common.send_now(to, Body::TrustRestored(TrustRestored { incarnation, index }));
         }

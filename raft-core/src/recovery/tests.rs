@@ -108,7 +108,7 @@ fn the_statement_says_what_may_be_lost() {
         "up to entry 10@2 (index@term)",
         "committed up to entry 8@2;\n  its state machine has applied entry 7@2",
         "Entries 9 to 10 are not known here to be committed",
-        "Every write that was acknowledged after entry 10@2",
+        "Every write that was acknowledged above index 8 and is not in this log",
         "Node 1 must never be started again",
         "Node 2 must never be started again",
         "above 3, and above every id",

@@ -234,7 +234,7 @@ impl World {
 
     /// One to four steps as one change; some of them do not fit, and are refused.
     fn random_changes(&mut self, membership: &Membership) -> Vec<MemberChange> {
-        let count = 1 + if self.random.percent(40) {
+        let count = 1 + if self.random.percent(65) {
             self.random.below(4)
         } else {
             0
