@@ -189,9 +189,24 @@ fn every_lost_or_cut_file_of_the_database_is_noticed() {
 }
 
 /// R72: RocksDB takes a manifest that was cut short for an older one. What it opens then is an older state as a whole,
-/// so the log goes on from there; or it does not open.
+/// so the log goes on from there; or it does not open. Whether the files of an older state are still there depends on
+/// when RocksDB removed them, so there is more than one attempt to find some.
 #[test]
 fn a_manifest_cut_anywhere_never_gives_a_mixture() {
+    let (mut opened, mut refused) = (0, 0);
+    for _ in 0..10 {
+        let (found, lost) = cut_manifest_everywhere();
+        opened += found;
+        refused += lost;
+        if opened > 0 {
+            break;
+        }
+    }
+    assert!(opened > 0 && refused > 0, "{opened} opened, {refused} refused");
+}
+
+/// How often the store opened, and how often it refused.
+fn cut_manifest_everywhere() -> (usize, usize) {
     let directory = tempfile::tempdir().unwrap();
     let mut machine = Machine::open(directory.path());
     let mut states = Vec::new();
@@ -241,7 +256,7 @@ fn a_manifest_cut_anywhere_never_gives_a_mixture() {
             }
         }
     }
-    assert!(opened > 0 && refused > 0, "{opened} opened, {refused} refused");
+    (opened, refused)
 }
 
 /// R77: a flipped bit in a file is noticed at the latest when what it belongs to is read; no read answers anything else
