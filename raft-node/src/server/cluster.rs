@@ -45,18 +45,17 @@ pub(super) async fn member_add<B: Backend>(
 ) -> Result<MemberAddResponse, Status> {
     let Call { message, terms } = call;
     api.check_terms(&terms)?;
-    let membership = api.confirmed_membership(&terms).await?;
-    let mut id = next_id(membership.highest_id());
     let contact = MemberContact {
         peer_urls: message.peer_urls,
         ..MemberContact::default()
     };
-    let contact = api
-        .contacts(&membership)
-        .set(id, contact)
-        .map_err(Refusal::into_etcd_status)?;
+    let mut id_min = NodeId(0);
     for _ in 0..ID_CHOICES_MAX {
-        let contact = Some(contact.clone());
+        // Each time anew: whoever was given the id before may have been given the address, too.
+        let membership = api.confirmed_membership(&terms).await?;
+        let id = next_id(membership.highest_id()).max(id_min);
+        let contact = api.contacts(&membership).set(id, contact.clone());
+        let contact = Some(contact.map_err(Refusal::into_etcd_status)?);
         let change = match message.is_learner {
             true => MemberChange::AddLearner { id, contact },
             false => MemberChange::AddVoter { id, contact },
@@ -70,7 +69,7 @@ pub(super) async fn member_add<B: Backend>(
                 });
             }
             Err(not_done) => match id_after(&not_done) {
-                Some(next) => id = next,
+                Some(next) => id_min = next,
                 None => return Err(not_done.refusal(!message.is_learner).into_etcd_status()),
             },
         }

@@ -89,6 +89,33 @@ async fn an_id_that_is_taken_meanwhile_is_not_insisted_on() {
     assert_eq!(ids.try_iter().collect::<Vec<_>>(), [4, 5, 9]);
 }
 
+/// R68: who was given the id meanwhile was given the address, too: it is looked at again, and not given to two.
+#[tokio::test]
+async fn an_address_that_is_taken_meanwhile_is_refused() {
+    let node = FakeNode::new();
+    let status = node.status.clone();
+    let (asked, ids) = mpsc::channel();
+    let node = node.changing(move |changes| {
+        let [MemberChange::AddLearner { id, .. }] = changes[..] else {
+            panic!("unexpected {changes:?}");
+        };
+        asked.send(id.0).unwrap();
+        // Another client's request for the same member came first.
+        let plan = MembershipPlan::new(&status.borrow().membership, &changes).unwrap();
+        status.send_modify(|status| status.membership = plan.target);
+        let taken = RefusalReason::Membership(ChangeError::AlreadyMember(id));
+        Err(ChangeMembershipError::Refused(taken))
+    });
+    let server = Server::start(node).await;
+    let request = add("quic://10.0.0.4:2380", true);
+    let status = cluster(&server).await.member_add(request).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::FailedPrecondition, "etcdserver: Peer URLs already exists")
+    );
+    assert_eq!(ids.try_iter().collect::<Vec<_>>(), [4]);
+}
+
 #[tokio::test]
 async fn addresses_are_checked_before_the_group_is_asked() {
     let node = FakeNode::new().changing(|changes| panic!("asked for {changes:?}"));
