@@ -47,11 +47,11 @@ impl NotDone<TransferError> {
     }
 }
 
-/// Whether one of `changes` adds a voter.
+/// Whether one of `changes` adds a voter: a new member, or a learner that is promoted.
 pub(super) fn adds_voter(changes: &[MemberChange]) -> bool {
     changes
         .iter()
-        .any(|change| matches!(change, MemberChange::AddVoter { .. }))
+        .any(|change| matches!(change, MemberChange::AddVoter { .. } | MemberChange::Promote(_)))
 }
 
 impl<B: Backend> Api<B> {

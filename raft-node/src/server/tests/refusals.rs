@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::{FakeNode, api};
-use crate::proto::etcdserverpb::{MemberAddRequest, MemberPromoteRequest, MoveLeaderRequest};
+use crate::proto::etcdserverpb::{
+    MemberAddRequest, MemberPromoteRequest, MemberRemoveRequest, MoveLeaderRequest,
+};
 use crate::proto::raftnode::{Change, ChangeKind, ChangeRequest};
 use crate::server::grpc::{Call, Terms};
 use crate::server::{cluster, maintenance, membership};
@@ -18,7 +20,7 @@ use crate::server::{cluster, maintenance, membership};
 const FOUR: NodeId = NodeId(4);
 
 /// What the group says, and what a client of etcd's API is told: the code and etcd's text; `None` where etcd has none,
-/// and ours stands in its place.
+/// and ours stands in its place. A quorum that is missing is told by what was asked for, and has its own test.
 #[expect(clippy::too_many_lines, reason = "a table, one row for each reason")]
 fn reasons() -> Vec<(RefusalReason, Code, Option<&'static str>)> {
     let membership = |error| RefusalReason::Membership(error);
@@ -70,14 +72,6 @@ fn reasons() -> Vec<(RefusalReason, Code, Option<&'static str>)> {
             },
             Code::FailedPrecondition,
             Some("etcdserver: can only promote a learner member which is in sync with leader"),
-        ),
-        (
-            RefusalReason::QuorumUnreachable {
-                quorum: 3,
-                reachable: 2,
-            },
-            Code::Unavailable,
-            Some("etcdserver: unhealthy cluster"),
         ),
         (RefusalReason::SessionExpired(SessionId(4)), Code::Internal, None),
         (
@@ -237,31 +231,39 @@ async fn every_reason_has_etcds_code_and_text_or_ours() {
     }
 }
 
-/// A new voter counts before it is there: to etcd that is another mistake than a quorum that was lost.
+/// A new voter counts before it is there: to etcd that is another mistake than a quorum that was lost. R62: both are errors.
 #[tokio::test(start_paused = true)]
 async fn a_voter_that_would_stop_the_group_is_not_started_enough() {
     let reason = RefusalReason::QuorumUnreachable {
         quorum: 2,
         reachable: 1,
     };
-    let answer = async |is_learner| {
-        let api = api(FakeNode::new().changing(move |_| Err(ChangeMembershipError::Refused(reason))));
+    let refused = ChangeMembershipError::Refused(reason);
+    let addition = async |is_learner| {
+        let api = api(FakeNode::new().changing(move |_| Err(refused)));
         let request = MemberAddRequest {
             peer_urls: vec!["quic://10.0.0.4:2380".to_owned()],
             is_learner,
         };
         cluster::member_add(&api, call(request)).await.unwrap_err()
     };
-    assert_status(
-        &answer(false).await,
-        Code::FailedPrecondition,
-        "etcdserver: re-configuration failed due to not enough started members",
-    );
-    assert_status(
-        &answer(true).await,
-        Code::Unavailable,
-        "etcdserver: unhealthy cluster",
-    );
+    let removal = async || {
+        let api = api(FakeNode::new().changing(move |_| Err(refused)));
+        let request = call(MemberRemoveRequest { id: 2 });
+        cluster::member_remove(&api, request).await.unwrap_err()
+    };
+    let not_started = "etcdserver: re-configuration failed due to not enough started members";
+    let unhealthy = "etcdserver: unhealthy cluster";
+    for (answer, code, text) in [
+        (addition(false).await, Code::FailedPrecondition, not_started),
+        (promotion(refused).await, Code::FailedPrecondition, not_started),
+        (addition(true).await, Code::Unavailable, unhealthy),
+        (removal().await, Code::Unavailable, unhealthy),
+    ] {
+        assert_status(&answer, code, text);
+    }
+    let own = own_promotion(refused).await;
+    assert_status(&own, Code::FailedPrecondition, &reason.to_string());
 }
 
 /// R45: what may have happened is never called refused.
