@@ -34,26 +34,31 @@ const PUBLISH_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a removed node waits until the others have cut it off, which they do within a second.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The pause before a note that could not be written is made again.
+const NOTE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Keeps the data directory locked and notes in it what a later start must know: that the log was written, as soon as
 /// something in it is durable, and that the node was removed. Returns only then, with the sentence that says so.
 pub(super) async fn keep_notes(mut data: DataDirectory, node: Node) -> DataDirectoryError {
-    let report = |result: Result<(), DataDirectoryError>| {
-        if let Err(error) = result {
-            tracing::error!("{error}");
-        }
-    };
     let mut status = node.watch_status();
     let is_written = |status: &Status| status.durable_index.0 > 0;
     if status.wait_for(is_written).await.is_ok() {
-        report(data.note_log_written());
+        until_noted(|| data.note_log_written()).await;
     }
     if status.wait_for(Status::is_removed).await.is_ok() {
-        report(data.note_removed());
+        until_noted(|| data.note_removed()).await;
         return data.removed();
     }
     // The node stopped, and whoever waits for that ends this.
     pending().await
+}
+
+/// Makes a note again and again until it is written: a disk that is full does not stay so.
+async fn until_noted(mut note: impl FnMut() -> Result<(), DataDirectoryError>) {
+    while let Err(error) = note() {
+        tracing::error!("{error}; it is tried again in {} seconds", NOTE_PAUSE.as_secs());
+        sleep(NOTE_PAUSE).await;
+    }
 }
 
 /// Says every now and then that the node is no member yet, and what to do about it, until it is one.
@@ -203,5 +208,33 @@ pub(super) async fn farewell(transport: &QuicTransport) {
     };
     if timeout(FAREWELL_MAX, cut_off).await.is_err() {
         tracing::debug!("some nodes may not know yet that this one was removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// R11, R68: a full disk must not leave a node without the note that its log was written.
+    #[tokio::test(start_paused = true)]
+    async fn a_note_is_made_again_until_it_is_written() {
+        let started = Instant::now();
+        let mut attempts = 0;
+        until_noted(|| {
+            attempts += 1;
+            match attempts {
+                1..=3 => Err(DataDirectoryError::io(
+                    "write",
+                    "d".into(),
+                    io::ErrorKind::StorageFull.into(),
+                )),
+                _ => Ok(()),
+            }
+        })
+        .await;
+        assert_eq!(attempts, 4);
+        assert_eq!(started.elapsed(), 3 * NOTE_PAUSE);
     }
 }

@@ -26,6 +26,7 @@ use crate::config::log_output::LogFormat;
 use crate::config::node_config::{self, GROUP};
 use crate::config::settings::Settings;
 use crate::data_directory::directory::DataDirectory;
+use crate::data_directory::error::DataDirectoryError;
 
 /// How long the tasks of the stores are waited for at the end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,6 +132,17 @@ pub(super) enum RecoverError {
         "{0}; whether the node is recovered, `raft-node recover --inspect` shows: it is if it is the only member"
     )]
     Write(#[source] LogStoreError),
+    /// The node is recovered, and the note of it failed.
+    #[error(
+        "node {survivor} is recovered, and is the only member now. Only the note that it has a log could not be written, which \
+         the next start writes: {source}"
+    )]
+    NotNoted {
+        /// The node.
+        survivor: NodeId,
+        /// Why.
+        source: DataDirectoryError,
+    },
 }
 
 /// Runs the command.
@@ -182,9 +194,17 @@ async fn with_stores(
     confirm(arguments, node, &cluster)?;
     let written = stores.log.write(vec![plan.write()]).await;
     written.map_err(RecoverError::Write)?;
-    data.note_log_written().map_err(NodeStartError::from)?;
+    let noted = note(&mut data);
     output::print(&next_steps(&plan, &cluster))?;
+    noted?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Notes after a recovery that the node has a log.
+fn note(data: &mut DataDirectory) -> Result<(), RecoverError> {
+    let survivor = data.node();
+    data.note_log_written()
+        .map_err(|source| RecoverError::NotNoted { survivor, source })
 }
 
 /// Works out the recovery, and checks what can be checked before anybody is asked.
@@ -258,6 +278,21 @@ mod tests {
         for no in ["", "\n", "y\n", "yes\n", "demo2\n"] {
             assert!(matches!(answer(no), Err(RecoverError::Declined)), "{no:?}");
         }
+    }
+
+    /// Whoever reads that it failed must not take the recovery for undone, and do it on another node.
+    #[test]
+    fn a_note_that_fails_says_that_the_recovery_took_effect() {
+        let directory = tempfile::tempdir().unwrap();
+        let cluster = "demo".parse().unwrap();
+        let mut data = DataDirectory::open(directory.path(), &cluster, NodeId(2)).unwrap();
+        std::fs::create_dir(directory.path().join("IDENTITY.tmp")).unwrap();
+        let error = note(&mut data).unwrap_err().to_string();
+        assert!(
+            error.starts_with("node 2 is recovered, and is the only member now"),
+            "{error}"
+        );
+        assert!(error.contains("the next start writes"), "{error}");
     }
 
     #[test]

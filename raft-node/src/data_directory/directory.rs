@@ -116,8 +116,7 @@ impl DataDirectory {
         if self.identity.log_written {
             return Ok(());
         }
-        self.identity.log_written = true;
-        write_identity(&self.path, &self.identity)
+        self.note(|identity| identity.log_written = true)
     }
 
     /// Notes durably that this node joins a cluster that runs, unless it has a log already: it shall never begin one.
@@ -125,8 +124,7 @@ impl DataDirectory {
         if self.identity.log_written || self.identity.joins {
             return Ok(());
         }
-        self.identity.joins = true;
-        write_identity(&self.path, &self.identity)
+        self.note(|identity| identity.joins = true)
     }
 
     /// Whether this node was first started to join a cluster that runs.
@@ -137,8 +135,16 @@ impl DataDirectory {
 
     /// Notes durably that this node was removed from its cluster: the directory is refused from now on.
     pub fn note_removed(&mut self) -> Result<(), DataDirectoryError> {
-        self.identity.removed = true;
-        write_identity(&self.path, &self.identity)
+        self.note(|identity| identity.removed = true)
+    }
+
+    /// Changes the identity, first on disk: what could not be written is not taken for written by the next attempt.
+    fn note(&mut self, change: impl FnOnce(&mut Identity)) -> Result<(), DataDirectoryError> {
+        let mut identity = self.identity.clone();
+        change(&mut identity);
+        write_identity(&self.path, &identity)?;
+        self.identity = identity;
+        Ok(())
     }
 
     /// Says that this node was removed from its cluster.
@@ -435,6 +441,33 @@ mod tests {
         data.note_log_written().unwrap();
         data.note_joins().unwrap();
         assert!(!data.joins());
+    }
+
+    /// R11, R68: a note that could not be written is written when it is made again.
+    #[test]
+    fn a_note_that_failed_is_not_taken_for_written() {
+        type Note = fn(&mut DataDirectory) -> Result<(), DataDirectoryError>;
+        type IsNoted = fn(&Identity) -> bool;
+        let notes: [(Note, IsNoted); 3] = [
+            (DataDirectory::note_joins, |identity| identity.joins),
+            (DataDirectory::note_log_written, |identity| identity.log_written),
+            (DataDirectory::note_removed, |identity| identity.removed),
+        ];
+        let directory = tempfile::tempdir().unwrap();
+        let mut data = open(directory.path(), "demo", 4).unwrap();
+        // Where the new identity is written first.
+        let in_the_way = durable_file::temporary_path(&directory.path().join(IDENTITY));
+        for (note, is_noted) in notes {
+            let on_disk = || is_noted(&read_identity(directory.path()).unwrap().unwrap());
+            fs::create_dir(&in_the_way).unwrap();
+            for _ in 0..2 {
+                assert!(matches!(note(&mut data), Err(DataDirectoryError::Io { .. })));
+                assert!(!is_noted(&data.identity) && !on_disk());
+            }
+            fs::remove_dir(&in_the_way).unwrap();
+            note(&mut data).unwrap();
+            assert!(is_noted(&data.identity) && on_disk());
+        }
     }
 
     #[test]
