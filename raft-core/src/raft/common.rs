@@ -259,8 +259,11 @@ impl Common {
     pub(super) fn append(&mut self, entry: Entry) {
         self.take_part_in_founding();
         if let Payload::Membership(membership) = &entry.payload {
+            let is_new = membership != self.membership();
             self.memberships.push_back((entry.index(), membership.clone()));
-            self.membership_changed();
+            if is_new {
+                self.membership_changed();
+            }
         }
         self.log.append(entry);
     }

@@ -393,6 +393,7 @@ impl Leader {
     /// Ends a step: everything that follows from the new state.
     pub(super) fn flush(&mut self, common: &mut Common) {
         self.advance_membership(common);
+        self.append_barrier(common);
         self.forget_departed(common);
         self.replicate(common);
         self.begin_reads(common);

@@ -50,7 +50,7 @@ impl Leader {
     }
 
     /// Whether no change can be taken, whatever it is (R61): the tail may hold one, or one has not been left yet.
-    fn change_is_pending(&self, common: &Common) -> bool {
+    pub(super) fn change_is_pending(&self, common: &Common) -> bool {
         common.commit < self.term_start
             || common.membership_index() > common.commit
             || common.membership().is_joint()
@@ -93,7 +93,7 @@ impl Leader {
         member == common.id()
             || self.progress.get(&member).is_some_and(|progress| {
                 progress.was_heard
-                    && progress.counts()
+                    && !progress.is_suspect
                     && common.now.since(progress.last_contact) < common.config.election_timeout
             })
     }

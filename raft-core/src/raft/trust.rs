@@ -5,7 +5,7 @@
 //! a *suspect*: it stores and acknowledges what it is sent, but neither votes nor campaigns, and its acknowledgements do
 //! not count.
 //!
-//! The way back: the leader, when it first hears of a suspect, appends a barrier, a no-op. A quorum without any suspect
+//! The way back: after it first heard of a suspect, the leader appends a barrier. A quorum without any suspect
 //! commits it, so everything that was decided before the suspect started stands below it; and whoever is in that quorum
 //! votes for nobody any more who lacks it, so that an election in which the suspect had a part before it forgot cannot
 //! be won any more. When the suspect has the barrier, durably, the leader tells it so.
@@ -21,9 +21,10 @@
 use super::common::Common;
 use super::leader::Leader;
 use crate::effect::{Effect, SuspicionReason};
-use crate::entry::Entry;
+use crate::entry::{Entry, Payload};
 use crate::membership::Membership;
 use crate::message::{Body, EntriesLost, TrustRestored};
+use crate::progress::Progress;
 use crate::traits::Recovered;
 use crate::types::{EntryId, Index, NodeId, Round, Term, Trust};
 
@@ -163,15 +164,26 @@ impl Leader {
             self.begin_round(common);
         }
         let round = self.reads.round();
-        let barrier = common.log.last().index.next();
         if let Some(progress) = self.progress.get_mut(&from) {
             progress.suspicion_since = round;
             progress.is_suspect = is_suspect;
-            progress.trusted_from = is_suspect.then_some(barrier);
+            progress.trusted_from = None;
         }
-        if is_suspect {
-            common.append(Entry::noop(common.term, barrier));
+    }
+
+    /// Appends a barrier for the suspects that have none. It repeats the configuration: a suspect may have forgotten that,
+    /// too, and the first one of a group stands in no entry. So it waits like a change does (R61).
+    pub(super) fn append_barrier(&mut self, common: &mut Common) {
+        let waits = |progress: &&mut Progress| progress.is_suspect && progress.trusted_from.is_none();
+        if self.change_is_pending(common) || !self.progress.values_mut().any(|progress| waits(&progress)) {
+            return;
         }
+        let id = EntryId::new(common.term, common.log.last().index.next());
+        for progress in self.progress.values_mut().filter(waits) {
+            progress.trusted_from = Some(id.index);
+        }
+        let payload = Payload::Membership(common.membership().clone());
+        common.append(Entry { id, payload });
     }
 
     /// A suspect that has everything is told so, until it says that it heard: the barrier is committed, which no suspect

@@ -44,6 +44,7 @@ impl World {
                 }
             }
             2 => self.cut.clear(),
+            3 if self.swarm.losses => self.lose(id),
             4 if stalls => self.node(id).disk_stalled_until = long,
             5 if stalls => self.node(id).work_stalled_until = long,
             6 if pauses => self.node(id).paused_until = long,

@@ -52,6 +52,11 @@ impl History {
         }
     }
 
+    /// The configuration that the group began with.
+    pub(crate) fn first_membership(&self) -> Membership {
+        self.configurations[&Index::ZERO].clone()
+    }
+
     pub(crate) fn committed_count(&self) -> u64 {
         self.committed.len() as u64
     }
@@ -225,7 +230,8 @@ impl History {
         );
         for index in self.committed_count() + 1..=commit.0 {
             let id = log.id_at(Index(index)).expect("a leader commits what it has");
-            let holds = |voter: NodeId| nodes[&voter].disk.has(id);
+            // Who lost it since had it when it said so, and is part of no quorum before it has it again.
+            let holds = |voter: NodeId| nodes[&voter].disk.has(id) || nodes[&voter].lost;
             let mut counted = self.step.memberships.iter();
             assert!(
                 counted.any(|membership| is_quorum(membership, holds)),

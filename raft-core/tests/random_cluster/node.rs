@@ -9,7 +9,7 @@ use raft_core::input::Input;
 use raft_core::membership::Membership;
 use raft_core::message::SnapshotMeta;
 use raft_core::raft::Raft;
-use raft_core::types::{EntryId, GroupId, Index, NodeId, Time};
+use raft_core::types::{EntryId, GroupId, Index, NodeId, Time, Trust};
 
 use super::disk::Disk;
 use super::random::{ELECTION_TIMEOUT, Random, Swarm};
@@ -61,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) applied_durable: Vec<EntryId>,
     /// Snapshots by their last index, with the state they hold.
     pub(crate) snapshots: BTreeMap<Index, (SnapshotMeta, Vec<EntryId>)>,
+    /// Whether it lost something that it had promised, and is not trusted again yet.
+    pub(crate) lost: bool,
     /// Reads of the log store that were answered.
     pub(crate) log_reads: Vec<Input>,
 }
@@ -100,6 +102,7 @@ impl Node {
             applied: Vec::new(),
             applied_durable: Vec::new(),
             snapshots: BTreeMap::new(),
+            lost: false,
             log_reads: Vec::new(),
         }
     }
@@ -138,6 +141,46 @@ impl Node {
         let kept = self.applied.len() - lost;
         if kept > self.applied_durable.len() {
             self.applied_durable = self.applied[..kept].to_vec();
+        }
+    }
+}
+
+impl Node {
+    /// Whether it has stored something and is trusted with all that it has, on its disk and in its mind.
+    pub(crate) fn is_sound(&self) -> bool {
+        let trusts_itself = self.raft.as_ref().is_none_or(|raft| !raft.status().suspect);
+        trusts_itself && self.disk.hard_state.trust == Trust::Trusted && self.disk.last() != EntryId::ZERO
+    }
+
+    /// Forgets: everything, as a first member or as a newcomer, or the end of the log, which the store notices.
+    pub(crate) fn lose(&mut self, kind: u64, keep_percent: u64, first: Membership) {
+        self.lost = true;
+        if kind == 2 {
+            // What a snapshot covers was written long before.
+            let covered = self.disk.snapshot.last.index;
+            let old = self
+                .disk
+                .entries
+                .partition_point(|entry| entry.index() <= covered);
+            let kept = self.disk.entries.len() * keep_percent as usize / 100;
+            self.disk.entries.truncate(kept.max(old));
+            let last = self.disk.last().index;
+            let hard_state = &mut self.disk.hard_state;
+            hard_state.trust = Trust::Suspect;
+            hard_state.vote = None;
+            hard_state.commit = hard_state.commit.min(last);
+            self.applied_durable.truncate(last.0 as usize);
+        } else {
+            let membership = if kind == 0 { first } else { Membership::empty() };
+            self.disk = Disk {
+                snapshot: SnapshotMeta {
+                    last: EntryId::ZERO,
+                    membership,
+                },
+                ..Disk::default()
+            };
+            self.applied_durable.clear();
+            self.snapshots.clear();
         }
     }
 }

@@ -63,6 +63,8 @@ pub(crate) struct Swarm {
     /// Whether processes do.
     pub(crate) pauses: bool,
     pub(crate) priorities: bool,
+    /// Whether disks are replaced or lose their end, one at a time.
+    pub(crate) losses: bool,
     pub(crate) snapshot_transfers_max: usize,
 }
 
@@ -89,7 +91,19 @@ impl Swarm {
             stalls: false,
             pauses: true,
             priorities: false,
+            losses: false,
             snapshot_transfers_max: 2,
+        }
+    }
+
+    /// Memory is lost, one node at a time: a group of three or five whose members stay the same.
+    pub(crate) fn losses(random: &mut Random) -> Swarm {
+        Swarm {
+            voters: random.one_of(&[3, 5]).expect("a choice"),
+            losses: true,
+            changes: 0,
+            fault_period: 400,
+            ..Swarm::draw(random, false)
         }
     }
 
@@ -111,6 +125,7 @@ impl Swarm {
             stalls: random.percent(50),
             pauses: random.percent(50),
             priorities: random.percent(30),
+            losses: false,
             snapshot_transfers_max: random.one_of(&[1, 2]).expect("a choice"),
         }
     }

@@ -19,6 +19,7 @@ pub(crate) struct Counts {
     pub(crate) commits: u64,
     pub(crate) elections: u64,
     pub(crate) crashes: u64,
+    pub(crate) losses: u64,
     pub(crate) snapshots_installed: u64,
     pub(crate) reads: u64,
     pub(crate) lease_reads: u64,
@@ -41,6 +42,8 @@ pub(crate) enum Kind {
     Leases,
     /// Leases against elections.
     Duels,
+    /// Memory that is lost.
+    Losses,
 }
 
 /// Everything there is.
@@ -69,6 +72,7 @@ impl World {
             Kind::Everything => Swarm::draw(&mut random, false),
             Kind::Leases => Swarm::draw(&mut random, true),
             Kind::Duels => Swarm::duel(),
+            Kind::Losses => Swarm::losses(&mut random),
         };
         let ids: Vec<NodeId> = (1..=swarm.voters).map(NodeId).collect();
         let membership = Membership::of_voters(ids.iter().copied()).expect("there are voters");
@@ -116,6 +120,18 @@ impl World {
         }
     }
 
+    /// A node stops, and what it promised is gone: its disk is new, or lost its end. Only while everybody else has all of
+    /// its memory, and every first member has stored something: fewer than a quorum of the disks are damaged.
+    pub(crate) fn lose(&mut self, id: NodeId) {
+        let first = self.history.first_membership();
+        if self.nodes.values().all(Node::is_sound) {
+            self.crash(id);
+            let (kind, keep) = (self.random.below(3), self.random.below(100));
+            self.node(id).lose(kind, keep, first);
+            self.counts.losses += 1;
+        }
+    }
+
     /// Gives a replica one input, does what follows, and checks what must hold.
     pub(crate) fn step(&mut self, id: NodeId, input: Input) {
         let now = self.now;
@@ -125,6 +141,8 @@ impl World {
         let mut effects = Vec::new();
         raft.step(node.clock.at(now), input, &mut effects);
         let after = raft.status();
+        let node = self.node(id);
+        node.lost &= !node.is_sound();
         self.history.begin_step(&before);
         for effect in effects {
             self.effect(id, effect, after.role);
@@ -329,6 +347,7 @@ impl std::ops::AddAssign for Counts {
         self.commits += other.commits;
         self.elections += other.elections;
         self.crashes += other.crashes;
+        self.losses += other.losses;
         self.snapshots_installed += other.snapshots_installed;
         self.reads += other.reads;
         self.lease_reads += other.lease_reads;
