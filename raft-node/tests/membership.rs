@@ -176,6 +176,25 @@ fn a_member_that_moved_tells_where_it_is() {
     assert_eq!(output_of(&["get", "a", "--endpoints", &url]), "a\nb\n");
 }
 
+/// What an operator said of a member is not undone by a restart with the settings that it had before.
+#[test]
+fn an_update_outlives_a_restart() {
+    let mut cluster = Cluster::start(1);
+    let told = "the cluster knows that node 1 is reached at";
+    wait_for(&format!("node 1 to tell; logs:\n{}", cluster.logs()), || {
+        cluster.log(1).contains(told).then_some(())
+    });
+    let update = ["member", "update", "1", "--client-url", "http://127.0.0.1:9"];
+    output_of(&[&update[..], &["--endpoints", &cluster.url(1)]].concat());
+    assert_eq!(cluster.stop(1), Some(0), "{}", cluster.logs());
+    cluster.start_node(1);
+    wait_for(&format!("node 1 to decide; logs:\n{}", cluster.logs()), || {
+        cluster.log(1).contains("tells nothing new").then_some(())
+    });
+    let listed = output_of(&["member", "list", "--endpoints", &cluster.url(1)]);
+    assert!(listed.contains("http://127.0.0.1:9"), "{listed}");
+}
+
 /// R70: a node that was removed while it was down comes back to nodes that refuse it, and says what that means.
 #[test]
 fn a_node_that_was_removed_while_it_was_down_says_what_it_suspects() {

@@ -20,6 +20,7 @@ use tokio::time::{Instant, interval, interval_at, sleep, timeout};
 use crate::config::node_config::NodeConfig;
 use crate::data_directory::directory::DataDirectory;
 use crate::data_directory::error::DataDirectoryError;
+use crate::data_directory::published;
 use crate::member_contact::MemberContact;
 
 /// How often a node that waits to be added says so.
@@ -139,8 +140,8 @@ pub(super) async fn report_refusals(config: &NodeConfig, node: &Node, transport:
     }
 }
 
-/// Makes the configuration of the group say where this node is reached, once for each start: what an operator changes later
-/// with `raft-node member update` stands until the node is started with other settings.
+/// Makes the configuration of the group say where this node is reached, if it was not told these settings before: what an
+/// operator changes later with `raft-node member update` stands until the node is started with other settings.
 pub(super) async fn publish_contact(config: &NodeConfig, node: &Node) {
     let mut status = node.watch_status();
     let mut pause = PUBLISH_PAUSE_MIN;
@@ -152,8 +153,14 @@ pub(super) async fn publish_contact(config: &NodeConfig, node: &Node) {
         // What this replica has may be old.
         if node.read_barrier().await.is_ok() {
             let known = MemberContact::of(&node.status().membership, config.id);
+            if known.is_some() && is_published(config) {
+                return tracing::info!(
+                    "node {} has the addresses that it told the cluster before, and tells nothing new",
+                    config.id
+                );
+            }
             let Some(contact) = own_contact(config, known) else {
-                return;
+                return note_published(config);
             };
             let Ok(contact) = contact.to_contact().inspect_err(|error| {
                 tracing::warn!(
@@ -170,6 +177,7 @@ pub(super) async fn publish_contact(config: &NodeConfig, node: &Node) {
             match node.change_membership(vec![change]).await {
                 Ok(_)
                 | Err(ChangeMembershipError::Refused(RefusalReason::Membership(ChangeError::Nothing))) => {
+                    note_published(config);
                     tracing::info!(
                         "the cluster knows that node {} is reached at {} and, by clients, at {}",
                         config.id,
@@ -187,13 +195,40 @@ pub(super) async fn publish_contact(config: &NodeConfig, node: &Node) {
     }
 }
 
+/// Whether this node told its settings before. If that cannot be read it tells them again.
+fn is_published(config: &NodeConfig) -> bool {
+    let published = published::read(&config.data_dir).unwrap_or_else(|error| {
+        tracing::warn!("{error}");
+        None
+    });
+    published == Some(settings_contact(config))
+}
+
+/// Remembers that. If it fails the next start tells them again.
+fn note_published(config: &NodeConfig) {
+    if let Err(error) = published::write(&config.data_dir, &settings_contact(config)) {
+        tracing::warn!(
+            "{error}; the next start of node {} tells its addresses again",
+            config.id
+        );
+    }
+}
+
+/// Where this node is reached by its settings, which give it no name.
+fn settings_contact(config: &NodeConfig) -> MemberContact {
+    MemberContact {
+        name: String::new(),
+        peer_urls: vec![config.peer_url.clone()],
+        client_urls: vec![config.client_url.clone()],
+    }
+}
+
 /// What the configuration should say of this node; nothing if it says so already. A name is kept.
 fn own_contact(config: &NodeConfig, known: Option<MemberContact>) -> Option<MemberContact> {
     let known = known.unwrap_or_default();
     let own = MemberContact {
         name: known.name.clone(),
-        peer_urls: vec![config.peer_url.clone()],
-        client_urls: vec![config.client_url.clone()],
+        ..settings_contact(config)
     };
     (own != known).then_some(own)
 }

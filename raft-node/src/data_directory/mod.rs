@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/IDENTITY    cluster, node, format version (text)
+//! DIR/PUBLISHED   where the node last told the others that it is reached (JSON)
 //! DIR/LOCK        held while a process uses the directory
 //! DIR/log         the Raft log (RocksDB)
 //! DIR/snapshots   snapshots of the state machine
@@ -15,3 +16,4 @@
 pub mod directory;
 pub mod error;
 pub mod identity;
+pub mod published;
