@@ -33,7 +33,7 @@ use thiserror::Error;
 use twox_hash::XxHash3_64;
 
 /// The version in every value.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 /// The bytes of an entry's value in front of the payload.
 pub(crate) const ENTRY_HEADER_BYTES: usize = 28;
 /// The bytes of an entry's key.
@@ -458,10 +458,10 @@ mod tests {
             assert!(decode_hard_state(GROUP, &value[..bytes]).is_err());
         }
         let mut newer = value;
-        newer[0] = 2;
+        newer[0] = VERSION + 1;
         assert!(matches!(
             decode_hard_state(GROUP, &newer),
-            Err(RecordError::Version(2))
+            Err(RecordError::Version(version)) if version == VERSION + 1
         ));
     }
 }

@@ -333,7 +333,7 @@ async fn an_unknown_version_is_not_called_damage() {
             error,
             OpenError::Version {
                 found: 9,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
