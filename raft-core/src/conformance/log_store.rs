@@ -1,15 +1,19 @@
 //! What every [`LogStore`] must do.
 
+mod groups;
+mod writes;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::effect::LogChange;
 use crate::entry::{Entry, Payload, SessionEntry, SessionRequest};
-use crate::membership::Membership;
 use crate::message::SnapshotMeta;
 use crate::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
 use crate::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
+use groups::{destroy_forgets_one_group, groups_do_not_touch_each_other};
+use writes::*;
 
 /// Checks every invariant of [`LogStore`] that can be checked without pulling the plug.
 ///
@@ -353,61 +357,6 @@ async fn missing_entries_are_errors(open: &impl AsyncFn() -> Arc<dyn LogStore>, 
     assert_missing(&*store, group, 100, 200).await;
 }
 
-async fn groups_do_not_touch_each_other(
-    open: &impl AsyncFn() -> Arc<dyn LogStore>,
-    one: GroupId,
-    other: GroupId,
-) {
-    let store = open().await;
-    let batch = vec![append(one, commands(1, 1..=5)), append(other, commands(2, 1..=3))];
-    store.write(batch).await.expect("one batch for two groups");
-    write(&*store, append(one, commands(3, 2..=2))).await;
-    store
-        .compact(one, EntryId::new(Term(1), Index(1)))
-        .await
-        .expect("compact one group");
-    drop(store);
-    let store = open().await;
-    assert_eq!(read(&*store, other, 1, 3).await, commands(2, 1..=3));
-    assert_eq!(read(&*store, one, 2, 2).await, commands(3, 2..=2));
-    assert_eq!(load(&*store, one).await.last_index, Index(2));
-    assert_missing(&*store, one, 3, 3).await;
-}
-
-async fn destroy_forgets_one_group(
-    open: &impl AsyncFn() -> Arc<dyn LogStore>,
-    one: GroupId,
-    neighbour: GroupId,
-) {
-    let store = open().await;
-    for group in [one, neighbour] {
-        let change = GroupWrite {
-            hard_state: Some(HardState {
-                term: Term(2),
-                ..HardState::default()
-            }),
-            snapshot: Some(meta(1, 1)),
-            ..append(group, commands(1, 1..=5))
-        };
-        write(&*store, change).await;
-    }
-    store.destroy(one).await.expect("destroy a group");
-    assert!(
-        load(&*store, one).await.is_empty(),
-        "a destroyed group is empty at once"
-    );
-    drop(store);
-    let store = open().await;
-    assert!(
-        load(&*store, one).await.is_empty(),
-        "a destroyed group stays empty"
-    );
-    assert_missing(&*store, one, 1, 1).await;
-    assert_eq!(read(&*store, neighbour, 1, 5).await, commands(1, 1..=5));
-    write(&*store, append(one, commands(5, 1..=1))).await;
-    assert_eq!(read(&*store, one, 1, 1).await, commands(5, 1..=1));
-}
-
 async fn configurations_are_found(open: &impl AsyncFn() -> Arc<dyn LogStore>, group: GroupId) {
     let change = |index: u64, voters: &[u64]| Entry {
         id: EntryId::new(Term(1), Index(index)),
@@ -533,61 +482,5 @@ async fn hard_state_and_snapshot_stand_alone(open: &impl AsyncFn() -> Arc<dyn Lo
     assert_eq!(
         recovered, expected,
         "a vote without entries keeps the first configuration"
-    );
-}
-
-fn append(group: GroupId, entries: Vec<Entry>) -> GroupWrite {
-    GroupWrite {
-        group,
-        hard_state: None,
-        snapshot: None,
-        log: LogChange::Append(entries),
-    }
-}
-
-fn command(term: u64, index: u64, bytes: &[u8]) -> Entry {
-    Entry::command(Term(term), Index(index), Bytes::copy_from_slice(bytes))
-}
-
-fn commands(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
-    indexes
-        .map(|index| command(term, index, format!("{term}:{index}").as_bytes()))
-        .collect()
-}
-
-fn membership(voters: &[u64]) -> Membership {
-    Membership::of_voters(voters.iter().copied().map(NodeId)).expect("the suite names valid voters")
-}
-
-fn meta(term: u64, index: u64) -> SnapshotMeta {
-    SnapshotMeta {
-        last: EntryId::new(Term(term), Index(index)),
-        membership: membership(&[1, 2, 3]),
-    }
-}
-
-async fn load(store: &dyn LogStore, group: GroupId) -> Recovered {
-    store.load(group).await.expect("load must succeed")
-}
-
-async fn write(store: &dyn LogStore, write: GroupWrite) {
-    store
-        .write(vec![write])
-        .await
-        .expect("a valid write must succeed");
-}
-
-async fn read(store: &dyn LogStore, group: GroupId, first: u64, last: u64) -> Vec<Entry> {
-    store
-        .read(group, Index(first), Index(last), usize::MAX)
-        .await
-        .expect("stored entries must be readable")
-}
-
-async fn assert_missing(store: &dyn LogStore, group: GroupId, first: u64, last: u64) {
-    let result = store.read(group, Index(first), Index(last), usize::MAX).await;
-    assert!(
-        matches!(result, Err(LogStoreError::Missing { .. })),
-        "reading {first} to {last} of group {group}, not all of it stored, must fail as Missing: {result:?}"
     );
 }

@@ -9,7 +9,7 @@ use raft_core::entry::{Entry, Payload};
 use raft_core::membership::Membership;
 use raft_core::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
 use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
-use raft_storage_rocksdb::{OpenError, RocksLogOptions, RocksLogStore};
+use raft_storage_rocksdb::{RocksLogOptions, RocksLogStore};
 
 use crate::support::*;
 
@@ -446,38 +446,6 @@ async fn hundreds_of_groups_in_one_batch() {
         assert_eq!(
             read(&store, GroupId(group), 1, 1 + group % 5).await,
             commands(1 + group, 1..=1 + group % 5)
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_directory_in_use_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let error = RocksLogStore::open_default(dir.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
-    assert!(
-        error
-            .to_string()
-            .contains("another process has this data directory open")
-    );
-    drop(store);
-    open(dir.path());
-}
-
-#[test]
-fn a_path_that_is_no_directory_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("file");
-    fs::write(&file, "").unwrap();
-    for path in [file.clone(), file.join("below")] {
-        let error = RocksLogStore::open_default(&path).unwrap_err();
-        assert!(matches!(error, OpenError::Directory { .. }), "{error}");
-        assert!(
-            error
-                .to_string()
-                .contains("this is not a directory; choose another"),
-            "{error}"
         );
     }
 }

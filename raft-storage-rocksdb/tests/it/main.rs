@@ -6,6 +6,7 @@
 mod conformance;
 mod damage;
 mod log_store;
+mod opening;
 mod process;
 mod snapshot_store;
 mod support;
