@@ -61,9 +61,7 @@ impl Status {
     /// highest of a committed configuration that lacks it can never be in a later one. A higher id may yet join.
     #[must_use]
     pub fn is_removed(&self) -> bool {
-        self.membership_is_committed()
-            && !self.membership.contains(self.id)
-            && self.id <= self.membership.highest_id()
+        self.membership_is_committed() && self.membership.is_former_member(self.id)
     }
 }
 

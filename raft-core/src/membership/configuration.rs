@@ -297,6 +297,13 @@ impl Membership {
         self.is_voter(node) || self.parts.learners.binary_search(&node).is_ok()
     }
 
+    /// Whether `node` was a member before this configuration and can be in no later one: ids are given out in rising order
+    /// and never twice (R68).
+    #[must_use]
+    pub fn is_former_member(&self, node: NodeId) -> bool {
+        !self.contains(node) && node <= self.highest_id()
+    }
+
     /// Every member once, sorted.
     #[must_use]
     pub fn members(&self) -> Vec<NodeId> {

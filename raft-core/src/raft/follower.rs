@@ -162,7 +162,7 @@ impl Common {
         }
         // A configuration without this node, from after its id was given out: the group has gone on without it (R47). One
         // from before that is only older than its membership, and entries that follow the snapshot make it a member.
-        if !meta.membership.contains(self.id()) && self.id() <= meta.membership.highest_id() {
+        if meta.membership.is_former_member(self.id()) {
             return;
         }
         self.meet_the_past(meta.last, meta.last.index);

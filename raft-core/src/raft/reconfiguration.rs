@@ -128,23 +128,24 @@ impl Leader {
             }
         }
         self.departing.retain(|id, _| members.binary_search(id).is_err());
-        let last = common.log.last().index;
         for member in members.into_iter().filter(|member| *member != common.id()) {
-            self.progress
-                .entry(member)
-                .or_insert_with(|| Progress::new(&common.config, self.term_start, last, common.now));
+            self.add_follower(common, member);
         }
+    }
+
+    fn add_follower(&mut self, common: &Common, id: NodeId) {
+        let last = common.log.last().index;
+        self.progress
+            .entry(id)
+            .or_insert_with(|| Progress::new(&common.config, self.term_start, last, common.now));
     }
 
     /// A new leader tells those who left with the newest change, too: the old one may have stepped down with that very
     /// change before they heard of it (R70).
     pub(super) fn remember_former_members(&mut self, common: &Common) {
-        let last = common.log.last().index;
         for member in common.former_members() {
             self.departing.insert(member, None);
-            self.progress
-                .entry(member)
-                .or_insert_with(|| Progress::new(&common.config, self.term_start, last, common.now));
+            self.add_follower(common, member);
         }
     }
 
@@ -188,11 +189,7 @@ impl Leader {
 
     /// Whether this leader lost its vote, and that is committed (R64).
     fn is_removed(&self, common: &Common) -> bool {
-        let membership = common.membership();
-        common.membership_index() <= common.commit
-            && common.commit >= self.term_start
-            && !membership.is_joint()
-            && !membership.is_voter(common.id())
+        !self.change_is_pending(common) && !common.membership().is_voter(common.id())
     }
 }
 

@@ -7,10 +7,10 @@ use crate::status::{PeerProgress, Status};
 use crate::types::NodeId;
 
 impl Raft {
-    /// Whether `node` was a member and is none any more, for good: ids are given out in rising order and never twice (R68).
+    /// Whether `node` was a member and is none any more, for good.
     pub(crate) fn has_left(&self, node: NodeId) -> bool {
         self.committed_membership()
-            .is_some_and(|members| !members.contains(node) && node <= members.highest_id())
+            .is_some_and(|members| members.is_former_member(node))
     }
 
     /// The latest configuration in the log, once it is committed.

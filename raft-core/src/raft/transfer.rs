@@ -74,6 +74,10 @@ impl Leader {
         }
         transfer.sent_at = Some(common.now);
         let to = transfer.to;
+        self.send_timeout_now(common, to, last_log);
+    }
+
+    fn send_timeout_now(&mut self, common: &mut Common, to: NodeId, last_log: EntryId) {
         self.lease.void();
         common.send_now(to, Body::TimeoutNow(TimeoutNow { last_log }));
     }
@@ -139,9 +143,7 @@ impl Leader {
         let Some((&to, progress)) = best else { return };
         let last = progress.next_index().previous();
         if let TermAt::Known(term) = common.log.term(last) {
-            self.lease.void();
-            let last_log = EntryId::new(term, last);
-            common.send_now(to, Body::TimeoutNow(TimeoutNow { last_log }));
+            self.send_timeout_now(common, to, EntryId::new(term, last));
         }
     }
 }

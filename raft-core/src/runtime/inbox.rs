@@ -50,6 +50,20 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    /// Makes room for a request of so many bytes; one always passes when there are none.
+    fn admit(&mut self, bytes: usize, bytes_max: usize) -> Result<(), RefusalReason> {
+        if self.stop || self.closed {
+            return Err(RefusalReason::Stopped);
+        }
+        if self.proposal_bytes > 0 && self.proposal_bytes + bytes > bytes_max {
+            return Err(RefusalReason::Busy);
+        }
+        self.proposal_bytes += bytes;
+        Ok(())
+    }
+}
+
 /// What the consensus task finds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
@@ -88,14 +102,9 @@ impl Inbox {
     /// A client's command, which was admitted before. On refusal the waiter comes back.
     pub(super) fn propose(&self, command: Proposed, waiter: Waiter) -> Result<(), (Waiter, RefusalReason)> {
         let mut state = self.lock();
-        if state.stop || state.closed {
-            return Err((waiter, RefusalReason::Stopped));
+        if let Err(reason) = state.admit(command.bytes(), self.proposal_bytes_max) {
+            return Err((waiter, reason));
         }
-        let bytes = command.bytes();
-        if state.proposal_bytes > 0 && state.proposal_bytes + bytes > self.proposal_bytes_max {
-            return Err((waiter, RefusalReason::Busy));
-        }
-        state.proposal_bytes += bytes;
         state.arrivals.proposals.push((command, waiter));
         self.wake(state);
         Ok(())
@@ -119,14 +128,9 @@ impl Inbox {
         waiter: Waiter,
     ) -> Result<(), (Waiter, RefusalReason)> {
         let mut state = self.lock();
-        if state.stop || state.closed {
-            return Err((waiter, RefusalReason::Stopped));
+        if let Err(reason) = state.admit(request.size_bytes(), self.proposal_bytes_max) {
+            return Err((waiter, reason));
         }
-        let bytes = request.size_bytes();
-        if state.proposal_bytes > 0 && state.proposal_bytes + bytes > self.proposal_bytes_max {
-            return Err((waiter, RefusalReason::Busy));
-        }
-        state.proposal_bytes += bytes;
         state.arrivals.requests.push((request, waiter));
         self.wake(state);
         Ok(())
