@@ -5,3 +5,4 @@
 
 pub mod fingerprint;
 pub mod random;
+pub mod workload;

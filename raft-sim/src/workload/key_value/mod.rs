@@ -1,0 +1,16 @@
+//! The service that a simulation replicates unless told otherwise: keys, values, and how often each key was written.
+//!
+//! It is made to be judged. Every write answers with what it found, so that a lost, doubled or reordered write shows in the
+//! next answer at the latest; the number of writes is counted per key, so that each key can be judged alone.
+//!
+//! - [`Command`] and [`Response`]: what is written into the log, and what comes back.
+//! - [`KeyValue`]: the state machine, in memory, with a hash of its state that costs nothing to keep.
+//! - [`KeyValueWorkload`]: clients that fight for a few hot keys.
+
+mod command;
+mod machine;
+mod workload;
+
+pub use command::{APPENDED_BYTES_MAX, Command, Response, Status};
+pub use machine::{KeyValue, Versioned};
+pub use workload::KeyValueWorkload;
