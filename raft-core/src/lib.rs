@@ -58,6 +58,7 @@
 //! - `runtime` (default): the tokio runtime and the backends in memory. Without it this crate needs no runtime, thread, clock,
 //!   file or socket.
 //! - `conformance`: test suites that every backend must pass.
+//! - `mutants`: bugs that can be switched on, to test what looks for bugs. Needs debug assertions, and is for tests only.
 
 pub mod config;
 #[cfg(feature = "conformance")]
@@ -71,6 +72,10 @@ pub mod membership;
 #[cfg(feature = "runtime")]
 pub mod memory;
 pub mod message;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
 pub mod progress;
 pub mod raft;
 mod random;

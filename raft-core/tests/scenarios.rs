@@ -3,6 +3,8 @@
 //! Each file in `tests/scenarios` is one test: prose that says which rule it shows and why, commands, and the output
 //! that the world gave to them. The format and the commands are described in `tests/scenarios/README.md`.
 
+#[cfg(feature = "mutants")]
+mod scenario_mutants;
 mod scenario_world;
 
 use scenario_world::{check, load_all};

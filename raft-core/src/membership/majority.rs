@@ -1,5 +1,6 @@
 //! Majorities of one sorted set of voters.
 
+use crate::mutants::{self, Mutant};
 use crate::types::{Index, NodeId};
 
 /// The state of a vote.
@@ -16,6 +17,9 @@ pub enum VoteResult {
 /// How many of `count` voters are a majority. An empty set decides nothing by itself (R66).
 #[must_use]
 pub fn quorum(count: usize) -> usize {
+    if mutants::is(Mutant::QuorumMinusOne) {
+        return (count / 2).max(1);
+    }
     count / 2 + 1
 }
 
@@ -62,7 +66,9 @@ pub fn reached_by_majority(voters: &[NodeId], mut reached: impl FnMut(NodeId) ->
     for (value, &voter) in values.iter_mut().zip(voters) {
         *value = reached(voter);
     }
-    values.sort_unstable();
+    if !mutants::is(Mutant::UnsortedProgress) {
+        values.sort_unstable();
+    }
     values[values.len() - quorum(values.len())]
 }
 

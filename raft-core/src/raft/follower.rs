@@ -5,6 +5,7 @@ use crate::effect::FatalReason;
 use crate::entry::{Entry, LogSlice};
 use crate::log::TermAt;
 use crate::message::{AppendEntries, AppendEntriesResponse, AppendResult, Body, InstallSnapshot};
+use crate::mutants::{self, Mutant};
 use crate::types::{EntryId, Index, NodeId, Round, Time};
 
 /// What only a follower has.
@@ -39,22 +40,51 @@ impl Common {
         let Some(slice) = self.above_commit(from, slice) else {
             return;
         };
-        if !self.log.matches(slice.prev()) {
+        if mutants::is(Mutant::GapAccepted) {
+            self.fill_gap(slice.prev());
+        }
+        if !self.has_predecessor(slice.prev()) {
             self.reject(from, round, slice.prev());
             return;
         }
         let last = slice.last();
         let is_heartbeat = slice.entries().is_empty();
         self.store_above_match(slice);
+        let own_last = self.log.last().index;
         // Never beyond what this very message verified (R3): the own log may be longer and wrong.
-        self.commit_to(leader_commit.min(last.index).max(self.commit));
+        let verified = if mutants::is(Mutant::CommitBeyondVerified) {
+            own_last
+        } else {
+            last.index
+        };
+        self.commit_to(leader_commit.min(verified).max(self.commit));
+        let matched = if mutants::is(Mutant::AckBeyondMatch) {
+            own_last
+        } else {
+            last.index
+        };
         if is_heartbeat {
             // While a leader is heard no timer fires here, so its heartbeats are the clock of what is tried again.
             self.retry_cold_read();
             // A heartbeat is answered at once, whatever the disk does; it vouches only for what is durable.
-            self.acknowledge(from, round, last.index.min(self.log.durable()));
+            self.acknowledge(from, round, matched.min(self.log.durable()));
         } else {
-            self.acknowledge(from, round, last.index);
+            self.acknowledge(from, round, matched);
+        }
+    }
+
+    /// Whether the log has the entry that new ones follow (paper §5.3).
+    fn has_predecessor(&self, prev: EntryId) -> bool {
+        if mutants::is(Mutant::PrevTermUnchecked) {
+            return self.log.term(prev.index) != TermAt::Beyond;
+        }
+        self.log.matches(prev)
+    }
+
+    /// Makes the log long enough for an entry after `prev`, as only a mutant does.
+    fn fill_gap(&mut self, prev: EntryId) {
+        while self.log.last().index < prev.index && self.log.last().term <= prev.term {
+            self.append(Entry::noop(prev.term, self.log.last().index.next()));
         }
     }
 
@@ -93,7 +123,9 @@ impl Common {
     /// entry that conflicts: a delayed or short message never removes what is fine (R5).
     fn store_above_match(&mut self, slice: LogSlice) {
         let entries: Vec<Entry> = slice.into_entries();
-        let Some(new) = entries.iter().position(|entry| !self.log.matches(entry.id)) else {
+        let is_new =
+            |entry: &Entry| !self.log.matches(entry.id) || mutants::is(Mutant::TruncateOnStaleAppend);
+        let Some(new) = entries.iter().position(is_new) else {
             return;
         };
         let first_new = entries[new].index();

@@ -14,6 +14,7 @@ use crate::entry::{self, Entry, Payload, SessionEntry};
 use crate::input::{LogReadResult, Proposal, Proposed};
 use crate::log::TermAt;
 use crate::message::{AppendEntriesResponse, AppendResult};
+use crate::mutants::{self, Mutant};
 use crate::progress::{ColdRead, Progress, ProgressState};
 use crate::request::RefusalReason;
 use crate::types::{EntryId, Index, NodeId, Round, Ticket, Time};
@@ -246,6 +247,10 @@ impl Leader {
                 // Skip the terms that the follower cannot have (R8).
                 let own = common.log.last_at_or_below(hint.index, hint.term);
                 progress.rejected(prev_index, own.index);
+                let is_match = mutants::is(Mutant::MatchFromRejection);
+                if is_match && progress.accepted(prev_index, common.log.first_index()) {
+                    self.advance_commit(common);
+                }
                 self.report_loss(common, from, hint.index);
             }
         }
@@ -257,7 +262,9 @@ impl Leader {
     pub(super) fn advance_commit(&mut self, common: &mut Common) {
         let own_id = common.id();
         let quorum = common.membership().committed_index(|voter| {
-            if voter == own_id {
+            if voter == own_id && mutants::is(Mutant::LeaderCountsUnsynced) {
+                common.log.last().index
+            } else if voter == own_id {
                 // The own disk counts like any other (R58).
                 common.log.durable()
             } else {
@@ -266,7 +273,9 @@ impl Leader {
                     .map_or(Index::ZERO, Progress::counted_match_index)
             }
         });
-        if quorum <= common.commit || common.log.term(quorum) != TermAt::Known(common.term) {
+        let is_of_own_term =
+            common.log.term(quorum) == TermAt::Known(common.term) || mutants::is(Mutant::PriorTermCommit);
+        if quorum <= common.commit || !is_of_own_term {
             return;
         }
         let counted_from = common.commit.next().max(self.term_start);

@@ -30,4 +30,6 @@ mod script;
 mod views;
 mod world;
 
+#[cfg(feature = "mutants")]
+pub(crate) use script::holds;
 pub(crate) use script::{check, load_all};

@@ -69,6 +69,14 @@ pub(crate) fn check(name: &str) {
     );
 }
 
+/// Whether the scenario runs to its end with the output that is written down.
+#[cfg(feature = "mutants")]
+pub(crate) fn holds(name: &str) -> bool {
+    let scenario = Scenario::load(name);
+    let found = catch_unwind(AssertUnwindSafe(|| scenario.run()));
+    found.is_ok_and(|found| found == scenario.text)
+}
+
 impl Scenario {
     fn load(name: &str) -> Scenario {
         let path = path(name);
