@@ -4,5 +4,6 @@
 //! exist only in memory. Everything that happens in a run follows from one seed of 64 bits.
 
 pub mod fingerprint;
+pub mod linearizability;
 pub mod random;
 pub mod workload;
