@@ -1,0 +1,63 @@
+//! What must always hold, one file each. Every invariant sees everything that happens, in order, and speaks up at once.
+//!
+//! Where two of them could notice the same mistake, each does so by its own means: I5 compares logs, I7 disks, I16 answers.
+
+mod i01_leader_per_term;
+
+use std::fmt;
+
+use crate::observation::{Observation, View};
+use crate::violation::Violation;
+
+/// Something that always holds.
+pub(crate) trait Invariant: fmt::Debug {
+    /// Its name, like `I7`.
+    fn name(&self) -> &'static str;
+
+    /// What always holds, in one sentence.
+    fn statement(&self) -> &'static str;
+
+    /// Looks at one thing that happened. The error says what was seen instead.
+    fn observe(&mut self, seen: &Observation<'_>, view: &View<'_>) -> Result<(), String>;
+
+    /// Looks once more when the run is over.
+    fn finish(&mut self, _view: &View<'_>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Invariants(Vec<Box<dyn Invariant>>);
+
+impl Invariants {
+    pub(crate) fn new() -> Invariants {
+        Invariants(vec![Box::new(i01_leader_per_term::LeaderPerTerm::default())])
+    }
+
+    /// Shows all of them what happened.
+    pub(crate) fn observe(&mut self, seen: &Observation<'_>, view: &View<'_>) -> Result<(), Violation> {
+        self.check(view, |invariant| invariant.observe(seen, view))
+    }
+
+    /// The run is over.
+    pub(crate) fn finish(&mut self, view: &View<'_>) -> Result<(), Violation> {
+        self.check(view, |invariant| invariant.finish(view))
+    }
+
+    fn check(
+        &mut self,
+        view: &View<'_>,
+        mut look: impl FnMut(&mut dyn Invariant) -> Result<(), String>,
+    ) -> Result<(), Violation> {
+        for invariant in &mut self.0 {
+            look(invariant.as_mut()).map_err(|seen| Violation {
+                invariant: invariant.name().to_owned(),
+                statement: invariant.statement().to_owned(),
+                seen,
+                at_nanos: view.now.0,
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! Links between nodes, each direction for itself: what is lost, late, doubled or overtaken.
+
+use raft_core::message::Message;
+use raft_core::types::NodeId;
+
+use crate::clock::Instant;
+use crate::plan::NetworkFaults;
+use crate::random::Random;
+
+/// More machines than these are not made in one run.
+pub(crate) const NODES_MAX: usize = 9;
+
+/// One direction between two nodes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    /// How many faults cut it now.
+    cuts: u32,
+    /// Until when it holds everything back.
+    clogged_until: Instant,
+    /// When the last message arrives that is under way, if none overtakes another.
+    last_arrival: Instant,
+    /// How many are under way.
+    under_way: u64,
+}
+
+/// What becomes of the messages that one node sends to another at once.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    /// What arrives when; at most two: once, and once more.
+    pub(crate) arrivals: Vec<(Instant, Vec<Message>)>,
+    /// How many were lost.
+    pub(crate) lost: u64,
+    /// How many arrive twice.
+    pub(crate) duplicated: u64,
+}
+
+/// All links.
+#[derive(Debug)]
+pub(crate) struct Network {
+    faults: NetworkFaults,
+    links: Vec<Link>,
+    random: Random,
+    /// Whether anything goes wrong still.
+    pub(crate) is_faulty: bool,
+}
+
+impl Network {
+    pub(crate) fn new(faults: NetworkFaults, random: Random) -> Network {
+        Network {
+            faults,
+            links: vec![Link::default(); NODES_MAX * NODES_MAX],
+            random,
+            is_faulty: true,
+        }
+    }
+
+    fn link(&mut self, from: NodeId, to: NodeId) -> &mut Link {
+        &mut self.links[(from.0 as usize - 1) * NODES_MAX + to.0 as usize - 1]
+    }
+
+    /// Whether messages pass in this direction.
+    pub(crate) fn is_cut(&mut self, from: NodeId, to: NodeId) -> bool {
+        self.link(from, to).cuts > 0
+    }
+
+    pub(crate) fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.link(from, to).cuts += 1;
+    }
+
+    pub(crate) fn mend(&mut self, from: NodeId, to: NodeId) {
+        let link = self.link(from, to);
+        link.cuts = link.cuts.saturating_sub(1);
+    }
+
+    pub(crate) fn clog(&mut self, from: NodeId, to: NodeId, until: Instant) {
+        let link = self.link(from, to);
+        link.clogged_until = link.clogged_until.max(until);
+    }
+
+    /// Nothing is wrong any more.
+    pub(crate) fn heal(&mut self) {
+        self.is_faulty = false;
+        for link in &mut self.links {
+            (link.cuts, link.clogged_until) = (0, Instant::ZERO);
+        }
+    }
+
+    /// Messages that were under way arrived, or were too late to.
+    pub(crate) fn arrived(&mut self, from: NodeId, to: NodeId, count: usize) {
+        let link = self.link(from, to);
+        link.under_way = link.under_way.saturating_sub(count as u64);
+    }
+
+    /// How long something of this size takes on a link, beside what holds it back.
+    pub(crate) fn delay(&mut self) -> std::time::Duration {
+        let jitter = self.random.exponential(self.faults.jitter_us);
+        std::time::Duration::from_micros(self.faults.delay_us + jitter)
+    }
+
+    /// Decides what becomes of messages from one node to another.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        to: NodeId,
+        mut messages: Vec<Message>,
+    ) -> Deliveries {
+        let mut deliveries = Deliveries::default();
+        let count = messages.len();
+        if self.is_faulty {
+            let NetworkFaults { loss_ppm, .. } = self.faults;
+            let random = &mut self.random;
+            messages.retain(|_| !random.per_million(loss_ppm));
+        }
+        if self.is_cut(from, to) {
+            messages.clear();
+        }
+        let room = self.faults.capacity.saturating_sub(self.link(from, to).under_way) as usize;
+        while messages.len() > room {
+            // Whichever: a full link does not choose.
+            let victim = self.random.position(messages.len());
+            messages.remove(victim);
+        }
+        deliveries.lost = (count - messages.len()) as u64;
+        if messages.is_empty() {
+            return deliveries;
+        }
+        if self.is_faulty && self.random.per_million(self.faults.duplicate_ppm) {
+            let late = now + std::time::Duration::from_micros(self.random.below(2_000_000));
+            deliveries.duplicated = messages.len() as u64;
+            self.link(from, to).under_way += messages.len() as u64;
+            deliveries.arrivals.push((late, messages.clone()));
+        }
+        let mut at = now + self.delay();
+        let reorder = self.is_faulty && self.faults.reorder;
+        let link = self.link(from, to);
+        at = at.max(link.clogged_until);
+        if !reorder {
+            at = at.max(link.last_arrival);
+        }
+        link.last_arrival = link.last_arrival.max(at);
+        link.under_way += messages.len() as u64;
+        deliveries.arrivals.push((at, messages));
+        deliveries
+    }
+}

@@ -1,0 +1,111 @@
+//! What is to happen when: one queue of events, ordered by true time and then by the order in which they were planned.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use bytes::Bytes;
+use raft_core::input::LogRead;
+use raft_core::message::{InstallSnapshot, Message, SnapshotMeta};
+use raft_core::types::NodeId;
+
+use crate::clock::Instant;
+
+/// Something that will happen. Events that name a life of a node are void in any other.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Messages of one sender arrive together.
+    Deliver(Vec<Message>),
+    /// A disk completed what was written.
+    Synced { node: NodeId, life: u64 },
+    /// The process learns of it.
+    Written { node: NodeId, life: u64 },
+    /// A cold read of the log ends.
+    LogRead {
+        node: NodeId,
+        life: u64,
+        request: LogRead,
+    },
+    /// A state machine is done with the first of its jobs.
+    Worked { node: NodeId, life: u64 },
+    /// A snapshot of the own state is written.
+    SnapshotWritten {
+        node: NodeId,
+        life: u64,
+        meta: SnapshotMeta,
+        content: Bytes,
+    },
+    /// The stream of a snapshot ends.
+    SnapshotArrives(Box<SnapshotTransfer>),
+    /// A timer rings.
+    Timer { node: NodeId, life: u64 },
+    /// A process is started.
+    Start { node: NodeId, life: u64 },
+    /// A client does what is next; void unless its number of things done is still this one.
+    Client { client: usize, turn: u64 },
+    /// A fault of the plan begins.
+    FaultBegins(usize),
+    /// A fault of the plan ends.
+    FaultEnds(usize),
+}
+
+/// A snapshot on its way.
+#[derive(Debug)]
+pub(crate) struct SnapshotTransfer {
+    pub(crate) header: InstallSnapshot,
+    /// None if the sender could not read it.
+    pub(crate) content: Option<Bytes>,
+    /// The life of the sender that waits for the end.
+    pub(crate) life: u64,
+}
+
+#[derive(Debug)]
+struct Planned {
+    at: Instant,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Planned) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Planned) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Planned) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// Everything that is planned.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    planned: BinaryHeap<Reverse<Planned>>,
+    numbers: u64,
+}
+
+impl Queue {
+    /// Plans an event.
+    pub(crate) fn push(&mut self, at: Instant, event: Event) {
+        let number = self.numbers;
+        self.numbers += 1;
+        self.planned.push(Reverse(Planned { at, number, event }));
+    }
+
+    /// What happens next, up to `until`, and when.
+    pub(crate) fn pop_before(&mut self, until: Instant) -> Option<(Instant, Event)> {
+        if self.planned.peek()?.0.at > until {
+            return None;
+        }
+        let Reverse(planned) = self.planned.pop()?;
+        Some((planned.at, planned.event))
+    }
+}

@@ -1,0 +1,156 @@
+//! The front door: one run from one seed.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use raft_core::traits::StateMachine;
+use thiserror::Error;
+
+use crate::plan::Plan;
+use crate::swarm::Swarm;
+use crate::tally::Tally;
+use crate::violation::Violation;
+use crate::workload::{Observed, Workload};
+use crate::world::World;
+
+/// How long faults happen if nothing else is said: one minute of simulated time.
+pub const DEFAULT_DURATION: Duration = Duration::from_secs(60);
+
+/// One run of a group, from its seed.
+///
+/// ```
+/// use raft_sim::simulation::Simulation;
+/// use raft_sim::swarm::Swarm;
+/// use raft_sim::workload::{KeyValue, KeyValueWorkload};
+///
+/// let report = Simulation::new(7)
+///     .nodes(3)
+///     .seconds(10)
+///     .faults(Swarm::default())
+///     .run(KeyValue::new, KeyValueWorkload::new)?;
+/// assert!(report.tally.acknowledged > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    seed: u64,
+    nodes: Option<u64>,
+    duration: Duration,
+    faults: Swarm,
+}
+
+/// What a run without a violation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What happened, and how often.
+    pub tally: Tally,
+    /// A hash of everything that happened: equal for equal seeds, in every build (I28).
+    pub trace_hash: u64,
+}
+
+/// A run found something.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("seed {:#x}: {violation}", plan.seed)]
+pub struct Failure {
+    /// What does not hold.
+    pub violation: Violation,
+    /// The run: it shows the same again.
+    pub plan: Box<Plan>,
+}
+
+impl Simulation {
+    /// A run from this seed, of a size that the seed decides, with everything that can go wrong.
+    #[must_use]
+    pub fn new(seed: u64) -> Simulation {
+        Simulation {
+            seed,
+            nodes: None,
+            duration: DEFAULT_DURATION,
+            faults: Swarm::default(),
+        }
+    }
+
+    /// How many voters the group begins with, from 1 to 7.
+    #[must_use]
+    pub fn nodes(mut self, voters: u64) -> Simulation {
+        self.nodes = Some(voters.clamp(1, 7));
+        self
+    }
+
+    /// How long faults happen, in seconds of simulated time.
+    #[must_use]
+    pub fn seconds(mut self, seconds: u64) -> Simulation {
+        self.duration = Duration::from_secs(seconds);
+        self
+    }
+
+    /// What may go wrong.
+    #[must_use]
+    pub fn faults(mut self, faults: Swarm) -> Simulation {
+        self.faults = faults;
+        self
+    }
+
+    /// The run before it happens.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        self.faults.draw(self.seed, self.nodes, self.duration)
+    }
+
+    /// Runs it with a state machine and a workload for it.
+    pub fn run<W, M>(
+        &self,
+        state_machine: impl FnMut() -> M,
+        workload: impl FnOnce() -> W,
+    ) -> Result<Report, Failure>
+    where
+        W: Workload<StateMachine = M>,
+        M: StateMachine,
+    {
+        run_plan(&self.plan(), state_machine, workload)
+    }
+}
+
+/// Runs a plan, which may have been drawn earlier and made smaller since.
+pub fn run_plan<W, M>(
+    plan: &Plan,
+    mut state_machine: impl FnMut() -> M,
+    workload: impl FnOnce() -> W,
+) -> Result<Report, Failure>
+where
+    W: Workload<StateMachine = M>,
+    M: StateMachine,
+{
+    let mut workload = workload();
+    let mut state_machines = || {
+        let (observed, sightings) = Observed::<W>::new(state_machine());
+        (Box::new(observed) as Box<dyn StateMachine>, sightings)
+    };
+    let mut world = World::new(plan, &mut state_machines, &mut workload);
+    let run = std::panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+    let at_nanos = world.now.0;
+    let ended = run.unwrap_or_else(|cause| {
+        Err(Violation {
+            invariant: "panic".to_owned(),
+            statement: "nothing panics".to_owned(),
+            seen: panic_text(cause.as_ref()),
+            at_nanos,
+        })
+    });
+    match ended {
+        Ok(()) => Ok(Report {
+            tally: world.watch.tally.clone(),
+            trace_hash: world.watch.hash(),
+        }),
+        Err(violation) => Err(Failure {
+            violation,
+            plan: Box::new(plan.clone()),
+        }),
+    }
+}
+
+fn panic_text(cause: &(dyn std::any::Any + Send)) -> String {
+    let text = cause.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| cause.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a text").to_owned()
+}

@@ -1,0 +1,34 @@
+//! An invariant that does not hold.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::clock::Instant;
+
+/// An invariant did not hold after a step of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub struct Violation {
+    /// The name of the invariant, like `I7`; `panic` if the code under test panicked.
+    pub invariant: String,
+    /// What should always be true.
+    pub statement: String,
+    /// What was seen instead.
+    pub seen: String,
+    /// When, in nanoseconds of true time since the run began.
+    pub at_nanos: u64,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Violation {
+            invariant,
+            statement,
+            seen,
+            at_nanos,
+        } = self;
+        let at = Instant(*at_nanos);
+        write!(f, "{invariant} is violated at {at}: {seen} ({statement})")
+    }
+}
