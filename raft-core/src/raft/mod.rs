@@ -19,11 +19,13 @@
 //! | `trust` | replicas that may have lost what they had promised | R68 |
 //! | `common` | what every role has, and the order of durability | paper Figure 2 |
 //! | `apply` | what reaches the state machine, and when | paper §5.3 |
+//! | `compaction` | when a snapshot is made, and what of the log it lets go | paper §7 |
 //! | `report` | what a replica shows of itself | |
 
 mod apply;
 mod candidate;
 mod common;
+mod compaction;
 mod election;
 mod follower;
 mod leader;
