@@ -76,6 +76,93 @@ mutants! {
     AckBeyondMatch = "ack-beyond-match",
     /// A leader takes the index in a rejection for one that matches (R8, R9). I7.
     MatchFromRejection = "match-from-rejection",
+
+    // ---- elections ----
+
+    /// A voter votes for every candidate of a term (R32). I2; then I1.
+    VoteTwice = "vote-twice",
+    /// A voter votes whatever the candidate's log lacks (R37). I6.
+    VoteForShorterLog = "vote-for-shorter-log",
+    /// A candidate raises its term without having asked whether anybody would vote for it (R22). I26.
+    NoPreVote = "no-pre-vote",
+    /// A voter forgets at once that it hears a leader (R22, R34). I18, I26.
+    NoStickiness = "no-stickiness",
+    /// A leader that hears nobody goes on leading (R36). I26.
+    CheckQuorumOff = "check-quorum-off",
+    /// A replica that had voted for itself leads when it starts again (R39). I1.
+    RestartResumesLeadership = "restart-resumes-leadership",
+
+    // ---- durability ----
+
+    /// A vote is told before it is on disk (R55, R32). I3, I11.
+    VoteReplyBeforeSync = "vote-reply-before-sync",
+    /// A new vote is written before the term that it belongs to (R32). I2.
+    TermAndVoteInTwoWrites = "term-and-vote-in-two-writes",
+    /// Entries are acknowledged before they are on disk (R55). I11; then I7.
+    AckBeforeSync = "ack-before-sync",
+    /// The state machine gets committed entries that the own disk does not have yet (R72). I11, I12.
+    ApplyBeforeDurable = "apply-before-durable",
+    /// The state machine is given the last applied entry once more after a start (R72). I9, I10.
+    DoubleApplyOnRestart = "double-apply-on-restart",
+
+    // ---- reads ----
+
+    /// Reads are confirmed at a commit index that an older leader may have passed (R40). I17; then I16.
+    ReadIndexWithoutOwnTermCommit = "read-index-without-own-term-commit",
+    /// Reads wait for a round that was begun before they came (R41). I17; then I16.
+    ReadRoundReused = "read-round-reused",
+    /// A confirmed read does not wait for the state machine (R75). I16.
+    ReadBeforeApply = "read-before-apply",
+    /// The lease begins when answers come, not when the round was sent that they answer (R42). I18.
+    LeaseFromCheckQuorum = "lease-from-check-quorum",
+
+    // ---- membership ----
+
+    /// A change is taken before anything of the leader's term is committed (R61). I19; then I1, I6.
+    ChangeBeforeOwnTermCommit = "change-before-own-term-commit",
+    /// A change is taken while another one is not committed (R61). I19.
+    ChangeWhilePending = "change-while-pending",
+    /// The new half of a joint configuration decides alone (R13, R43). I7, I19.
+    JointByOneHalf = "joint-by-one-half",
+    /// A learner's match counts towards the majority of the voters (R13). I7, I19.
+    LearnerCounted = "learner-counted",
+    /// A leader leads on when its removal is committed (R64). I20.
+    RemovedLeaderStays = "removed-leader-stays",
+    /// Messages of another group are heard (R69). I24.
+    ForeignMessageHeard = "foreign-message-heard",
+
+    // ---- lost memory ----
+
+    /// A replica that may have lost what it promised is no suspect (R68, R11). I22; then I6, I7.
+    WipedNodeTrusted = "wiped-node-trusted",
+    /// A suspect votes (R68). I23.
+    SuspectVotes = "suspect-votes",
+    /// A leader counts what suspects acknowledge (R68). I23, I7.
+    SuspectCounted = "suspect-counted",
+    /// What a follower acknowledged before it was started again counts still (R68). I7, I27.
+    OldIncarnationCounted = "old-incarnation-counted",
+
+    // ---- snapshots and limits ----
+
+    /// A snapshot replaces a log that has all of it and more (R46, R47). I8, I21; then I11.
+    SnapshotOverNewerLog = "snapshot-over-newer-log",
+    /// The log is purged up to what is applied, in a snapshot or not (R52). I12.
+    PurgeBeyondSnapshot = "purge-beyond-snapshot",
+    /// A leader waits for ever for a snapshot whose transfer failed (R49). I27.
+    SnapshotFailureForgotten = "snapshot-failure-forgotten",
+    /// A follower is sent entries without limit (R18). I25.
+    WindowIgnored = "window-ignored",
+
+    // ---- clients ----
+
+    /// A snapshot has no sessions in it (R73). I15, I21.
+    SessionsMissingFromSnapshot = "sessions-missing-from-snapshot",
+    /// Sessions expire by each replica's own clock, which is [set](set_wall_clock) from outside (R73). I10, I15.
+    ExpiryByWallClock = "expiry-by-wall-clock",
+    /// The command of a session is applied as often as it is in the log (R73). I15.
+    DuplicateCommandApplied = "duplicate-command-applied",
+    /// A leader that loses its office says that nothing under way was applied, as if it knew (R45). I14.
+    LossToldAsRefusal = "loss-told-as-refusal",
 }
 
 /// There is no mutant of this name.
@@ -101,6 +188,7 @@ impl FromStr for Mutant {
 #[cfg(feature = "mutants")]
 thread_local! {
     static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
+    static WALL_CLOCK_MS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Switches one mutant on for this thread, or all of them off.
@@ -121,6 +209,25 @@ pub fn is(mutant: Mutant) -> bool {
 #[must_use]
 pub(crate) const fn is(_: Mutant) -> bool {
     false
+}
+
+/// Says what the clock of the replica shows that is stepped next in this thread, in milliseconds. Only
+/// [`Mutant::ExpiryByWallClock`] looks at it.
+#[cfg(feature = "mutants")]
+pub fn set_wall_clock(milliseconds: u64) {
+    WALL_CLOCK_MS.set(milliseconds);
+}
+
+/// The clock of the replica, in milliseconds.
+#[cfg(feature = "mutants")]
+pub(crate) fn wall_clock_ms() -> u64 {
+    WALL_CLOCK_MS.get()
+}
+
+/// Nobody has a clock.
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn wall_clock_ms() -> u64 {
+    0
 }
 
 #[cfg(test)]

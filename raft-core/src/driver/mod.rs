@@ -24,6 +24,7 @@ use crate::effect::{Effect, RoleChange, RoleKind};
 use crate::entry::Entry;
 use crate::input::{ChangeRequest, Input, Proposal, Proposed};
 use crate::message::{Body, ForwardResult, InstallSnapshot};
+use crate::mutants::{self, Mutant};
 use crate::raft::Raft;
 use crate::request::{ClientRequest, RefusalReason};
 use crate::status::Status;
@@ -341,12 +342,20 @@ impl Driver {
     /// Leadership is lost with commands in flight: the next leader may have them or not (R45).
     fn lose_pending<P: Ports + ?Sized>(&mut self, ports: &mut P) {
         for (_, ticket) in std::mem::take(&mut self.pending) {
-            self.end(ticket, Outcome::Unknown, ports);
+            if mutants::is(Mutant::LossToldAsRefusal) {
+                self.refuse(ticket, RefusalReason::NotLeader { leader: None }, ports);
+            } else {
+                self.end(ticket, Outcome::Unknown, ports);
+            }
         }
     }
 
     fn release_reads<P: Ports + ?Sized>(&mut self, ports: &mut P) {
-        let applied = self.raft.applied_index();
+        let applied = if mutants::is(Mutant::ReadBeforeApply) {
+            self.raft.commit_index()
+        } else {
+            self.raft.applied_index()
+        };
         while let Some((index, tickets)) = self.waiting_reads.take_ready(applied) {
             for ticket in tickets {
                 ports.resolve(ticket, Outcome::ReadReady { index });

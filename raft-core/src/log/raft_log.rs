@@ -7,6 +7,7 @@ use super::term_table::{TermAt, TermTable};
 use crate::effect::LogChange;
 use crate::entry::Entry;
 use crate::message::SnapshotMeta;
+use crate::mutants::{self, Mutant};
 use crate::traits::Recovered;
 use crate::types::{EntryId, Index, WriteSeq};
 
@@ -241,7 +242,7 @@ impl RaftLog {
     /// Forgets the entries up to and including `through`, which a durable snapshot covers.
     pub fn purge(&mut self, through: EntryId) {
         assert!(
-            through.index <= self.snapshot_durable.index,
+            through.index <= self.snapshot_durable.index || mutants::is(Mutant::PurgeBeyondSnapshot),
             "only what a durable snapshot covers is purged"
         );
         self.terms.purge(through);

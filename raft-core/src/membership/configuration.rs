@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::majority::{self, VoteResult};
+use crate::mutants::{self, Mutant};
 use crate::types::{Index, NodeId};
 
 /// The configuration of a group (thesis §4).
@@ -331,7 +332,7 @@ impl Membership {
     #[must_use]
     pub fn vote_result(&self, mut answer: impl FnMut(NodeId) -> Option<bool>) -> VoteResult {
         let incoming = majority::vote_result(&self.parts.voters, &mut answer);
-        let outgoing = majority::vote_result(&self.parts.outgoing, &mut answer);
+        let outgoing = majority::vote_result(self.deciding_outgoing(), &mut answer);
         match (incoming, outgoing) {
             (VoteResult::Won, VoteResult::Won) => VoteResult::Won,
             (VoteResult::Lost, _) | (_, VoteResult::Lost) => VoteResult::Lost,
@@ -342,15 +343,36 @@ impl Membership {
     /// The largest index that is durable on a majority of every half (R13).
     #[must_use]
     pub fn committed_index(&self, mut matched: impl FnMut(NodeId) -> Index) -> Index {
+        if mutants::is(Mutant::LearnerCounted) {
+            return self.index_of_any_members(matched);
+        }
         majority::committed_index(&self.parts.voters, &mut matched)
-            .min(majority::committed_index(&self.parts.outgoing, &mut matched))
+            .min(majority::committed_index(self.deciding_outgoing(), &mut matched))
     }
 
     /// The largest value that a majority of every half has reached (R43).
     #[must_use]
     pub fn reached_by_quorum(&self, mut reached: impl FnMut(NodeId) -> u64) -> u64 {
-        majority::reached_by_majority(&self.parts.voters, &mut reached)
-            .min(majority::reached_by_majority(&self.parts.outgoing, &mut reached))
+        majority::reached_by_majority(&self.parts.voters, &mut reached).min(majority::reached_by_majority(
+            self.deciding_outgoing(),
+            &mut reached,
+        ))
+    }
+
+    /// The outgoing half, without which nothing is decided.
+    fn deciding_outgoing(&self) -> &[NodeId] {
+        if mutants::is(Mutant::JointByOneHalf) {
+            return &[];
+        }
+        &self.parts.outgoing
+    }
+
+    /// What as many members have as a majority of the voters are, whoever they are, as only a mutant counts.
+    fn index_of_any_members(&self, matched: impl FnMut(NodeId) -> Index) -> Index {
+        let mut matches: Vec<Index> = self.members().into_iter().map(matched).collect();
+        matches.sort_unstable();
+        let quorum = majority::quorum(self.parts.voters.len());
+        matches.iter().rev().nth(quorum - 1).copied().unwrap_or_default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::mutants::{self, Mutant};
 use crate::types::Index;
 
 /// Messages with entries that were sent and not acknowledged, bounded by count and bytes.
@@ -31,8 +32,9 @@ impl Inflights {
     /// Whether nothing more may be sent.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.messages.len() >= self.messages_max
-            || (self.bytes >= self.bytes_max && !self.messages.is_empty())
+        let is_full = self.messages.len() >= self.messages_max
+            || (self.bytes >= self.bytes_max && !self.messages.is_empty());
+        is_full && !mutants::is(Mutant::WindowIgnored)
     }
 
     /// How many messages are unacknowledged.

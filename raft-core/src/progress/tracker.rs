@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::catch_up::CatchUp;
 use super::inflights::Inflights;
 use crate::config::Config;
+use crate::mutants::{self, Mutant};
 use crate::types::{Index, Round, Time};
 
 /// How a leader replicates to one follower.
@@ -216,7 +217,7 @@ impl Progress {
     /// Whether its answers count: it runs, and may not have lost anything (R68).
     #[must_use]
     pub fn counts(&self) -> bool {
-        !self.is_suspect && !self.is_contested
+        (!self.is_suspect || mutants::is(Mutant::SuspectCounted)) && !self.is_contested
     }
 
     /// The match index as far as it counts.

@@ -10,6 +10,7 @@ use crate::effect::Effect;
 use crate::entry::Entry;
 use crate::input::{LogRead, LogReadResult, LogReader};
 use crate::message::SnapshotMeta;
+use crate::mutants::{self, Mutant};
 use crate::progress::ColdRead;
 use crate::types::{EntryId, Index, Time};
 
@@ -128,7 +129,12 @@ impl Common {
             }
             return;
         }
-        let through = self.commit.min(self.log.durable());
+        let durable = self.log.durable();
+        let through = if mutants::is(Mutant::ApplyBeforeDurable) {
+            self.commit
+        } else {
+            self.commit.min(durable)
+        };
         while self.apply.handed_out < through {
             let budget = self.config.apply_bytes_max.saturating_sub(self.apply.bytes);
             if budget == 0 && !self.apply.batches.is_empty() {

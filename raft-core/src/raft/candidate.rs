@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::common::Common;
 use crate::membership::VoteResult;
 use crate::message::{Body, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse};
+use crate::mutants::{self, Mutant};
 use crate::types::{EntryId, Index, NodeId, Term, Time};
 
 /// Which question a candidate asks.
@@ -91,7 +92,7 @@ impl Common {
 
     /// The election restriction: a candidate's log must be at least as up to date as the voter's (R37).
     fn is_up_to_date(&self, last_log: EntryId) -> bool {
-        last_log >= self.log.last()
+        last_log >= self.log.last() || mutants::is(Mutant::VoteForShorterLog)
     }
 
     /// Answers RequestPreVote. Changes nothing (R22); refuses explicitly, so that no mixed cluster deadlocks (R25).
@@ -114,7 +115,8 @@ impl Common {
         // The leader of an earlier term may still read by its lease, whatever has raised the term here since (R42).
         let is_leased =
             self.config.lease_drift_max.is_some() && self.hears_leader() && !request.leadership_transfer;
-        let free = self.vote == Some(from) || (self.vote.is_none() && !is_leased);
+        let is_new = self.vote.is_none() || mutants::is(Mutant::VoteTwice);
+        let free = self.vote == Some(from) || (is_new && !is_leased);
         let granted = free && self.is_up_to_date(request.last_log) && self.may_vote_for(request.last_log);
         if granted {
             self.vote = Some(from);

@@ -9,11 +9,12 @@ use std::time::Duration;
 use super::apply::{ApplyState, RestoreState};
 use super::transfer::Transfer;
 use crate::config::{Config, PRIORITY_MAX};
-use crate::effect::{Effect, FatalReason, SuspicionReason, Write};
+use crate::effect::{Effect, FatalReason, LogChange, SuspicionReason, Write};
 use crate::entry::{Entry, Payload};
 use crate::log::RaftLog;
 use crate::membership::Membership;
 use crate::message::{Body, Message, SnapshotMeta};
+use crate::mutants::{self, Mutant};
 use crate::random::Random;
 use crate::traits::Recovered;
 use crate::types::{EntryId, HardState, Index, NodeId, Term, Time, Trust, WriteSeq};
@@ -84,6 +85,11 @@ impl Common {
         memberships.extend(recovered.memberships.iter().cloned());
         // A restarted voter forgot whether it heard a leader, so it waits as if it just had (R42).
         let may_be_leased = config.lease_drift_max.is_some() && recovered.hard_state.term > Term::ZERO;
+        let begun = if mutants::is(Mutant::DoubleApplyOnRestart) {
+            applied.index.previous().max(recovered.purged.index)
+        } else {
+            applied.index
+        };
         Common {
             trust: recovered.hard_state.trust,
             suspicion: None,
@@ -105,7 +111,7 @@ impl Common {
             last_seq: WriteSeq(0),
             writes_in_flight: VecDeque::new(),
             promises: Vec::new(),
-            apply: ApplyState::new(applied.index, commit, now),
+            apply: ApplyState::new(begun, commit, now),
             config,
         }
     }
@@ -159,6 +165,7 @@ impl Common {
     pub(super) fn hears_leader(&self) -> bool {
         self.leader_contact
             .is_some_and(|contact| self.now.since(contact) < self.config.election_timeout)
+            && !mutants::is(Mutant::NoStickiness)
     }
 
     /// Since when the own disk owes an answer; none if it does not.
@@ -240,7 +247,11 @@ impl Common {
     /// earlier than anybody else's (R29).
     pub(super) fn send_when_durable(&mut self, to: NodeId, body: Body) {
         let message = self.message(to, body);
-        self.promises.push(message);
+        if to != self.id() && promises_too_early(&message.body) {
+            self.effects.push(Effect::Send(message));
+        } else {
+            self.promises.push(message);
+        }
     }
 
     /// Whether the current term is durable, so that a message which promises nothing else may leave at once.
@@ -363,6 +374,9 @@ impl Common {
             return;
         }
         self.last_seq = self.last_seq.next();
+        if mutants::is(Mutant::TermAndVoteInTwoWrites) && self.term > stored.term {
+            self.write_vote_alone();
+        }
         let unwritten = self.log.take_unwritten(self.last_seq);
         // The commit index rides along with what needs a write anyway (R59); it is at most the last index, which this
         // write or one before it makes durable.
@@ -376,6 +390,27 @@ impl Common {
             log: unwritten.log,
             then: std::mem::take(&mut self.promises),
         }));
+    }
+
+    /// Writes the vote without its term, before the write that is being made, as only a mutant does.
+    fn write_vote_alone(&mut self) {
+        let vote = self.vote;
+        self.effects.push(Effect::Persist(Write {
+            seq: self.last_seq,
+            hard_state: Some(HardState {
+                vote,
+                ..self.stored_hard_state
+            }),
+            snapshot: None,
+            log: LogChange::Append(Vec::new()),
+            then: Vec::new(),
+        }));
+        self.last_seq = self.last_seq.next();
+    }
+
+    /// Whether nothing was written since the start.
+    pub(super) fn has_just_started(&self) -> bool {
+        self.last_seq == WriteSeq(0)
     }
 
     fn begin_write(&mut self) {
@@ -415,5 +450,14 @@ impl Common {
         self.flush_snapshots();
         self.flush_compaction(pinned);
         self.log.evict(self.apply.handed_out, self.config.tail_bytes_max);
+    }
+}
+
+/// Whether a message leaves before what it promises is durable: with a mutant only.
+fn promises_too_early(body: &Body) -> bool {
+    match body {
+        Body::RequestVoteResponse(_) => mutants::is(Mutant::VoteReplyBeforeSync),
+        Body::AppendEntriesResponse(_) => mutants::is(Mutant::AckBeforeSync),
+        _ => false,
     }
 }

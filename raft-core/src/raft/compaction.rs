@@ -5,6 +5,7 @@ use crate::effect::Effect;
 use crate::log::TermAt;
 use crate::membership::Membership;
 use crate::message::SnapshotMeta;
+use crate::mutants::{self, Mutant};
 use crate::types::{EntryId, Index};
 
 impl Common {
@@ -39,7 +40,11 @@ impl Common {
     pub(super) fn flush_compaction(&mut self, pinned: Option<Index>) {
         let covered = self.log.snapshot_durable().index;
         let keep = self.config.retained_entries;
-        let wanted = Index(covered.0.saturating_sub(keep)).min(self.apply.applied);
+        let wanted = if mutants::is(Mutant::PurgeBeyondSnapshot) {
+            self.apply.applied
+        } else {
+            Index(covered.0.saturating_sub(keep)).min(self.apply.applied)
+        };
         let through = pinned.map_or(wanted, |pinned| wanted.min(pinned));
         // Compacting in steps of an eighth of what is retained keeps the store from purging entry by entry.
         if through.entries_since(self.log.purged().index) <= keep / 8 {

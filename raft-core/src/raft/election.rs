@@ -7,10 +7,14 @@ use super::machine::Raft;
 use super::role::Role;
 use crate::effect::RoleChangeReason;
 use crate::membership::VoteResult;
+use crate::mutants::{self, Mutant};
 use crate::types::{NodeId, Term};
 
 impl Raft {
     pub(super) fn check_timers(&mut self) {
+        if mutants::is(Mutant::RestartResumesLeadership) && self.common.has_just_started() {
+            self.lead_again();
+        }
         let now = self.common.now;
         match &mut self.role {
             Role::Follower(Follower {
@@ -86,7 +90,13 @@ impl Raft {
         if candidate.phase != Phase::PreVote || candidate_term != self.common.term.next() {
             return;
         }
-        match candidate.record(&self.common, from, granted) {
+        let result = candidate.record(&self.common, from, granted);
+        let result = if mutants::is(Mutant::NoPreVote) {
+            VoteResult::Won
+        } else {
+            result
+        };
+        match result {
             VoteResult::Won => {
                 let deadline = self.common.random_election_deadline();
                 self.common.begin_own_term();
@@ -108,17 +118,28 @@ impl Raft {
         }
         self.common.vote_request_was_answered();
         match candidate.record(&self.common, from, granted) {
-            VoteResult::Won => {
-                let leader = Leader::new(&mut self.common);
-                let id = self.id();
-                self.transition(
-                    Role::Leader(Box::new(leader)),
-                    Some(id),
-                    RoleChangeReason::ElectionWon,
-                );
-            }
+            VoteResult::Won => self.lead(),
             VoteResult::Lost => self.become_follower(None, None, RoleChangeReason::VoteLost),
             VoteResult::Pending => {}
+        }
+    }
+
+    fn lead(&mut self) {
+        let leader = Leader::new(&mut self.common);
+        let id = self.id();
+        self.transition(
+            Role::Leader(Box::new(leader)),
+            Some(id),
+            RoleChangeReason::ElectionWon,
+        );
+    }
+
+    /// Leads the term in which this replica had voted for itself before it was started, as only a mutant does (R39).
+    fn lead_again(&mut self) {
+        let stored = self.common.stored_hard_state;
+        if (stored.term, stored.vote) == (self.term(), Some(self.id())) {
+            self.role = Role::Candidate(Candidate::new(Phase::Vote, self.common.now));
+            self.lead();
         }
     }
 

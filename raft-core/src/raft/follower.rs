@@ -187,7 +187,8 @@ impl Common {
     /// Takes over a snapshot from the leader of the current term, which is durable in the snapshot store.
     pub(super) fn receive_snapshot(&mut self, header: InstallSnapshot) {
         let InstallSnapshot { from, meta, .. } = header;
-        if meta.last.index <= self.commit {
+        let replaces_anything = mutants::is(Mutant::SnapshotOverNewerLog);
+        if meta.last.index <= self.commit && !replaces_anything {
             // Nothing new in it (R47).
             self.acknowledge(from, Round::default(), self.commit);
             return;
@@ -198,7 +199,7 @@ impl Common {
             return;
         }
         self.meet_the_past(meta.last, meta.last.index);
-        if self.log.matches(meta.last) {
+        if self.log.matches(meta.last) && !replaces_anything {
             // The log has all of it and more: only the commit index was missing (R46).
             self.commit_to(meta.last.index);
         } else {

@@ -193,6 +193,9 @@ impl Leader {
 
     /// The newest time at which a quorum had been heard from.
     pub(super) fn quorum_contact(&self, common: &Common) -> Time {
+        if mutants::is(Mutant::CheckQuorumOff) {
+            return common.now;
+        }
         let own_id = common.id();
         Time::from_nanos(common.membership().reached_by_quorum(|voter| {
             if voter == own_id {
@@ -313,6 +316,9 @@ impl Leader {
 
     /// A snapshot was streamed to a follower, or could not be (R49). After a failure the others come first for a while.
     pub(super) fn snapshot_sent(&mut self, common: &Common, to: NodeId, last: EntryId, delivered: bool) {
+        if !delivered && mutants::is(Mutant::SnapshotFailureForgotten) {
+            return;
+        }
         if let Some(progress) = self.progress.get_mut(&to)
             && progress.state() == (ProgressState::Snapshot { index: last.index })
         {
@@ -385,6 +391,9 @@ impl Leader {
             }
         });
         self.lease.confirm(Round(confirmed));
+        if mutants::is(Mutant::LeaseFromCheckQuorum) {
+            self.lease.begin_at(self.quorum_contact(common));
+        }
         let effects = &mut common.effects;
         self.reads.confirm(Round(confirmed), |ticket, index| {
             effects.push(Effect::ReadConfirmed { ticket, index });
@@ -393,7 +402,9 @@ impl Leader {
 
     /// Begins the next round of reads once an entry of this term is committed (R40).
     fn begin_reads(&mut self, common: &mut Common) {
-        while common.commit >= self.term_start && self.reads.begin_round(common.commit) {
+        let may_confirm =
+            common.commit >= self.term_start || mutants::is(Mutant::ReadIndexWithoutOwnTermCommit);
+        while may_confirm && self.reads.begin_round(common.commit) {
             self.broadcast_heartbeat(common);
             self.confirm_reads(common);
         }

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use crate::mutants::{self, Mutant};
 use crate::types::{Index, Round, Ticket};
 
 /// The reads of one leadership.
@@ -51,7 +52,9 @@ impl Reads {
         if self.waiting.is_empty() || !self.rounds.is_empty() {
             return false;
         }
-        self.round = self.round.next();
+        if !mutants::is(Mutant::ReadRoundReused) {
+            self.round = self.round.next();
+        }
         let tickets = std::mem::take(&mut self.waiting);
         self.rounds.push_back(PendingRound {
             round: self.round,

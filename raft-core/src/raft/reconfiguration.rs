@@ -13,6 +13,7 @@ use crate::effect::{Effect, RoleChangeReason};
 use crate::entry::{Entry, Payload};
 use crate::input::ChangeRequest;
 use crate::membership::{Membership, MembershipPlan, leave_joint};
+use crate::mutants::{self, Mutant};
 use crate::progress::{Progress, ProgressState};
 use crate::request::{ChangePreview, RefusalReason};
 use crate::types::{EntryId, NodeId, Time};
@@ -51,8 +52,8 @@ impl Leader {
 
     /// Whether no change can be taken, whatever it is (R61): the tail may hold one, or one has not been left yet.
     pub(super) fn change_is_pending(&self, common: &Common) -> bool {
-        common.commit < self.term_start
-            || common.membership_index() > common.commit
+        (common.commit < self.term_start && !mutants::is(Mutant::ChangeBeforeOwnTermCommit))
+            || (common.membership_index() > common.commit && !mutants::is(Mutant::ChangeWhilePending))
             || common.membership().is_joint()
     }
 
@@ -199,7 +200,7 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
-        if leader.is_removed(&self.common) {
+        if leader.is_removed(&self.common) && !mutants::is(Mutant::RemovedLeaderStays) {
             leader.hand_over(&mut self.common);
             self.become_follower(None, None, RoleChangeReason::Removed);
         }

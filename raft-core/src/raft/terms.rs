@@ -5,6 +5,7 @@ use super::machine::Raft;
 use super::role::Role;
 use crate::effect::{FatalReason, RoleChangeReason};
 use crate::message::{AppendResult, Body, InstallSnapshot, Message, RequestVoteResponse};
+use crate::mutants::{self, Mutant};
 use crate::types::{NodeId, Term};
 
 /// Whether no entry that the message names is of a later term than its sender knew. One that does is damaged or forged:
@@ -28,7 +29,8 @@ impl Raft {
     /// Compares terms first (paper §5.1): a lower one is answered or ignored, a higher one adopted, an equal one handled
     /// by the role.
     pub(super) fn receive(&mut self, message: Message) {
-        if message.to != self.id() || message.group != self.group() {
+        let is_foreign = message.group != self.group() && !mutants::is(Mutant::ForeignMessageHeard);
+        if message.to != self.id() || is_foreign {
             return;
         }
         if !names_terms_up_to_its_own(&message) {

@@ -24,6 +24,7 @@ use crate::effect::{Effect, SuspicionReason};
 use crate::entry::{Entry, Payload};
 use crate::membership::Membership;
 use crate::message::{Body, EntriesLost, TrustRestored};
+use crate::mutants::{self, Mutant};
 use crate::progress::Progress;
 use crate::traits::Recovered;
 use crate::types::{EntryId, Index, NodeId, Round, Term, Trust};
@@ -52,7 +53,7 @@ impl Common {
 
     /// This replica may have lost something: nothing of it counts until it has caught up.
     pub(super) fn become_suspect(&mut self, reason: SuspicionReason) {
-        if self.trust != Trust::Suspect {
+        if self.trust != Trust::Suspect && !mutants::is(Mutant::WipedNodeTrusted) {
             self.trust = Trust::Suspect;
             self.suspicion = Some(reason);
         }
@@ -86,7 +87,7 @@ impl Common {
         match self.trust {
             Trust::Trusted => true,
             Trust::Founder => last_log == EntryId::ZERO,
-            Trust::Suspect => false,
+            Trust::Suspect => mutants::is(Mutant::SuspectVotes),
         }
     }
 
@@ -139,6 +140,7 @@ impl Leader {
                 }
                 return false;
             }
+            Some(_) if mutants::is(Mutant::OldIncarnationCounted) => {}
             Some(_) => progress.restarted(),
             None => {}
         }

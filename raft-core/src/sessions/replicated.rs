@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::table::{Decision, Reply, SessionTable};
 use crate::entry::{Entry, Payload};
 use crate::message::SnapshotMeta;
+use crate::mutants::{self, Mutant};
 use crate::request::RefusalReason;
 use crate::traits::{StateMachine, StateMachineError};
 use crate::types::EntryId;
@@ -89,7 +90,13 @@ impl ReplicatedState {
 
     /// A stream of the sessions and the state as they are now.
     pub fn snapshot(&mut self) -> Result<Box<dyn Read + Send>, StateMachineError> {
-        let header = self.sessions.snapshot_header(self.last_applied());
+        let none = SessionTable::default();
+        let sessions = if mutants::is(Mutant::SessionsMissingFromSnapshot) {
+            &none
+        } else {
+            &self.sessions
+        };
+        let header = sessions.snapshot_header(self.last_applied());
         let state = self.state_machine.snapshot()?;
         Ok(Box::new(Cursor::new(header).chain(state)))
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::entry::{SessionCommand, SessionEntry, SessionRequest};
+use crate::mutants::{self, Mutant};
 use crate::request::RefusalReason;
 use crate::types::{EntryId, Index, Sequence, SessionId};
 
@@ -190,7 +191,11 @@ impl SessionTable {
         if id.term > self.last.term {
             self.elected_at_ms = self.log_time_ms;
         }
-        let time = self.elected_at_ms.saturating_add(elapsed_ms);
+        let time = if mutants::is(Mutant::ExpiryByWallClock) {
+            mutants::wall_clock_ms()
+        } else {
+            self.elected_at_ms.saturating_add(elapsed_ms)
+        };
         self.log_time_ms = self.log_time_ms.max(time);
     }
 
@@ -244,7 +249,9 @@ impl SessionTable {
         if sequence < acknowledged_below {
             return Decision::Answer(Err(RefusalReason::SequenceAcknowledged { acknowledged_below }));
         }
-        if let Some(Kept { index, response }) = session.replies.get(&sequence) {
+        if let Some(Kept { index, response }) = session.replies.get(&sequence)
+            && !mutants::is(Mutant::DuplicateCommandApplied)
+        {
             let reply = |response: &Bytes| Reply {
                 index: *index,
                 response: response.clone(),
