@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that continuous integration checks, in one command, each step timed.
 //!
-//! All steps but the first few build with the same profile and the same features (`--workspace --all-features`),
+//! All steps but the first few build with the same profile and the same features (`--workspace` with [`FEATURES`]),
 //! so that what one step compiled serves the next.
 
 use crate::arguments::Arguments;
@@ -10,6 +10,12 @@ use crate::{check, layers, prepare, project, up};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// The features of everything that is tested: all of the workspace but the bugs of `mutants`, which would otherwise be
+/// in whatever the tests, the examples and `up --check` run, and have a step of their own.
+const FEATURES: &str = "raft-core/conformance,raft-sim/cli,raft-sim/model";
+/// How the commands that people type name them.
+const FEATURES_HERE: &str = "FEATURES";
 
 /// An example that runs longer than this hangs.
 const EXAMPLE_WITHIN: Duration = Duration::from_secs(120);
@@ -45,7 +51,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "clippy",
         quick: true,
-        again: "cargo clippy --workspace --all-features --all-targets -- -D warnings",
+        again: "cargo clippy --workspace --features FEATURES --all-targets -- -D warnings",
         run: clippy,
     },
     Step {
@@ -57,19 +63,25 @@ const STEPS: &[Step] = &[
     Step {
         name: "docs",
         quick: false,
-        again: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --all-features --no-deps",
+        again: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --features FEATURES --no-deps",
         run: docs,
     },
     Step {
         name: "tests",
         quick: true,
-        again: "cargo nextest run --workspace --all-features",
+        again: "cargo nextest run --workspace --features FEATURES",
         run: tests,
+    },
+    Step {
+        name: "mutants",
+        quick: true,
+        again: "cargo test -p raft-core --no-default-features --features mutants --test mutants --test scenarios",
+        run: mutants,
     },
     Step {
         name: "doctests",
         quick: false,
-        again: "cargo test --doc --workspace --all-features",
+        again: "cargo test --doc --workspace --features FEATURES",
         run: doctests,
     },
     Step {
@@ -81,7 +93,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "benches",
         quick: false,
-        again: "cargo test --workspace --all-features --bench '*'",
+        again: "cargo test --workspace --features FEATURES --bench '*'",
         run: benches,
     },
     Step {
@@ -117,7 +129,8 @@ pub(crate) fn run(words: &[String]) -> Outcome {
         if let Err(failure) = result {
             outcome = Err(Failure::work(format!(
                 "{}: {failure}\nrepeat it with: {}",
-                step.name, step.again
+                step.name,
+                step.again.replace(FEATURES_HERE, FEATURES)
             )));
             break;
         }
@@ -149,7 +162,8 @@ fn clippy() -> Outcome {
     let words = [
         "clippy",
         "--workspace",
-        "--all-features",
+        "--features",
+        FEATURES,
         "--all-targets",
         "--",
         "-D",
@@ -164,7 +178,7 @@ fn core_alone() -> Outcome {
 }
 
 fn docs() -> Outcome {
-    let mut command = cargo(["doc", "--workspace", "--all-features", "--no-deps"]);
+    let mut command = cargo(["doc", "--workspace", "--features", FEATURES, "--no-deps"]);
     cargo::run(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
@@ -175,7 +189,8 @@ fn tests() -> Outcome {
             "nextest",
             "run",
             "--workspace",
-            "--all-features",
+            "--features",
+            FEATURES,
             "--profile",
             "ci",
         ];
@@ -187,7 +202,8 @@ fn tests() -> Outcome {
         &mut cargo([
             "test",
             "--workspace",
-            "--all-features",
+            "--features",
+            FEATURES,
             "--lib",
             "--bins",
             "--tests",
@@ -196,8 +212,34 @@ fn tests() -> Outcome {
     )
 }
 
+/// Bugs are seen where they are switched on, and do nothing where they are not.
+fn mutants() -> Outcome {
+    let of_the_core = [
+        "-p",
+        "raft-core",
+        "--no-default-features",
+        "--features",
+        "mutants",
+    ];
+    let mut clippy = cargo(["clippy"]);
+    clippy
+        .args(of_the_core)
+        .args(["--all-targets", "--", "-D", "warnings"]);
+    cargo::run(&mut clippy)?;
+    let mut test = cargo(["test", "--quiet"]);
+    test.args(of_the_core)
+        .args(["--test", "mutants", "--test", "scenarios"]);
+    cargo::run(&mut test)
+}
+
 fn doctests() -> Outcome {
-    cargo::run(&mut cargo(["test", "--doc", "--workspace", "--all-features"]))
+    cargo::run(&mut cargo([
+        "test",
+        "--doc",
+        "--workspace",
+        "--features",
+        FEATURES,
+    ]))
 }
 
 /// Runs every example to its end.
@@ -217,7 +259,14 @@ fn examples() -> Outcome {
 /// targets gives the build scripts' dependencies other flags, and compiles RocksDB once more.
 fn build_programs() -> Outcome {
     cargo::build(
-        &mut cargo(["test", "--workspace", "--all-features", "--no-run", "--quiet"]),
+        &mut cargo([
+            "test",
+            "--workspace",
+            "--features",
+            FEATURES,
+            "--no-run",
+            "--quiet",
+        ]),
         "dev",
     )
 }
@@ -259,7 +308,7 @@ impl Drop for Running {
 /// Every benchmark once, unmeasured: they must not rot.
 fn benches() -> Outcome {
     cargo::build(
-        &mut cargo(["test", "--workspace", "--all-features", "--bench", "*"]),
+        &mut cargo(["test", "--workspace", "--features", FEATURES, "--bench", "*"]),
         "dev",
     )
 }
@@ -276,4 +325,41 @@ fn need_component(subcommand: &str, component: &str) -> Outcome {
     Err(Failure::work(format!(
         "{component} is not installed; run: rustup component add {component}"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The features that a manifest declares.
+    fn declared(manifest: &str) -> impl Iterator<Item = &str> {
+        let table = manifest
+            .split("\n[")
+            .find_map(|table| table.strip_prefix("features]"));
+        let lines = table.unwrap_or_default().lines();
+        lines
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, _)| name.trim())
+    }
+
+    /// Nothing is left untested because somebody added a feature.
+    #[test]
+    fn every_feature_but_the_mutants_is_tested() {
+        let root = project::root();
+        let mut expected = Vec::new();
+        for member in project::members(&root).expect("the workspace lists its members") {
+            let manifest = std::fs::read_to_string(root.join(&member).join("Cargo.toml"));
+            let manifest = manifest.expect("a member has a manifest");
+            for feature in declared(&manifest) {
+                // The features that are on by default are on here, too.
+                if !["default", "runtime", "mutants"].contains(&feature) {
+                    expected.push(format!("{member}/{feature}"));
+                }
+            }
+        }
+        let mut listed: Vec<&str> = FEATURES.split(',').collect();
+        expected.sort();
+        listed.sort_unstable();
+        assert_eq!(listed, expected);
+    }
 }
