@@ -8,6 +8,7 @@ pub mod disk;
 pub mod fingerprint;
 mod history;
 mod invariants;
+pub mod linearizability;
 mod network;
 mod node;
 mod observation;

@@ -11,7 +11,7 @@ use crate::random::Random;
 /// What the clients of a run ask, and what must be true of all their answers together.
 ///
 /// Only [`next`](Workload::next) has to be written: the invariants of Raft are checked whatever clients ask. With a
-/// sequential model of the state machine, [`check`](Workload::check) is one line.
+/// [`Model`](crate::linearizability::Model) of the state machine, [`check`](Workload::check) is one line.
 pub trait Workload: 'static {
     /// The state machine that understands the requests.
     type StateMachine: StateMachine;

@@ -1,9 +1,8 @@
 //! What clients asked, when, and how it ended: the history of a run (Herlihy and Wing, 1990, §2.1).
 
-use std::fmt;
-
 use bytes::Bytes;
-use raft_core::types::Time;
+
+use crate::linearizability::Moment;
 
 /// What a client asks of the group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,32 +28,6 @@ impl Request {
     #[must_use]
     pub fn is_read(&self) -> bool {
         matches!(self, Request::Read(_))
-    }
-}
-
-/// A moment of a run, by the clock that nobody in the simulation can read.
-///
-/// Of two moments at the same time the one with the lower `order` came first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment {
-    /// The true time.
-    pub time: Time,
-    /// The number of the event, in the order in which the simulator worked events off.
-    pub order: u64,
-}
-
-impl Moment {
-    /// The moment of an event.
-    #[must_use]
-    pub fn new(time: Time, order: u64) -> Moment {
-        Moment { time, order }
-    }
-}
-
-/// The time in seconds.
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.6} s", self.time.since(Time::ZERO).as_secs_f64())
     }
 }
 

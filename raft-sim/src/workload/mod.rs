@@ -1,7 +1,7 @@
 //! What the clients of a simulation ask, and what their answers must look like.
 //!
 //! Whoever brings a state machine of their own implements [`Workload`] for it: how a client draws its next request, and, if
-//! they have a sequential model of the state machine, one line that judges the history with it.
+//! they have a [`Model`](crate::linearizability::Model) of the state machine, one line that judges the history with it.
 //! Everything else is checked without their help.
 //!
 //! # How two replicas are found to differ (I10)
@@ -22,10 +22,16 @@
 
 mod contract;
 mod history;
+mod judge;
 mod key_value;
 mod observed;
 
+pub use crate::linearizability::Moment;
 pub use contract::{Judgement, Violation, Workload};
-pub use history::{Exchange, Moment, Outcome, Request};
-pub use key_value::{APPENDED_BYTES_MAX, Command, KeyValue, KeyValueWorkload, Response, Status, Versioned};
+pub use history::{Exchange, Outcome, Request};
+pub use judge::{linearizable, linearizable_as};
+pub use key_value::{
+    APPENDED_BYTES_MAX, Command, KeyValue, KeyValueModel, KeyValueWorkload, Operation, Response, Status,
+    Versioned,
+};
 pub use observed::{Observed, Sighting};

@@ -5,12 +5,15 @@
 //!
 //! - [`Command`] and [`Response`]: what is written into the log, and what comes back.
 //! - [`KeyValue`]: the state machine, in memory, with a hash of its state that costs nothing to keep.
+//! - [`KeyValueModel`]: what one copy of it would answer.
 //! - [`KeyValueWorkload`]: clients that fight for a few hot keys.
 
 mod command;
 mod machine;
+mod model;
 mod workload;
 
 pub use command::{APPENDED_BYTES_MAX, Command, Response, Status};
 pub use machine::{KeyValue, Versioned};
+pub use model::{KeyValueModel, Operation};
 pub use workload::KeyValueWorkload;

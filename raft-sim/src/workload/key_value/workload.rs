@@ -6,9 +6,11 @@ use bytes::Bytes;
 
 use super::command::{Command, Response, Status};
 use super::machine::KeyValue;
+use super::model::{KeyValueModel, Operation};
 use crate::random::Random;
-use crate::workload::contract::Workload;
+use crate::workload::contract::{Judgement, Violation, Workload};
 use crate::workload::history::{Exchange, Outcome, Request};
+use crate::workload::judge::linearizable_as;
 
 /// Puts, appends, compare-and-sets and questions: half of them for a few hot keys, the rest for many cold ones. No two
 /// writes write the same bytes, so that everything that is read says which write it came from.
@@ -149,6 +151,10 @@ impl Workload for KeyValueWorkload {
 
     fn state_hash(state_machine: &KeyValue) -> Option<u64> {
         Some(state_machine.state_hash())
+    }
+
+    fn check(&self, history: &[Exchange]) -> Result<Judgement, Violation> {
+        linearizable_as::<KeyValueModel>(history, Operation::of, |_, bytes| Response::decode(bytes.clone()))
     }
 }
 
