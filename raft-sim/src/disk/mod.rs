@@ -1,132 +1,52 @@
-#![allow(missing_docs, dead_code)]
+//! The disks of a simulated node, sector by sector.
+//!
+//! A node has a log, a watermark and snapshots. Everything goes through sectors that a loss of power keeps, loses or
+//! tears one by one as long as they are not synced, and that may rot, go astray or come back from the past even if they
+//! are. A process that starts reads all of it, verifies all of it, and knows nothing else.
+//!
+//! **The log** is a row of segments. A segment is appended to and thrown away whole; it begins with a record of all that
+//! must be known to start from it. A record is one write, with a checksum, a number, and the chain value of the record
+//! before it. A segment is thrown away once a snapshot covers all of its entries, and that is durable.
+//!
+//! **The watermark** is two sectors elsewhere, written in turn after each sync: the last durable record, where the log
+//! was purged to, and a second copy of the hard state.
+//!
+//! **Snapshots** are extents of their own, each with a checksum: whole, or not there.
+//!
+//! What [`Storage::open`] says (R11, R60, R68, I22):
+//!
+//! | what is found | answer |
+//! |---|---|
+//! | nothing was ever written, or everything was wiped | sound and empty: nobody can know; the replica is told by its group |
+//! | the log ends with a record that is torn or out of the chain, at or above the watermark | the tail is cut; sound: it was never synced |
+//! | unsynced records that are whole | sound, with them: a write that was not acknowledged may exist (R60) |
+//! | one copy of the watermark is damaged or old | sound: the other one counts, and both are written anew |
+//! | both copies of the watermark are damaged | suspect: nobody knows how much was durable |
+//! | a record at or below the watermark is missing or damaged | suspect, with the log before it; term and vote from the watermark |
+//! | the same, and the log before it ends below where it was purged to, or below the newest snapshot | suspect, with that snapshot and no more |
+//! | the same, and no snapshot is sound that reaches that far | refused |
+//! | the record that the watermark names is another one | suspect |
+//! | the hard state of the log is older than that of the watermark | suspect, with that of the watermark |
+//! | the snapshot in force is damaged, and another one is sound that the log continues, or that is newer | suspect, with that one |
+//! | the snapshot in force is damaged, and no other one reaches where the log begins | refused |
+//! | a snapshot that is not in force is damaged | sound: it is as if it had never been saved |
+//!
+//! A suspect's commit index is lowered to what is left of the log, and its term raised to that of the last entry.
+//!
+//! Nothing here reads a clock or draws at random, except where a [`Random`](crate::random::Random) is given.
+
+mod damage;
 mod error;
 mod image;
-use crate::random::Random;
-use bytes::Bytes;
-pub use error::*;
+mod mark;
+mod record;
+mod recovery;
+mod sectors;
+mod snapshots;
+mod storage;
+mod view;
+
+pub use damage::Damage;
+pub use error::{DiskError, Finding};
 pub use image::LogImage;
-use raft_core::effect::LogChange;
-use raft_core::entry::Entry;
-use raft_core::message::SnapshotMeta;
-use raft_core::traits::{GroupWrite, Recovered};
-use raft_core::types::*;
-use std::collections::BTreeMap;
-#[derive(Debug)]
-pub enum Opened {
-    Sound(Recovered),
-    Suspect(Recovered, Finding),
-    Refused(Finding),
-}
-#[derive(Debug)]
-pub struct SyncMark;
-#[derive(Debug, Clone, Copy)]
-pub enum Damage {
-    BitRot,
-    SnapshotRot,
-    LostWrite,
-    Misdirected,
-    CutTail,
-    StaleSector,
-    Wipe,
-}
-#[derive(Debug, Clone, Copy)]
-pub enum Fault {
-    Eio,
-}
-#[derive(Debug, Default)]
-pub struct Storage {
-    durable: LogImage,
-    entries: Vec<Entry>,
-    pending: Vec<GroupWrite>,
-    snaps: BTreeMap<EntryId, (SnapshotMeta, Bytes)>,
-}
-impl Storage {
-    pub fn new(_: GroupId) -> Storage {
-        Storage::default()
-    }
-    pub fn open(&mut self) -> Opened {
-        let d = &self.durable;
-        let mut runs: Vec<(Index, Term)> = vec![];
-        for id in &d.ids {
-            if runs.last().is_none_or(|r| r.1 != id.term) {
-                runs.push((id.index, id.term));
-            }
-        }
-        Opened::Sound(Recovered {
-            hard_state: d.hard_state,
-            snapshot: d.snapshot.clone(),
-            purged: d.purged,
-            term_runs: runs,
-            last_index: d.last().index,
-            memberships: d.memberships.iter().cloned().collect(),
-            lost: false,
-        })
-    }
-    pub fn write(&mut self, c: &GroupWrite) -> Result<usize, DiskError> {
-        self.pending.push(c.clone());
-        Ok(0)
-    }
-    pub fn begin_sync(&mut self) -> SyncMark {
-        SyncMark
-    }
-    pub fn end_sync(&mut self, _: SyncMark) -> Result<(), DiskError> {
-        for c in self.pending.drain(..) {
-            self.durable.apply(&c);
-            let es = match &c.log {
-                LogChange::Append(e) => e,
-                LogChange::Reset(e) => {
-                    self.entries.clear();
-                    e
-                }
-            };
-            if let Some(f) = es.first() {
-                self.entries.retain(|e| e.index() < f.index());
-                self.entries.extend(es.iter().cloned());
-            }
-        }
-        Ok(())
-    }
-    pub fn sync(&mut self) -> Result<(), DiskError> {
-        self.end_sync(SyncMark)
-    }
-    pub fn read(&self, f: Index, l: Index, b: usize) -> Result<Vec<Entry>, DiskError> {
-        let es: Vec<Entry> = self
-            .entries
-            .iter()
-            .filter(|e| e.index() >= f && e.index() <= l)
-            .cloned()
-            .collect();
-        let n = raft_core::entry::fitting(&es, b);
-        if n == 0 {
-            return Err(DiskError::Io);
-        }
-        Ok(es[..n].to_vec())
-    }
-    pub fn compact(&mut self, t: EntryId) {
-        self.durable.compact(t);
-        self.entries.retain(|e| e.index() > t.index);
-    }
-    pub fn save_snapshot(&mut self, m: &SnapshotMeta, c: Bytes) -> Result<(), DiskError> {
-        self.snaps.insert(m.last, (m.clone(), c));
-        Ok(())
-    }
-    pub fn snapshot(&self, l: EntryId) -> Result<(SnapshotMeta, Bytes), Finding> {
-        self.snaps.get(&l).cloned().ok_or(Finding::SnapshotMissing(l))
-    }
-    pub fn remove_snapshots_older(&mut self, _: EntryId) {}
-    pub fn crash(&mut self, _: &mut Random) {
-        self.pending.clear();
-    }
-    pub fn damage(&mut self, _: Damage, _: &mut Random) -> Option<String> {
-        None
-    }
-    pub fn arm(&mut self, _: Fault) {}
-    pub fn disarm(&mut self) {}
-    pub fn full(&mut self, _: bool) {}
-    pub fn durable(&self) -> &LogImage {
-        &self.durable
-    }
-    pub fn is_intact(&self) -> bool {
-        true
-    }
-}
+pub use storage::{Fault, Opened, Storage, SyncMark};
