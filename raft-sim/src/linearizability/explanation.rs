@@ -98,8 +98,8 @@ fn why_not<M: Model>(history: &[Call<M>], state: &M::State, unplaced: &[usize], 
     let Some(next) = after(state, call) else {
         return format!("{call:?}, which contradicts that state");
     };
-    let lost = unplaced
-        .iter()
+    let others = unplaced.iter().filter(|&&other| other != position);
+    let lost = others
         .map(|&other| &history[other])
         .find(|other| match &other.returned {
             Some((_, response)) => !M::may_still_answer(&next, &other.operation, response),

@@ -6,12 +6,13 @@
 //! not know whether it took effect.
 //!
 //! The order is searched depth first, as by Wing and Gong ("Testing and verifying concurrent objects", 1993, §4), and no pair of
-//! operations placed and state reached is searched twice (Lowe, "Testing for linearizability", 2017, §4). Two more things
+//! operations placed and state reached is searched twice (Lowe, "Testing for linearizability", 2017, §4). Three more things
 //! keep it fast:
 //! - each key is searched alone: a history is linearizable if and only if that of each key is (Herlihy and Wing's locality, §3.1). Which
 //!   operations have the same key is the [`Model`]'s word;
-//! - operations without an answer are tried last, and only where nothing else fits. They are what makes the problem hard: each doubles
-//!   the sets that could have been placed.
+//! - operations without an answer are tried last, where nothing else fits, and only if they change something. They are what makes
+//!   the problem hard: each doubles the sets that could have been placed;
+//! - a model may say that an answer is out of reach for good ([`Model::may_still_answer`]).
 //!
 //! Invariants:
 //! - the answer follows from the history and the model alone; the hash set of what was searched is never iterated;

@@ -179,6 +179,10 @@ impl<'a, M: Model> Search<'a, M> {
         let Some(next) = M::step(&self.state, &call.operation, response) else {
             return false;
         };
+        // What nobody heard of and changes nothing can as well not have happened.
+        if response.is_none() && next == self.state {
+            return false;
+        }
         if !self.all_may_still_answer(&next, position) {
             return false;
         }

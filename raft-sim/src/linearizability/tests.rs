@@ -226,6 +226,20 @@ fn a_write_without_an_answer_may_show_late_or_never() {
     counter_example(&late);
 }
 
+/// Else each of them would double the sets to search.
+#[test]
+fn what_changes_nothing_need_not_have_happened() {
+    let mut history = (0..100)
+        .map(|client| unknown(client, 1, CompareAndSet(5, client)))
+        .collect::<Vec<_>>();
+    history.push(call(200, 2, 3, Read, Value(0)));
+    history.push(call(200, 4, 5, Read, Value(1)));
+    let example = counter_example(&history);
+    assert_eq!(example.prefix, [100]);
+    assert_eq!(example.unanswered.len(), 100);
+    assert!(example.to_string().ends_with("and 88 more\n"));
+}
+
 #[test]
 fn each_key_is_judged_alone() {
     let mut history = Vec::new();
