@@ -32,6 +32,6 @@ pub use history::{Exchange, Outcome, Request};
 pub use judge::{linearizable, linearizable_as};
 pub use key_value::{
     APPENDED_BYTES_MAX, Command, KeyValue, KeyValueModel, KeyValueWorkload, Operation, Response, Status,
-    Versioned,
+    Trail, Versioned,
 };
 pub use observed::{Observed, Sighting};

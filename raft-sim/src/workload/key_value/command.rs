@@ -1,14 +1,16 @@
 //! What is written into the log, and what comes back.
 //!
 //! A command is a kind (u8), a revision (u64), the length of the key (u16), the key, and the value as the rest. A response is a
-//! status (u8), a revision (u64), and the value as the rest. Integers are little-endian.
+//! status (u8), a revision (u64), the length of the trail (u16), the trail, and the value as the rest. Integers are little-endian.
+
+use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::machine::Versioned;
+use super::versioned::{Short, Trail, Versioned};
 
 /// A change of one key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Write the value.
     Put {
@@ -39,7 +41,7 @@ pub enum Command {
 pub const APPENDED_BYTES_MAX: usize = 256;
 
 /// The answer to a command, or to the question for a key: what was there before.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Response {
     /// Whether it was done.
     pub status: Status,
@@ -56,6 +58,27 @@ pub enum Status {
     Mismatch,
     /// Nobody understands it.
     Malformed,
+}
+
+/// One line for counter-examples.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = Short(self.key());
+        match self {
+            Command::Put { value, .. } => write!(f, "put {key:?} {:?}", Short(value)),
+            Command::CompareAndSet { revision, value, .. } => {
+                write!(f, "put {key:?} {:?} if at revision {revision}", Short(value))
+            }
+            Command::Append { value, .. } => write!(f, "append {key:?} {:?}", Short(value)),
+        }
+    }
+}
+
+/// One line for counter-examples.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, found {:?}", self.status, self.found)
+    }
 }
 
 impl Command {
@@ -113,19 +136,24 @@ impl Command {
     /// the service, so it cannot be wrong; what is checked is that replication keeps it.
     #[must_use]
     pub fn apply(&self, found: &Versioned) -> (Versioned, Status) {
-        let value = match self {
-            Command::Put { value, .. } => value.clone(),
+        let (written, value) = match self {
+            Command::Put { value, .. } => (value, value.clone()),
             Command::CompareAndSet { revision, .. } if *revision != found.revision => {
                 return (found.clone(), Status::Mismatch);
             }
-            Command::CompareAndSet { value, .. } => value.clone(),
+            Command::CompareAndSet { value, .. } => (value, value.clone()),
             Command::Append { value, .. } => {
                 let whole = Bytes::from([&found.value[..], &value[..]].concat());
-                whole.slice(whole.len().saturating_sub(APPENDED_BYTES_MAX)..)
+                let kept = whole.len().saturating_sub(APPENDED_BYTES_MAX);
+                (value, whole.slice(kept..))
             }
         };
-        let revision = found.revision.saturating_add(1);
-        (Versioned { revision, value }, Status::Done)
+        let next = Versioned {
+            revision: found.revision.saturating_add(1),
+            trail: found.trail.followed_by(written),
+            value,
+        };
+        (next, Status::Done)
     }
 }
 
@@ -133,14 +161,21 @@ impl Response {
     /// Its bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(9 + self.found.value.len());
+        let Versioned {
+            revision,
+            trail,
+            value,
+        } = &self.found;
+        let mut bytes = BytesMut::with_capacity(11 + trail.bytes().len() + value.len());
         bytes.put_u8(match self.status {
             Status::Done => 0,
             Status::Mismatch => 1,
             Status::Malformed => 2,
         });
-        bytes.put_u64_le(self.found.revision);
-        bytes.put_slice(&self.found.value);
+        bytes.put_u64_le(*revision);
+        bytes.put_u16_le(trail.bytes().len() as u16);
+        bytes.put_slice(trail.bytes());
+        bytes.put_slice(value);
         bytes.freeze()
     }
 
@@ -154,8 +189,13 @@ impl Response {
             _ => return None,
         };
         let revision = bytes.try_get_u64_le().ok()?;
+        let trail_bytes = usize::from(bytes.try_get_u16_le().ok()?);
+        if bytes.len() < trail_bytes {
+            return None;
+        }
         let found = Versioned {
             revision,
+            trail: Trail::from_bytes(bytes.split_to(trail_bytes))?,
             value: bytes,
         };
         Some(Response { status, found })
@@ -193,6 +233,7 @@ mod tests {
         for status in [Status::Done, Status::Mismatch, Status::Malformed] {
             let found = Versioned {
                 revision: 7,
+                trail: Trail::default().followed_by(b"before"),
                 value: Bytes::from("value"),
             };
             let response = Response { status, found };
@@ -217,6 +258,7 @@ mod tests {
     fn an_append_keeps_the_newest_bytes() {
         let found = Versioned {
             revision: 4,
+            trail: Trail::default(),
             value: Bytes::from(vec![b'a'; APPENDED_BYTES_MAX - 1]),
         };
         let append = Command::Append {

@@ -1,9 +1,11 @@
 //! What one copy of the service would answer.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::command::{Command, Response, Status};
-use super::machine::Versioned;
+use super::versioned::{Short, Versioned};
 use crate::linearizability::Model;
 use crate::workload::history::Request;
 
@@ -12,12 +14,22 @@ use crate::workload::history::Request;
 pub struct KeyValueModel;
 
 /// What a client asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Operation {
     /// What a key holds.
     Get(Bytes),
     /// A change.
     Change(Command),
+}
+
+/// One line for counter-examples.
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Operation::Get(key) => write!(f, "get {:?}", Short(key)),
+            Operation::Change(command) => command.fmt(f),
+        }
+    }
 }
 
 impl Operation {
@@ -57,8 +69,8 @@ impl Model for KeyValueModel {
         response.is_none_or(fits).then_some(next)
     }
 
-    /// Revisions never fall.
+    /// Revisions never fall, and trails show what came before.
     fn may_still_answer(state: &Versioned, _operation: &Operation, response: &Response) -> bool {
-        state.revision <= response.found.revision
+        state.may_become(&response.found)
     }
 }
