@@ -53,7 +53,9 @@ pub(crate) const RIGHT_RATE: u64 = 1_000_000;
 /// The monotonic clock of one node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    /// How fast it runs, in parts per million of true time; 0 while it stands still.
+    /// How fast it runs when nothing is done to it, in parts per million of true time.
+    own_rate: u64,
+    /// How fast it runs now; 0 while it stands still.
     rate: u64,
     /// Since when it runs so.
     since: Instant,
@@ -65,6 +67,7 @@ impl Clock {
     /// A clock that shows `shown` nanoseconds when the run begins.
     pub(crate) fn new(rate: u64, shown: u64) -> Clock {
         Clock {
+            own_rate: rate,
             rate,
             since: Instant::ZERO,
             shown,
@@ -91,15 +94,15 @@ impl Clock {
         Some(Instant(self.since.0.saturating_add(passed)))
     }
 
-    /// How fast it runs.
-    pub(crate) fn rate(&self) -> u64 {
-        self.rate
-    }
-
     /// From now on it runs at another rate.
     pub(crate) fn set_rate(&mut self, now: Instant, rate: u64) {
         self.shown = self.at(now).as_nanos();
         (self.since, self.rate) = (now, rate);
+    }
+
+    /// From now on it runs as it does when nothing is done to it.
+    pub(crate) fn restore_rate(&mut self, now: Instant) {
+        self.set_rate(now, self.own_rate);
     }
 
     /// It jumps ahead. A monotonic clock never jumps back.

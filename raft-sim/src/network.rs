@@ -93,7 +93,12 @@ impl Network {
 
     /// How long something of this size takes on a link, beside what holds it back.
     pub(crate) fn delay(&mut self) -> std::time::Duration {
-        let jitter = self.random.exponential(self.faults.jitter_us);
+        let NetworkFaults {
+            delay_us, jitter_us, ..
+        } = self.faults;
+        // A network that is well delays everything about equally.
+        let mean = if self.is_faulty { jitter_us } else { delay_us / 8 };
+        let jitter = self.random.exponential(mean);
         std::time::Duration::from_micros(self.faults.delay_us + jitter)
     }
 

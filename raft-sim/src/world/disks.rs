@@ -44,7 +44,7 @@ impl World<'_> {
 
     /// If the disk rests, everything that waits is written and synced at once.
     pub(super) fn begin_write(&mut self, id: NodeId) -> Result<(), Violation> {
-        let (now, sync_us) = (self.now, self.plan.settings.sync_us);
+        let (now, sync_us) = (self.now, self.sync_us());
         let node = self.nodes.get_mut(id);
         let life = node.life;
         let Some(process) = &mut node.process else {
@@ -154,7 +154,7 @@ impl World<'_> {
     // ---- cold reads ----
 
     pub(super) fn read_log(&mut self, id: NodeId, request: LogRead) {
-        let sync_us = self.plan.settings.sync_us;
+        let sync_us = self.sync_us();
         let node = self.nodes.get_mut(id);
         let life = node.life;
         let at = self.now + Duration::from_micros(10 + node.random.exponential(sync_us));

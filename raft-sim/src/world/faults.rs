@@ -7,7 +7,7 @@ use raft_core::input::Input;
 use raft_core::types::{EntryId, NodeId};
 
 use super::World;
-use crate::clock::{Instant, RIGHT_RATE};
+use crate::clock::Instant;
 use crate::disk::Damage;
 use crate::node::Node;
 use crate::observation::Observation;
@@ -21,8 +21,8 @@ use crate::violation::Violation;
 pub(super) enum Lasting {
     /// These directions are cut.
     Cuts(Vec<(NodeId, NodeId)>),
-    /// The clock ran at this rate before.
-    Rate(NodeId, u64),
+    /// The clock runs at a rate that is not its own.
+    Rate(NodeId),
     /// The disk is full.
     Full(NodeId),
 }
@@ -179,15 +179,9 @@ impl World<'_> {
 
     fn run_clock_at(&mut self, number: usize, id: NodeId, rate_ppm: u64, ms: u64) -> bool {
         let now = self.now;
-        let clock = &mut self.nodes.get_mut(id).clock;
-        let before = clock.rate();
-        if before < RIGHT_RATE / 100 {
-            // It stands still for another reason.
-            return false;
-        }
-        clock.set_rate(now, rate_ppm);
+        self.nodes.get_mut(id).clock.set_rate(now, rate_ppm);
         self.set_timer(id);
-        self.last_until(number, Lasting::Rate(id, before), ms);
+        self.last_until(number, Lasting::Rate(id), ms);
         true
     }
 
@@ -207,8 +201,8 @@ impl World<'_> {
                     self.network.mend(from, to);
                 }
             }
-            Some(Lasting::Rate(id, rate)) => {
-                self.nodes.get_mut(id).clock.set_rate(now, rate);
+            Some(Lasting::Rate(id)) => {
+                self.nodes.get_mut(id).clock.restore_rate(now);
                 self.set_timer(id);
             }
             Some(Lasting::Full(id)) => self.nodes.get_mut(id).storage.full(false),

@@ -33,6 +33,9 @@ use faults::Lasting;
 /// The group of every run.
 pub(crate) const GROUP: GroupId = GroupId(1);
 
+/// Disks and state machines that are well take no longer than this on average, in microseconds.
+const WELL_US: u64 = 1_000;
+
 /// Everything there is in one run.
 pub(crate) struct World<'r> {
     pub(crate) plan: &'r Plan,
@@ -220,6 +223,26 @@ impl<'r> World<'r> {
             .map(raft_core::input::Input::Receive)
             .collect();
         self.step(to, inputs)
+    }
+
+    /// How long a disk takes to sync, in microseconds on average. One that is well is fast.
+    pub(crate) fn sync_us(&self) -> u64 {
+        let sync_us = self.plan.settings.sync_us;
+        if self.is_faulty {
+            sync_us
+        } else {
+            sync_us.min(WELL_US)
+        }
+    }
+
+    /// How long a state machine takes for what is next, in microseconds on average.
+    pub(crate) fn apply_us(&self) -> u64 {
+        let apply_us = self.plan.settings.apply_us;
+        if self.is_faulty {
+            apply_us
+        } else {
+            apply_us.min(WELL_US)
+        }
     }
 
     // ---- who is who ----

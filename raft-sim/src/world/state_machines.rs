@@ -32,7 +32,7 @@ impl World<'_> {
 
     /// If the state machine rests, it begins with what is next.
     pub(super) fn begin_work(&mut self, id: NodeId) {
-        let (now, apply_us) = (self.now, self.plan.settings.apply_us);
+        let (now, apply_us) = (self.now, self.apply_us());
         let node = self.nodes.get_mut(id);
         let life = node.life;
         let Some(process) = &mut node.process else { return };
@@ -200,7 +200,7 @@ impl World<'_> {
     // ---- snapshots ----
 
     fn create_snapshot(&mut self, id: NodeId, meta: SnapshotMeta) -> Result<(), Violation> {
-        let (now, sync_us) = (self.now, self.plan.settings.sync_us);
+        let (now, sync_us) = (self.now, self.sync_us());
         let node = self.nodes.get_mut(id);
         let life = node.life;
         let Some(process) = &mut node.process else {
