@@ -1,17 +1,17 @@
 //! Whether what clients saw can be explained by one copy of the service that does one thing at a time (I16).
 //!
-//! A history is linearizable if its operations can be put into one order in which each stands between its call and its return,
-//! and each answers what the sequential service would answer there (Herlihy and Wing, "Linearizability: a correctness
-//! condition for concurrent objects", 1990). An operation without an answer may stand anywhere after its call, or nowhere: whoever asked does
-//! not know whether it took effect.
+//! A history is linearizable if its operations can be put into one order in which each stands between its call and its
+//! return, and each answers what the sequential service would answer there (Herlihy and Wing, "Linearizability: a
+//! correctness condition for concurrent objects", 1990). An operation without an answer may stand anywhere after its
+//! call, or nowhere: whoever asked does not know whether it took effect.
 //!
-//! The order is searched depth first, as by Wing and Gong ("Testing and verifying concurrent objects", 1993, §4), and no pair of
-//! operations placed and state reached is searched twice (Lowe, "Testing for linearizability", 2017, §4). Three more things
-//! keep it fast:
-//! - each key is searched alone: a history is linearizable if and only if that of each key is (Herlihy and Wing's locality, §3.1). Which
-//!   operations have the same key is the [`Model`]'s word;
-//! - operations without an answer are tried last, where nothing else fits, and only if they change something. They are what makes
-//!   the problem hard: each doubles the sets that could have been placed;
+//! The order is searched depth first, as by Wing and Gong ("Testing and verifying concurrent objects", 1993), and
+//! no pair of operations placed and state reached is searched twice (Lowe, "Testing for linearizability", 2017).
+//! Three more things keep it fast:
+//! - each key is searched alone: a history is linearizable if and only if that of each key is (Herlihy and Wing's
+//!   theorem of locality). Which operations have the same key is the [`Model`]'s word;
+//! - operations without an answer are tried last, where nothing else fits, and only if they change something. They are
+//!   what makes the problem hard: each doubles the sets that could have been placed;
 //! - a model may say that an answer is out of reach for good ([`Model::may_still_answer`]).
 //!
 //! Invariants:

@@ -1,8 +1,8 @@
 //! The search for an order of the operations of one key (Wing and Gong 1993, Lowe 2017).
 //!
-//! Calls and returns of answered operations form one list, by time. Whatever was called before the first return in it can come
-//! next, and nothing else can: the operation of that return must stand before everything that was called later. Placing an
-//! operation takes its two events out of the list; going back puts them in again where they were.
+//! Calls and returns of answered operations form one list, by time. Whatever was called before the first return in it
+//! can come next, and nothing else can: the operation of that return must stand before everything that was called
+//! later. Placing an operation takes its two events out of the list; going back puts them in again where they were.
 
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;

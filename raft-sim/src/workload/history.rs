@@ -1,4 +1,4 @@
-//! What clients asked, when, and how it ended: the history of a run (Herlihy and Wing, 1990, §2.1).
+//! What clients asked, when, and how it ended: the history of a run (Herlihy and Wing, 1990).
 
 use bytes::Bytes;
 
@@ -57,8 +57,8 @@ pub enum Outcome {
         /// What the state machine said.
         response: Bytes,
     },
-    /// It had no effect and never will. A refusal that leaves open whether an earlier attempt had one, such as that of a session
-    /// which expired, is [`Unknown`](Outcome::Unknown).
+    /// It had no effect and never will. A refusal that leaves open whether an earlier attempt had one, such as that of
+    /// a session which expired, is [`Unknown`](Outcome::Unknown).
     Refused,
     /// The client gave up, crashed, or the run ended: a command may take effect at any later moment, or never.
     Unknown,

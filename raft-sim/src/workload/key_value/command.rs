@@ -1,7 +1,8 @@
 //! What is written into the log, and what comes back.
 //!
-//! A command is a kind (u8), a revision (u64), the length of the key (u16), the key, and the value as the rest. A response is a
-//! status (u8), a revision (u64), the length of the trail (u16), the trail, and the value as the rest. Integers are little-endian.
+//! A command is a kind (u8), a revision (u64), the length of the key (u16), the key, and the value as the rest. A
+//! response is a status (u8), a revision (u64), the length of the trail (u16), the trail, and the value as the rest.
+//! Integers are little-endian.
 
 use std::fmt;
 

@@ -98,8 +98,8 @@ impl StateMachine for KeyValue {
         Ok(response.encode())
     }
 
-    /// How many keys (u64), and for each, in order, the lengths of key, trail and value (u32 each), the revision (u64) and the
-    /// three. All little-endian; equal states have equal bytes.
+    /// How many keys (u64), and for each, in order, the lengths of key, trail and value (u32 each), the revision (u64)
+    /// and the three. All little-endian; equal states have equal bytes.
     fn snapshot(&mut self) -> Result<Box<dyn Read + Send>, StateMachineError> {
         let mut bytes = BytesMut::new();
         bytes.put_u64_le(self.values.len() as u64);

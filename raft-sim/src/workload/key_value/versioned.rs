@@ -19,8 +19,8 @@ pub struct Versioned {
 
 /// Fingerprints of the last writes of a key, so that whoever sees one write learns which came before it.
 ///
-/// Without it, writes whose clients never got an answer could have happened between two others in any order and selection, and
-/// whoever judges the history would have to try them all.
+/// Without it, writes whose clients never got an answer could have happened between two others in any order and
+/// selection, and whoever judges the history would have to try them all.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Trail(Bytes);
 
