@@ -55,6 +55,7 @@ scenarios! {
         figure_4
         figure_9
         higher_term_rejoins
+        late_refusal_proves_nothing
         late_self_vote
         leader_crash_and_restart
         leader_without_quorum_steps_down

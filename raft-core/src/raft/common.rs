@@ -259,9 +259,10 @@ impl Common {
         self.durable_term == self.term
     }
 
-    /// A vote request of the current term was answered, by whomever. It left after the write that made the term durable,
-    /// so the term is; the completion of that write may arrive later than the answer.
-    pub(super) fn vote_request_was_answered(&mut self) {
+    /// A vote of the current term was granted, by whomever. The request for it left after the write that made the term
+    /// durable, so the term is; the completion of that write may arrive later than the vote. A refusal proves nothing: it
+    /// comes in the voter's own term, and may answer a request of an earlier one.
+    pub(super) fn vote_was_granted(&mut self) {
         self.durable_term = self.term;
     }
 

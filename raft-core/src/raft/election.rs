@@ -116,7 +116,9 @@ impl Raft {
         if candidate.phase != Phase::Vote {
             return;
         }
-        self.common.vote_request_was_answered();
+        if granted {
+            self.common.vote_was_granted();
+        }
         match candidate.record(&self.common, from, granted) {
             VoteResult::Won => self.lead(),
             VoteResult::Lost => self.become_follower(None, None, RoleChangeReason::VoteLost),
