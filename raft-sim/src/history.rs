@@ -41,6 +41,8 @@ pub(crate) struct History {
     committed_before_step: usize,
     /// Every configuration that the current replica counted with within its current step, oldest first.
     step_memberships: Vec<Membership>,
+    /// The term that the stepping replica leads, or led until within this step.
+    leadership: Option<Term>,
     scratch: Vec<u8>,
 }
 
@@ -55,6 +57,7 @@ impl History {
             configurations: BTreeMap::from([(Index::ZERO, first)]),
             committed_before_step: 0,
             step_memberships: Vec::new(),
+            leadership: None,
             scratch: Vec::new(),
         }
     }
@@ -103,6 +106,11 @@ impl History {
         &self.step_memberships
     }
 
+    /// The term that the replica leads that just stepped, or led until within that step; none if it led in no part of it.
+    pub(crate) fn leadership_of_step(&self) -> Option<Term> {
+        self.leadership
+    }
+
     /// What is known of an entry.
     pub(crate) fn entry(&self, id: EntryId) -> Option<&EntryFact> {
         self.entries.get(&id)
@@ -119,21 +127,12 @@ impl History {
         in_force.expect("the first one stands at index 0").1
     }
 
-    /// The chained hash of an entry whose predecessor is known.
-    pub(crate) fn chain(&mut self, prev: EntryId, entry: &Entry) -> Option<u64> {
-        let before = if prev == EntryId::ZERO {
-            0
-        } else {
-            self.entries.get(&prev)?.chain
-        };
-        self.scratch.clear();
-        wire::encode_payload(&entry.payload, &mut self.scratch);
-        let kind = u64::from(wire::payload_kind(&entry.payload));
-        let mut hash = hash_bytes(&self.scratch);
-        for part in [before, entry.term().0, entry.index().0, kind] {
-            hash = mix(hash ^ part);
+    /// The hash of everything up to and including an entry; none if nobody ever appended it.
+    pub(crate) fn chain_of(&self, id: EntryId) -> Option<u64> {
+        if id == EntryId::ZERO {
+            return Some(0);
         }
-        Some(hash)
+        self.entries.get(&id).map(|fact| fact.chain)
     }
 
     // ---- what happens ----
@@ -143,12 +142,16 @@ impl History {
         match seen {
             Observation::RoleChanged { node, change } if change.to == RoleKind::Leader => {
                 self.leaders.entry(change.term).or_insert(*node);
+                self.leadership = Some(change.term);
             }
             Observation::WriteBegun { log, write, .. } => self.appended(predecessor(log, write), &write.log),
             Observation::MembershipChanged { membership, .. } => {
                 self.step_memberships.push((*membership).clone());
             }
-            Observation::Stepped { after, .. } => {
+            Observation::Stepped { before, after } => {
+                if before.role == RoleKind::Leader {
+                    self.leadership = Some(before.term);
+                }
                 self.committed_before_step = self.committed.len();
                 if after.commit_index > self.commit() {
                     self.extend(nodes, after);
@@ -162,14 +165,16 @@ impl History {
     pub(crate) fn begin_step(&mut self, membership: &Membership) {
         self.step_memberships.clear();
         self.step_memberships.push(membership.clone());
+        self.leadership = None;
     }
 
     fn appended(&mut self, prev: EntryId, change: &LogChange) {
         let mut prev = prev;
         for entry in change.entries() {
             if !self.entries.contains_key(&entry.id)
-                && let Some(chain) = self.chain(prev, entry)
+                && let Some(before) = self.chain_of(prev)
             {
+                let chain = chained(before, entry, &mut self.scratch);
                 let membership = match &entry.payload {
                     Payload::Membership(membership) => Some(membership.clone()),
                     _ => None,
@@ -188,18 +193,32 @@ impl History {
     /// A replica committed more than anybody before. Whether it may is for the invariants to say.
     fn extend(&mut self, nodes: &Nodes, after: &Status) {
         let log = &nodes.get(after.id).issued;
+        // Who steps down within the step may be in a later term by now.
+        let term = self.leadership.unwrap_or(after.term);
         for index in self.commit().0 + 1..=after.commit_index.0 {
             let Some(id) = log.id_at(Index(index)) else {
                 // Purged already, or not there: I8 and I12 speak of it.
                 return;
             };
             self.committed.push(id);
-            self.committed_in.push(after.term);
+            self.committed_in.push(term);
             if let Some(membership) = self.entries.get(&id).and_then(|fact| fact.membership.clone()) {
                 self.configurations.insert(id.index, membership);
             }
         }
     }
+}
+
+/// The hash of an entry and of everything before it, which has the hash `before`.
+pub(crate) fn chained(before: u64, entry: &Entry, scratch: &mut Vec<u8>) -> u64 {
+    scratch.clear();
+    wire::encode_payload(&entry.payload, scratch);
+    let kind = u64::from(wire::payload_kind(&entry.payload));
+    let mut hash = hash_bytes(scratch);
+    for part in [before, entry.term().0, entry.index().0, kind] {
+        hash = mix(hash ^ part);
+    }
+    hash
 }
 
 /// The entry right before the first one that a write appends.

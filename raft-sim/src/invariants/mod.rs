@@ -3,6 +3,11 @@
 //! Where two of them could notice the same mistake, each does so by its own means: I5 compares logs, I7 disks, I16 answers.
 
 mod i01_leader_per_term;
+mod i02_vote_once;
+mod i03_durable_term;
+mod i06_leader_completeness;
+#[cfg(test)]
+mod world_for_tests;
 
 use std::fmt;
 
@@ -32,7 +37,12 @@ pub(crate) struct Invariants(Vec<Box<dyn Invariant>>);
 
 impl Invariants {
     pub(crate) fn new() -> Invariants {
-        Invariants(vec![Box::new(i01_leader_per_term::LeaderPerTerm::default())])
+        Invariants(vec![
+            Box::<i01_leader_per_term::LeaderPerTerm>::default(),
+            Box::<i02_vote_once::VoteOnce>::default(),
+            Box::<i03_durable_term::DurableTerm>::default(),
+            Box::<i06_leader_completeness::LeaderCompleteness>::default(),
+        ])
     }
 
     /// Shows all of them what happened.
