@@ -5,7 +5,11 @@
 mod i01_leader_per_term;
 mod i02_vote_once;
 mod i03_durable_term;
+mod i04_leader_append_only;
+mod i05_log_matching;
 mod i06_leader_completeness;
+mod i08_commit_immutable;
+mod i12_marks_in_order;
 #[cfg(test)]
 mod world_for_tests;
 
@@ -41,7 +45,11 @@ impl Invariants {
             Box::<i01_leader_per_term::LeaderPerTerm>::default(),
             Box::<i02_vote_once::VoteOnce>::default(),
             Box::<i03_durable_term::DurableTerm>::default(),
+            Box::<i04_leader_append_only::LeaderAppendOnly>::default(),
+            Box::<i05_log_matching::LogMatching>::default(),
             Box::<i06_leader_completeness::LeaderCompleteness>::default(),
+            Box::<i08_commit_immutable::CommitImmutable>::default(),
+            Box::<i12_marks_in_order::MarksInOrder>::default(),
         ])
     }
 
