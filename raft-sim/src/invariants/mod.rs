@@ -8,12 +8,17 @@ mod i03_durable_term;
 mod i04_leader_append_only;
 mod i05_log_matching;
 mod i06_leader_completeness;
+mod i07_commit_quorum;
 mod i08_commit_immutable;
+mod i11_durable_before_told;
 mod i12_marks_in_order;
 #[cfg(test)]
 mod world_for_tests;
 
 use std::fmt;
+
+use raft_core::membership::Membership;
+use raft_core::types::NodeId;
 
 use crate::observation::{Observation, View};
 use crate::violation::Violation;
@@ -48,7 +53,9 @@ impl Invariants {
             Box::<i04_leader_append_only::LeaderAppendOnly>::default(),
             Box::<i05_log_matching::LogMatching>::default(),
             Box::<i06_leader_completeness::LeaderCompleteness>::default(),
+            Box::<i07_commit_quorum::CommitQuorum>::default(),
             Box::<i08_commit_immutable::CommitImmutable>::default(),
+            Box::<i11_durable_before_told::DurableBeforeTold>::default(),
             Box::<i12_marks_in_order::MarksInOrder>::default(),
         ])
     }
@@ -78,4 +85,13 @@ impl Invariants {
         }
         Ok(())
     }
+}
+
+/// Whether `holds` is true of a majority of each half, by definition.
+fn is_quorum(membership: &Membership, holds: impl Fn(NodeId) -> bool) -> bool {
+    let halves = [membership.voters(), membership.outgoing()];
+    halves.iter().all(|half| {
+        let count = half.iter().filter(|voter| holds(**voter)).count();
+        half.is_empty() || count * 2 > half.len()
+    })
 }
