@@ -10,13 +10,19 @@ mod i05_log_matching;
 mod i06_leader_completeness;
 mod i07_commit_quorum;
 mod i08_commit_immutable;
+mod i09_apply_in_order;
+mod i10_equal_states;
 mod i11_durable_before_told;
 mod i12_marks_in_order;
+mod i13_nothing_lost;
+mod i14_nothing_invented;
 #[cfg(test)]
 mod world_for_tests;
 
 use std::fmt;
 
+use bytes::Bytes;
+use raft_core::entry::{Entry, Payload, SessionRequest};
 use raft_core::membership::Membership;
 use raft_core::types::NodeId;
 
@@ -55,8 +61,12 @@ impl Invariants {
             Box::<i06_leader_completeness::LeaderCompleteness>::default(),
             Box::<i07_commit_quorum::CommitQuorum>::default(),
             Box::<i08_commit_immutable::CommitImmutable>::default(),
+            Box::<i09_apply_in_order::ApplyInOrder>::default(),
+            Box::<i10_equal_states::EqualStates>::default(),
             Box::<i11_durable_before_told::DurableBeforeTold>::default(),
             Box::<i12_marks_in_order::MarksInOrder>::default(),
+            Box::<i13_nothing_lost::NothingLost>::default(),
+            Box::<i14_nothing_invented::NothingInvented>::default(),
         ])
     }
 
@@ -94,4 +104,16 @@ fn is_quorum(membership: &Membership, holds: impl Fn(NodeId) -> bool) -> bool {
         let count = half.iter().filter(|voter| holds(**voter)).count();
         half.is_empty() || count * 2 > half.len()
     })
+}
+
+/// The command in an entry, within a session or outside.
+fn command_of(entry: &Entry) -> Option<&Bytes> {
+    match &entry.payload {
+        Payload::Command(command) => Some(command),
+        Payload::Session(session) => match &session.request {
+            SessionRequest::Command(command) => Some(&command.command),
+            _ => None,
+        },
+        Payload::Noop | Payload::Membership(_) => None,
+    }
 }
