@@ -10,8 +10,8 @@
 //! Three more things keep it fast:
 //! - each key is searched alone: a history is linearizable if and only if that of each key is (Herlihy and Wing's
 //!   theorem of locality). Which operations have the same key is the [`Model`]'s word;
-//! - operations without an answer are tried last, where nothing else fits, and only if they change something. They are
-//!   what makes the problem hard: each doubles the sets that could have been placed;
+//! - operations without an answer are tried last, where nothing else fits, only if they change something, and of equal
+//!   ones only the first. They are what makes the problem hard: each doubles the sets that could have been placed;
 //! - a model may say that an answer is out of reach for good ([`Model::may_still_answer`]).
 //!
 //! Invariants:

@@ -11,8 +11,8 @@ pub trait Model {
     type Key: Ord + Clone + Debug;
     /// What the service knows of one key. Small ones make the search fast: it keeps one for each step.
     type State: Clone + Eq + Hash + Debug;
-    /// What is asked.
-    type Operation: Debug;
+    /// What is asked. Equal operations have equal effects.
+    type Operation: PartialEq + Debug;
     /// What is answered.
     type Response: Debug;
 

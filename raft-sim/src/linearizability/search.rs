@@ -71,6 +71,9 @@ struct Unanswered {
     called: Moment,
     number: u128,
     placed: bool,
+    /// The one before among those that ask the same, by its place in the list. Whatever this one could explain, that one could,
+    /// since it was called earlier; so it is placed first.
+    twin: Option<usize>,
 }
 
 impl<'a, M: Model> Search<'a, M> {
@@ -95,10 +98,12 @@ impl<'a, M: Model> Search<'a, M> {
                     called,
                     number,
                     placed: false,
+                    twin: None,
                 }),
             }
         }
         unanswered.sort_by_key(|operation| (operation.called, operation.position));
+        find_twins(history, &mut unanswered);
         Search {
             history,
             remaining: spans.len(),
@@ -166,6 +171,9 @@ impl<'a, M: Model> Search<'a, M> {
             Choice::Unanswered(place) => match self.unanswered.get(place) {
                 Some(operation) if operation.called > self.events.first_return() => Candidate::NoMore,
                 Some(operation) if operation.placed => Candidate::Skip,
+                Some(operation) if operation.twin.is_some_and(|twin| !self.unanswered[twin].placed) => {
+                    Candidate::Skip
+                }
                 Some(operation) => Candidate::Try(operation.position, operation.number),
                 None => Candidate::NoMore,
             },
@@ -258,6 +266,14 @@ impl<'a, M: Model> Search<'a, M> {
 
     fn order(&self) -> Vec<usize> {
         self.placed.iter().map(|placed| placed.position).collect()
+    }
+}
+
+fn find_twins<M: Model>(history: &[Call<M>], unanswered: &mut [Unanswered]) {
+    for place in 1..unanswered.len() {
+        let operation = |operation: &Unanswered| &history[operation.position].operation;
+        let same = |earlier: &Unanswered| operation(earlier) == operation(&unanswered[place]);
+        unanswered[place].twin = unanswered[..place].iter().rposition(same);
     }
 }
 

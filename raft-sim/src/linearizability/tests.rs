@@ -7,7 +7,7 @@ use super::*;
 /// Registers by name; all begin with 0.
 struct Registers;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Read,
     Write(u64),
@@ -238,6 +238,24 @@ fn what_changes_nothing_need_not_have_happened() {
     assert_eq!(example.prefix, [100]);
     assert_eq!(example.unanswered.len(), 100);
     assert!(example.to_string().ends_with("and 88 more\n"));
+}
+
+/// Else every selection of them would be searched.
+#[test]
+fn equal_operations_without_an_answer_come_in_order() {
+    let flip = |client| {
+        [
+            unknown(client, client, Write(1)),
+            unknown(client, client, Write(0)),
+        ]
+    };
+    let mut history = (0..20).flat_map(flip).collect::<Vec<_>>();
+    for (time, value) in [(50, 1), (60, 0), (70, 1)] {
+        history.push(call(100, time, time + 1, Read, Value(value)));
+    }
+    assert_eq!(order_of(&history), [0, 40, 1, 41, 2, 42]);
+    history.push(call(100, 80, 81, Read, Value(2)));
+    counter_example(&history);
 }
 
 #[test]
