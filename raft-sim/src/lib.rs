@@ -6,6 +6,7 @@
 mod clock;
 pub mod disk;
 pub mod fingerprint;
+pub mod floors;
 mod history;
 mod invariants;
 pub mod linearizability;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use raft_core::traits::StateMachine;
 use thiserror::Error;
 
+use crate::floors;
 use crate::plan::Plan;
 use crate::swarm::Swarm;
 use crate::tally::Tally;
@@ -138,15 +139,30 @@ where
         })
     });
     match ended {
-        Ok(()) => Ok(Report {
-            tally: world.watch.tally.clone(),
-            trace_hash: world.watch.hash(),
-        }),
+        Ok(()) => report(&world, plan),
         Err(violation) => Err(Failure {
             violation,
             plan: Box::new(plan.clone()),
         }),
     }
+}
+
+/// What a run did, if that was anything.
+fn report(world: &World<'_>, plan: &Plan) -> Result<Report, Failure> {
+    let tally = world.watch.tally.clone();
+    let missed: Vec<String> = floors::of_run(&tally).iter().map(ToString::to_string).collect();
+    if missed.is_empty() {
+        let trace_hash = world.watch.hash();
+        return Ok(Report { tally, trace_hash });
+    }
+    let violation = Violation {
+        invariant: "vacuity".to_owned(),
+        statement: "a run does enough to find something".to_owned(),
+        seen: missed.join("; "),
+        at_nanos: world.now.0,
+    };
+    let plan = Box::new(plan.clone());
+    Err(Failure { violation, plan })
 }
 
 fn panic_text(cause: &(dyn std::any::Any + Send)) -> String {
