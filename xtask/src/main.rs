@@ -20,6 +20,7 @@ mod layers;
 mod ports;
 mod prepare;
 mod project;
+mod sim;
 mod test;
 mod up;
 
@@ -38,6 +39,8 @@ cargo xtask COMMAND
   layers         check that the arrows between the crates, and inside raft-core, point down
   coverage       which lines of the protocol the tests of raft-core reach; fails below 95 % of a folder
   bench [NAME]   run one benchmark of the crate `benches`; without a name, list them
+  sim [ARGUMENTS]
+                 simulate groups with faults from seeds, every invariant checked; `cargo xtask sim --help` lists what it takes
   prepare        only find or install what the C++ build needs
   help           this text
 
@@ -54,6 +57,8 @@ Examples:
   cargo xtask test --quick
   cargo xtask test --from docs
   cargo xtask bench core
+  cargo xtask sim --seeds 2000
+  cargo xtask sim --seed 0x5eed
 ";
 
 fn main() -> ExitCode {
@@ -85,6 +90,7 @@ fn run(command: &str, words: &[String]) -> Outcome {
             coverage::run()
         }
         "bench" => bench::run(words),
+        "sim" => sim::run(words),
         "prepare" => {
             arguments::nothing_more("prepare", words)?;
             prepare::run()
