@@ -42,7 +42,7 @@
 //! Every value has a version and a checksum that covers its key. The entries of a log are chained by a 64-bit hash, so that
 //! a whole but stale or foreign entry is noticed, too. Where a log begins is stored, never inferred from the first
 //! key, and nothing reads below it. A snapshot file has a checksum for its header, for each block of 256 KiB, and for
-//! its whole content. The byte layouts stand in the modules `log::record`, `log::watermark` and `snapshot::format`.
+//! its whole content. The byte layouts stand in the module `format`.
 //!
 //! # One write
 //!
@@ -106,6 +106,7 @@
 
 mod error;
 mod files;
+mod format;
 mod log;
 mod snapshot;
 mod worker;

@@ -12,8 +12,8 @@ use rocksdb::{
 };
 
 use super::options::RocksLogOptions;
-use super::record::{StateKind, entries_end, entry_key, group_of_state_key, state_key};
 use crate::error::OpenError;
+use crate::format::record::{StateKind, entries_end, entry_key, group_of_state_key, state_key};
 
 const ENTRIES: &str = "entries";
 const STATE: &str = "state";

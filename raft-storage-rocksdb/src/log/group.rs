@@ -10,7 +10,8 @@ use raft_core::traits::Recovered;
 use raft_core::types::{EntryId, GroupId, Index};
 
 use super::scan::Scanned;
-use super::watermark::{Promise, Watermark};
+use super::watermark::Watermark;
+use crate::format::watermark::Promise;
 
 /// The groups of a store.
 pub(crate) type Groups = RwLock<BTreeMap<GroupId, Arc<Group>>>;

@@ -13,9 +13,9 @@ use rocksdb::WriteBatch;
 use super::database::Database;
 use super::group::{self, Group, Groups, lock};
 use super::queue::Queue;
-use super::record::{StateKind, encode_deleted, entry_key, index_of_key, state_key};
 use super::scan::ScanError;
 use crate::error::DiskError;
+use crate::format::record::{StateKind, encode_deleted, entry_key, index_of_key, state_key};
 
 /// Entries that one purge batch deletes: a fraction of a millisecond of the writer's time.
 const PURGE_ENTRIES: usize = 256;

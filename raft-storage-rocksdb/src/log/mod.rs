@@ -7,14 +7,13 @@
 //! - `group`: what the threads know about one group, in memory;
 //! - `scan`: reads and verifies a whole log;
 //! - `database`, `watermark`: the two kinds of files;
-//! - `record`, `options`: pure.
+//! - `options`: pure.
 
 mod database;
 mod group;
 mod housekeeping;
 mod options;
 mod queue;
-pub(crate) mod record;
 mod scan;
 mod stage;
 mod store;

@@ -12,11 +12,11 @@ use raft_core::types::{EntryId, GroupId, HardState, Index};
 use thiserror::Error;
 
 use super::database::{Database, View};
-use super::record::{
+use crate::error::{OpenError, REMEDY};
+use crate::format::record::{
     EntryView, Link, RecordError, StateKind, VERSION, decode_deleted, decode_hard_state, decode_purged,
     decode_snapshot, index_of_key,
 };
-use crate::error::{OpenError, REMEDY};
 
 /// How often a long scan says how far it is.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
@@ -299,7 +299,7 @@ impl Scanned {
     pub(crate) fn nothing(group: GroupId) -> Scanned {
         let origin = Link {
             id: EntryId::ZERO,
-            chain: super::record::chain_origin(group, EntryId::ZERO),
+            chain: crate::format::record::chain_origin(group, EntryId::ZERO),
         };
         Scanned {
             recovered: Recovered::default(),

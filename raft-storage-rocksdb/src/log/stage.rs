@@ -15,11 +15,11 @@ use rocksdb::WriteBatch;
 
 use super::database::Database;
 use super::group::Group;
-use super::record::{
+use super::scan::{ScanError, Scanned, link_at};
+use crate::format::record::{
     Link, StateKind, chain_origin, encode_entry, encode_hard_state, encode_purged, encode_snapshot,
     entry_key, state_key,
 };
-use super::scan::{ScanError, Scanned, link_at};
 
 /// What the writer thread knows about one group.
 #[derive(Debug)]

@@ -18,13 +18,14 @@ use super::group::{self, Group, Groups};
 use super::housekeeping::{Housekeeper, Housekeeping};
 use super::options::{OnLoss, RocksLogOptions};
 use super::queue::{Job, Queue};
-use super::record::{EntryView, Link, StateKind, encode_hard_state, index_of_key, state_key};
 use super::scan::{ScanError, scan};
 use super::stage::Tail;
-use super::watermark::{Promise, WatermarkDir};
+use super::watermark::WatermarkDir;
 use super::writer::Writer;
 use crate::error::OpenError;
 use crate::files::create_directory;
+use crate::format::record::{EntryView, Link, StateKind, encode_hard_state, index_of_key, state_key};
+use crate::format::watermark::Promise;
 use crate::worker::{WorkerGone, Workers};
 
 /// The logs and hard states of many groups in one RocksDB database, with a watermark for each beside it.

@@ -23,11 +23,12 @@ use super::database::Database;
 use super::group::{self, Group, Groups, Purge};
 use super::housekeeping::Housekeeping;
 use super::queue::{Job, Queue, Request};
-use super::record::{Link, StateKind, encode_deleted, entries_end, entry_key, state_key};
 use super::scan::Scanned;
 use super::stage::{Stage, StagedBatch, Tail};
-use super::watermark::{Promise, WatermarkDir};
+use super::watermark::WatermarkDir;
 use crate::error::DiskError;
+use crate::format::record::{Link, StateKind, encode_deleted, entries_end, entry_key, state_key};
+use crate::format::watermark::Promise;
 
 /// What the writer thread owns and shares.
 pub(crate) struct Writer {

@@ -2,9 +2,9 @@
 //!
 //! - `store`: which files there are;
 //! - `writer`, `reader`: one file being written, one being read;
-//! - `format`: the bytes of a file.
+//! - `file`: reads the parts of a file.
 
-mod format;
+mod file;
 mod reader;
 mod store;
 mod writer;

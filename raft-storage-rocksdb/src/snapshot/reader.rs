@@ -10,7 +10,8 @@ use bytes::Bytes;
 use raft_core::message::SnapshotMeta;
 use raft_core::traits::{SnapshotReader, SnapshotStoreError};
 
-use super::format::{BLOCK_BYTES, Header, Trailer, damaged, failed, read_block, read_header, read_trailer};
+use super::file::{damaged, failed, read_block, read_header, read_trailer};
+use crate::format::snapshot::{BLOCK_BYTES, Header, Trailer};
 use crate::worker::Workers;
 
 /// A finished file whose header and end are verified.

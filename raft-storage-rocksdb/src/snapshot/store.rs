@@ -10,7 +10,7 @@ use raft_core::message::SnapshotMeta;
 use raft_core::traits::{SnapshotReader, SnapshotStore, SnapshotStoreError, SnapshotWriter};
 use raft_core::types::{EntryId, GroupId, Index, Term};
 
-use super::format::{damaged, failed};
+use super::file::{damaged, failed};
 use super::reader::{FileSnapshotReader, Finished};
 use super::writer::{FileSnapshotWriter, InUse, Unfinished};
 use crate::error::OpenError;

@@ -13,11 +13,11 @@ use raft_core::message::SnapshotMeta;
 use raft_core::traits::{SnapshotStoreError, SnapshotWriter};
 use raft_core::types::GroupId;
 
-use super::format::{
-    BLOCK_BYTES, CHECKSUM_BYTES, Header, Trailer, block_at, block_checksum, encode_header, encode_trailer,
-    failed, read_block, read_header,
-};
+use super::file::{failed, read_block, read_header};
 use crate::files::sync_directory;
+use crate::format::snapshot::{
+    BLOCK_BYTES, CHECKSUM_BYTES, Header, Trailer, block_at, block_checksum, encode_header, encode_trailer,
+};
 use crate::worker::Workers;
 
 /// The unfinished files that some writer has open.

@@ -374,7 +374,7 @@ async fn the_watermark_follows() {
     }
 }
 
-/// The marked index of group `G`: the layout is that of `log::watermark`.
+/// The marked index of group `G`: the layout is that of `format::watermark`.
 fn marked_index(dir: &Path) -> u64 {
     let bytes = fs::read(dir.join(format!("watermarks/group-{:020}.mark", G.0))).unwrap();
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());

@@ -72,7 +72,7 @@ pub(crate) enum RecordError {
 }
 
 impl RecordError {
-    fn damaged(what: impl Into<String>) -> RecordError {
+    pub(crate) fn damaged(what: impl Into<String>) -> RecordError {
         RecordError::Damaged(what.into())
     }
 }

@@ -1,0 +1,12 @@
+//! Every byte that this crate writes to a disk, as pure functions: no I/O, no RocksDB, and nothing of the other modules. So
+//! the fuzz targets compile this folder alone.
+//!
+//! - `record`: the keys and values in RocksDB, and the chain of hashes through a log;
+//! - `watermark`: the slots of a watermark file;
+//! - `snapshot`: the header, the blocks and the end of a snapshot file.
+//!
+//! Decoding never panics, and nothing is allocated on the word of a length.
+
+pub(crate) mod record;
+pub(crate) mod snapshot;
+pub(crate) mod watermark;
