@@ -7,13 +7,13 @@ use std::sync::Arc;
 use quinn::{Connection, ConnectionError, Incoming};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::close_code::CloseCode;
 use crate::connection;
 use crate::dial::call_back;
 use crate::handshake::{Established, HandshakeError, exchange_hello, hear_hello};
 use crate::identity::peer_of;
 use crate::options::QuicLimits;
 use crate::peer::{Peer, close};
-use crate::protocol::CloseCode;
 use crate::shared::Shared;
 
 /// Accepts connections until the transport stops.

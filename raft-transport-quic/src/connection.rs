@@ -16,10 +16,10 @@ use raft_core::wire::{
 use thiserror::Error;
 use tokio::task::JoinSet;
 
+use crate::close_code::CloseCode;
 use crate::frame_io::{FrameError, FrameReader};
 use crate::handshake::Established;
 use crate::peer::{Link, Peer, close};
-use crate::protocol::CloseCode;
 use crate::queue::Batch;
 use crate::shared::Shared;
 use crate::snapshot_receive::accept_snapshots;

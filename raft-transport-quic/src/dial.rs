@@ -11,12 +11,12 @@ use std::time::Duration;
 use quinn::{Connecting, Connection, ConnectionError};
 use tokio::time::{sleep, timeout};
 
+use crate::close_code::CloseCode;
 use crate::connection;
 use crate::handshake::{Established, HandshakeError, exchange_hello, say_hello};
 use crate::identity::{node_name, peer_of};
 use crate::options::QuicLimits;
 use crate::peer::{Destination, Peer, close};
-use crate::protocol::CloseCode;
 use crate::shared::{Shared, random_u64};
 
 /// Keeps the pair connected until the peer is removed or the transport stops.

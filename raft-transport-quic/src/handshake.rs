@@ -10,9 +10,10 @@ use raft_core::types::NodeId;
 use raft_core::wire::FrameKind;
 use thiserror::Error;
 
+use crate::close_code::CloseCode;
 use crate::frame_io::{FrameError, FrameReader};
 use crate::identity::IdentityError;
-use crate::protocol::{CloseCode, FORMAT_VERSION, HELLO_BYTES_MAX, Hello};
+use crate::protocol::{FORMAT_VERSION, HELLO_BYTES_MAX, Hello};
 use crate::shared::Shared;
 
 /// A connection whose other end has proved who it is, and its two streams of messages.

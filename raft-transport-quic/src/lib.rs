@@ -102,6 +102,7 @@
 //! connections that nobody looked at yet.
 
 mod accept;
+mod close_code;
 mod connection;
 mod credentials;
 mod dial;

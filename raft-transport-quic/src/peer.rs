@@ -10,8 +10,8 @@ use raft_core::types::NodeId;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::close_code::CloseCode;
 use crate::options::QuicLimits;
-use crate::protocol::CloseCode;
 use crate::queue::SendQueue;
 
 /// One peer.

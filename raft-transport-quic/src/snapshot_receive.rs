@@ -13,9 +13,10 @@ use raft_core::wire::{FrameKind, decode_install_snapshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::close_code::CloseCode;
 use crate::connection::{Ends, LinkError};
 use crate::frame_io::{FrameError, FrameReader};
-use crate::protocol::{CloseCode, SnapshotReply};
+use crate::protocol::SnapshotReply;
 use crate::shared::Shared;
 
 /// How a snapshot stream ended badly.

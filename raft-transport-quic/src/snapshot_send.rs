@@ -18,9 +18,10 @@ use raft_core::types::NodeId;
 use raft_core::wire::{FRAME_HEADER_BYTES, FrameKind, encode_frame, encode_install_snapshot};
 use thiserror::Error;
 
+use crate::close_code::CloseCode;
 use crate::frame_io::{FrameError, FrameReader};
 use crate::options::QuicLimits;
-use crate::protocol::{CloseCode, REPLY_BYTES_MAX, SnapshotReply};
+use crate::protocol::{REPLY_BYTES_MAX, SnapshotReply};
 
 /// Below the messages, whose streams have priority 0.
 const PRIORITY: i32 = -1;

@@ -13,12 +13,12 @@ use raft_core::types::{GroupId, NodeId};
 use tokio::time::sleep_until;
 
 use crate::accept::accept_connections;
+use crate::close_code::CloseCode;
 use crate::credentials::Credentials;
 use crate::dial::keep_connected;
 use crate::error::QuicError;
 use crate::options::{QuicOptions, check_peers};
 use crate::peer::Peer;
-use crate::protocol::CloseCode;
 use crate::roster::Roster;
 use crate::shared::Shared;
 use crate::snapshot_send::send_snapshot;

@@ -1,0 +1,51 @@
+//! Why a connection or a stream was closed.
+
+use quinn::VarInt;
+
+/// Why a connection or a stream was closed; the other end sees the number and the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum CloseCode {
+    /// This node stops.
+    Shutdown = 0,
+    /// A newer connection of the same pair took over.
+    Replaced = 1,
+    /// The certificate is not one of a node of this cluster, or not of the node that was wanted.
+    Identity = 2,
+    /// The certificate's node is not among this node's peers.
+    NotAPeer = 3,
+    /// The hello does not repeat the certificate, or its version is unknown.
+    Hello = 4,
+    /// A message or a snapshot names another sender than the connection, or another receiver.
+    Forged = 5,
+    /// A frame is malformed or too large.
+    Protocol = 6,
+    /// A frame or the handshake took too long.
+    TooSlow = 7,
+    /// The higher id made itself known; the lower id dials now.
+    Knock = 8,
+    /// A snapshot stream was given up.
+    SnapshotAborted = 9,
+}
+
+impl CloseCode {
+    pub(crate) fn code(self) -> VarInt {
+        VarInt::from_u32(self as u32)
+    }
+
+    /// The word that travels with the number, for whoever reads the other side's log.
+    pub(crate) fn reason(self) -> &'static [u8] {
+        match self {
+            CloseCode::Shutdown => b"shutdown",
+            CloseCode::Replaced => b"replaced by a newer connection",
+            CloseCode::Identity => b"wrong certificate",
+            CloseCode::NotAPeer => b"not a peer",
+            CloseCode::Hello => b"wrong hello",
+            CloseCode::Forged => b"forged sender or receiver",
+            CloseCode::Protocol => b"malformed frame",
+            CloseCode::TooSlow => b"too slow",
+            CloseCode::Knock => b"knock heard",
+            CloseCode::SnapshotAborted => b"snapshot aborted",
+        }
+    }
+}
