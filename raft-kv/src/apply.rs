@@ -16,9 +16,10 @@ use crate::command::{
     Command, DeleteRangeRequest, DeleteRangeResponse, Header, KeyValue, PutRequest, PutResponse, Response,
 };
 use crate::database::Database;
-use crate::error::{KvError, StorageError};
+use crate::error::StorageError;
 use crate::layout::{Live, META_STATE, Revision, StoreState, Version, version_key};
 use crate::range::KeyRange;
+use crate::refusal::KvError;
 use crate::view::{key_value, missing, value_of, walk_live};
 
 /// Commands that were applied but not written.
@@ -217,7 +218,7 @@ impl<'db> Batch<'db> {
             return Ok(*live);
         }
         let stored = self.database.rocks().get_pinned_cf(self.database.keys(), key)?;
-        stored.map(|bytes| Live::decode(&bytes)).transpose()
+        Ok(stored.map(|bytes| Live::decode(&bytes)).transpose()?)
     }
 
     /// The live keys of a range: those of the database, and what the batch did to them.

@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, CodecError};
-use crate::error::KvError;
+use super::codec::{self, CodecError};
+use super::refusal::KvError;
 
 /// One command of the log. Each raises the revision by one, or by nothing if it changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

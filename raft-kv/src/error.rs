@@ -1,55 +1,14 @@
-//! What can go wrong, as values: refusals of requests, and reasons why a store does not open.
+//! What can go wrong with a store: while it is open, and why it does not open.
 //!
-//! Never leaks a type of the storage library, and never decides what a client sees beyond the text: the mapping to
-//! gRPC codes is named here but belongs to the server.
+//! Never leaks a type of the storage library.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Why a request was refused. Where etcd has an error, the text is etcd's to the letter, because clients compare it.
-#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum KvError {
-    /// The key is empty (InvalidArgument).
-    #[error("etcdserver: key is not provided")]
-    EmptyKey,
-    /// `ignore_value` or `ignore_lease` for a key that does not exist (InvalidArgument).
-    #[error("etcdserver: key not found")]
-    KeyNotFound,
-    /// Both `ignore_value` and a value (InvalidArgument).
-    #[error("etcdserver: value is provided")]
-    ValueProvided,
-    /// Both `ignore_lease` and a lease (InvalidArgument).
-    #[error("etcdserver: lease is provided")]
-    LeaseProvided,
-    /// The lease does not exist (NotFound).
-    #[error("etcdserver: requested lease not found")]
-    LeaseNotFound,
-    /// The history before `compact_revision` is gone (OutOfRange).
-    #[error("etcdserver: mvcc: required revision has been compacted")]
-    Compacted {
-        /// The oldest revision that can still be read.
-        compact_revision: i64,
-    },
-    /// The revision does not exist yet (OutOfRange).
-    #[error("etcdserver: mvcc: required revision is a future revision")]
-    FutureRevision {
-        /// The newest revision.
-        current_revision: i64,
-    },
-    /// An unknown sort order or target (InvalidArgument).
-    #[error("etcdserver: invalid sort option")]
-    InvalidSortOption,
-    /// Bytes that are no command, or no question, of this version; they changed nothing (Internal).
-    #[error("raft-kv: nothing was executed: {0}")]
-    Malformed(String),
-    /// The store could not be read (Internal). A replica that answers this needs a look at its disk.
-    #[error("raft-kv: {0}")]
-    Storage(String),
-}
+use crate::layout::Undecodable;
+use crate::refusal::KvError;
 
 /// What the storage below reports while it is open.
 #[derive(Debug, Error)]
@@ -62,6 +21,12 @@ pub(crate) enum StorageError {
     /// What is stored contradicts itself.
     #[error("the store is damaged: {0}; remove its directory and let the node fetch a snapshot")]
     Damaged(String),
+}
+
+impl From<Undecodable> for StorageError {
+    fn from(error: Undecodable) -> StorageError {
+        StorageError::Damaged(error.to_string())
+    }
 }
 
 impl From<StorageError> for KvError {
@@ -171,29 +136,6 @@ impl OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_are_etcds() {
-        let texts = [
-            (KvError::EmptyKey, "etcdserver: key is not provided"),
-            (KvError::KeyNotFound, "etcdserver: key not found"),
-            (KvError::ValueProvided, "etcdserver: value is provided"),
-            (KvError::LeaseProvided, "etcdserver: lease is provided"),
-            (KvError::LeaseNotFound, "etcdserver: requested lease not found"),
-            (
-                KvError::Compacted { compact_revision: 3 },
-                "etcdserver: mvcc: required revision has been compacted",
-            ),
-            (
-                KvError::FutureRevision { current_revision: 3 },
-                "etcdserver: mvcc: required revision is a future revision",
-            ),
-            (KvError::InvalidSortOption, "etcdserver: invalid sort option"),
-        ];
-        for (error, text) in texts {
-            assert_eq!(error.to_string(), text);
-        }
-    }
 
     #[test]
     fn a_directory_that_cannot_be_written_has_its_own_error() {

@@ -1,14 +1,13 @@
 //! How keys and records look on disk. The table is in the crate's documentation.
 //!
-//! Owns every byte that goes into RocksDB. Decoding never panics: bytes that are not ours are
-//! [`StorageError::Damaged`].
+//! Owns every byte that goes into RocksDB. Decoding never panics: bytes that are not ours are [`Undecodable`].
 
 use raft_core::types::{EntryId, Index, Term};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use crate::codec;
-use crate::error::StorageError;
+use super::codec;
 
 /// The format of the whole directory. A program opens no other.
 pub(crate) const FORMAT: u32 = 2;
@@ -48,6 +47,11 @@ const ESCAPE: u8 = 0xff;
 const END: [u8; 2] = [0, 0];
 /// Greater than every version of a key, smaller than every version of the next one.
 const AFTER: [u8; 2] = [0, 1];
+
+/// Bytes in the database that are no record.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Undecodable(String);
 
 /// One change: `main` counts commands, `sub` the changes of one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,7 +113,7 @@ impl StoreState {
         codec::append(&(term, index, self.revision, self.compact_revision), Vec::new())
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<StoreState, StorageError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<StoreState, Undecodable> {
         let (term, index, revision, compact_revision): (u64, u64, i64, i64) =
             whole("the state of the store", bytes)?;
         if revision < FIRST_REVISION || compact_revision > revision {
@@ -132,7 +136,7 @@ impl Revision {
         bytes
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Revision, StorageError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Revision, Undecodable> {
         let fail = || damaged("a revision", bytes);
         let (main, sub) = bytes.split_first_chunk::<8>().ok_or_else(fail)?;
         let revision = Revision {
@@ -151,7 +155,7 @@ impl Live {
         codec::append(self, Vec::with_capacity(24))
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Live, StorageError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Live, Undecodable> {
         whole("the record of a live key", bytes)
     }
 }
@@ -176,7 +180,7 @@ impl<'a> Version<'a> {
     }
 
     /// Decodes the record that is stored for `revision`.
-    pub(crate) fn decode(revision: Revision, bytes: &'a [u8]) -> Result<Version<'a>, StorageError> {
+    pub(crate) fn decode(revision: Revision, bytes: &'a [u8]) -> Result<Version<'a>, Undecodable> {
         match bytes.split_first() {
             Some((&KIND_PUT, rest)) => {
                 let (header, value): (PutHeader, &[u8]) =
@@ -206,7 +210,7 @@ impl<'a> Version<'a> {
 }
 
 /// What a record of `history` says: whether the key was deleted, and the key.
-pub(crate) fn decode_history(bytes: &[u8]) -> Result<(bool, &[u8]), StorageError> {
+pub(crate) fn decode_history(bytes: &[u8]) -> Result<(bool, &[u8]), Undecodable> {
     match bytes.split_first() {
         Some((&KIND_PUT, key)) => Ok((false, key)),
         Some((&KIND_TOMBSTONE, key)) => Ok((true, key)),
@@ -239,7 +243,7 @@ pub(crate) fn newest_at(key: &[u8], main: i64, out: &mut Vec<u8>) {
 }
 
 /// Takes a key of `versions` apart; the user key is written over what is in `key`.
-pub(crate) fn decode_version_key(bytes: &[u8], key: &mut Vec<u8>) -> Result<Revision, StorageError> {
+pub(crate) fn decode_version_key(bytes: &[u8], key: &mut Vec<u8>) -> Result<Revision, Undecodable> {
     let fail = || damaged("the key of a version", bytes);
     let (escaped, inverted) = bytes.split_last_chunk::<REVISION_BYTES>().ok_or_else(fail)?;
     let (body, end) = escaped.split_last_chunk::<2>().ok_or_else(fail)?;
@@ -271,7 +275,7 @@ fn escape(key: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-fn whole<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, StorageError> {
+fn whole<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Undecodable> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         _ => Err(damaged(what, bytes)),
@@ -279,9 +283,9 @@ fn whole<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, StorageErro
 }
 
 /// The first bytes of what does not decode are named, so that a person can find it.
-fn damaged(what: &str, bytes: &[u8]) -> StorageError {
+fn damaged(what: &str, bytes: &[u8]) -> Undecodable {
     let shown: String = bytes.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-    StorageError::Damaged(format!("{what} does not decode ({} bytes: {shown})", bytes.len()))
+    Undecodable(format!("{what} does not decode ({} bytes: {shown})", bytes.len()))
 }
 
 #[cfg(test)]

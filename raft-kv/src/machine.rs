@@ -22,9 +22,10 @@ use crate::archive::{self, ArchiveReader};
 use crate::command::{Command, Response};
 use crate::database::{Database, KvOptions};
 use crate::directory::{Directory, RemoveOnDrop};
-use crate::error::{KvError, OpenError, StorageError};
+use crate::error::{OpenError, StorageError};
 use crate::layout::StoreState;
 use crate::range::{RangeRequest, RangeResponse};
+use crate::refusal::KvError;
 use crate::store::KvStore;
 use crate::view::View;
 

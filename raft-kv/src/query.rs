@@ -7,9 +7,10 @@ use std::cmp::Reverse;
 use bytes::Bytes;
 
 use crate::command::{Header, KeyValue};
-use crate::error::{KvError, StorageError};
+use crate::error::StorageError;
 use crate::layout::{Live, key_end, key_start, version_key};
 use crate::range::{KeyRange, RangeRequest, RangeResponse, SortOrder, SortTarget};
+use crate::refusal::KvError;
 use crate::view::{View, advance, key_value, missing, value_of};
 
 /// A key of a range, whose value may not have been read yet.

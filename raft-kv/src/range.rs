@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, CodecError};
-use crate::command::{Header, KeyValue};
-use crate::error::KvError;
+use super::codec::{self, CodecError};
+use super::command::{Header, KeyValue};
+use super::refusal::KvError;
 
 /// Asks for the keys from `key` to `range_end` at a revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

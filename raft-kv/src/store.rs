@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit;
 use crate::database::Database;
-use crate::error::{KvError, StorageError};
+use crate::error::StorageError;
 use crate::layout::StoreState;
 use crate::range::{RangeRequest, RangeResponse};
+use crate::refusal::KvError;
 use crate::view::View;
 
 /// Reads the store from any thread, while the state machine writes it. Share it in an [`Arc`].

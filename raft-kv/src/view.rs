@@ -9,11 +9,12 @@ use rocksdb::{ColumnFamily, DB, DBRawIterator, ReadOptions, Snapshot};
 
 use crate::command::KeyValue;
 use crate::database::Database;
-use crate::error::{KvError, StorageError};
+use crate::error::StorageError;
 use crate::layout::{
     self, FIRST_REVISION, Live, META_STATE, Revision, StoreState, Version, decode_version_key, key_end,
     newest_at, version_key,
 };
+use crate::refusal::KvError;
 
 /// How many records are stepped over one by one before a seek is cheaper.
 const STEPS_MAX: usize = 8;
@@ -65,7 +66,7 @@ impl<'db> View<'db> {
     /// What is known of a live key, but its value.
     pub(crate) fn live(&self, key: &[u8]) -> Result<Option<Live>, StorageError> {
         match self.snapshot.get_pinned_cf(self.database.keys(), key)? {
-            Some(bytes) => Live::decode(&bytes).map(Some),
+            Some(bytes) => Ok(Some(Live::decode(&bytes)?)),
             None => Ok(None),
         }
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use super::{CHUNK_BYTES, MAGIC, TAG_END, TAG_FILE, valid_name};
+use super::format::{CHUNK_BYTES, MAGIC, TAG_END, TAG_FILE, valid_name};
 use crate::directory::RemoveOnDrop;
 
 /// Streams the files of a directory, and removes it when dropped.

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use super::{ArchiveError, ArchiveReader, unpack};
+use super::format::ArchiveError;
+use super::{ArchiveReader, unpack};
 use crate::directory::RemoveOnDrop;
 
 /// An archive written by hand, so that it can hold what the writer never writes.

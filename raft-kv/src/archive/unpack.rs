@@ -1,11 +1,11 @@
-//! Reading: a stream becomes a directory. Believes nothing.
+//! Reading: a stream becomes a directory. Believes nothing. The fuzz targets compile this file and `format` alone.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::{ArchiveError, CHUNK_BYTES, MAGIC, NAME_BYTES_MAX, TAG_END, TAG_FILE, valid_name};
-use crate::directory::sync_directory;
+use super::format::{ArchiveError, CHUNK_BYTES, MAGIC, NAME_BYTES_MAX, TAG_END, TAG_FILE, valid_name};
+use super::sync_directory;
 
 /// Writes the files of an archive into the new directory `into`, durably. After an error the directory holds a part of
 /// them and is of no use.
