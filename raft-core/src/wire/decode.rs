@@ -60,7 +60,7 @@ pub fn decode_install_snapshot(bytes: Bytes) -> Result<InstallSnapshot, WireErro
         group: GroupId(reader.u64()?),
         from: NodeId(reader.u64()?),
         to: NodeId(reader.u64()?),
-        term: Term(reader.u64()?),
+        term: reader.term()?,
         meta: SnapshotMeta {
             last: reader.id()?,
             membership: reader.membership()?,

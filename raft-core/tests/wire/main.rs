@@ -396,6 +396,16 @@ fn terms_and_indexes_out_of_range_are_refused() {
     let mut newest = message(bodies().remove(0));
     newest.term = Term(u64::MAX);
     assert_eq!(decode(newest), Err(WireError::OutOfRange(u64::MAX)));
+    // The header of a snapshot makes its receiver adopt the term, too.
+    let snapshot = InstallSnapshot {
+        term: Term(limit),
+        ..header()
+    };
+    let snapshot = encoded(|out| encode_install_snapshot(&snapshot, out));
+    assert_eq!(
+        decode_install_snapshot(Bytes::from(snapshot)),
+        Err(WireError::OutOfRange(limit))
+    );
 }
 
 /// R12: entries that are not a slice of a log do not get through the decoder. (Gaps cannot even be written: an entry's index
