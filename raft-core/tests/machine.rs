@@ -1,14 +1,17 @@
 //! What a replica does with inputs that no scenario can express: they are meant for others, or come before it starts.
 
 use raft_core::config::{Config, ConfigError};
-use raft_core::effect::Effect;
+use raft_core::effect::{Effect, RoleKind};
 use raft_core::input::Input;
 use raft_core::membership::Membership;
-use raft_core::message::{Body, ForwardRequest, InstallSnapshot, Message, RequestVote, SnapshotMeta};
+use raft_core::message::{
+    AppendEntries, Body, ForwardRequest, InstallSnapshot, Message, RequestPreVoteResponse, RequestVote,
+    RequestVoteResponse, SnapshotMeta,
+};
 use raft_core::raft::{LostEntries, Raft, RaftError};
 use raft_core::request::ClientRequest;
 use raft_core::traits::Recovered;
-use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Ticket, Time};
+use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Round, Term, Ticket, Time, WriteSeq};
 
 const GROUP: GroupId = GroupId(1);
 const NOW: Time = Time::from_millis(1);
@@ -168,4 +171,65 @@ fn a_configuration_is_validated() {
         refused,
         RaftError::Config(ConfigError::HeartbeatTooSlow { .. })
     ));
+}
+
+/// I3: a late refusal of an earlier vote request does not prove that the candidate's new term is durable, and neither does a
+/// vote: no message leaves in a term that is not on the own disk.
+#[test]
+fn what_others_say_proves_nothing_about_the_own_disk() {
+    let candidate = || {
+        let mut raft = start(3, id(3, 2)).unwrap();
+        step(&mut raft, Input::Campaign);
+        let granted = |candidate_term, granted| {
+            Body::RequestPreVoteResponse(RequestPreVoteResponse {
+                candidate_term,
+                granted,
+            })
+        };
+        let mut pre_vote = message(GROUP, 1, granted(Term(3), true));
+        if let Input::Receive(message) = &mut pre_vote {
+            message.term = Term(2);
+        }
+        let effects = step(&mut raft, pre_vote);
+        assert_eq!((raft.role(), raft.term()), (RoleKind::Candidate, Term(3)));
+        assert!(effects.iter().any(|effect| matches!(effect, Effect::Persist(_))));
+        raft
+    };
+    let receive = |raft: &mut Raft, from, body| {
+        let message = Message {
+            group: GROUP,
+            from: NodeId(from),
+            to: NodeId(1),
+            term: Term(3),
+            body,
+        };
+        step(raft, Input::Receive(message))
+    };
+    let sends = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Send(_)));
+
+    let mut raft = candidate();
+    let vote = |granted| Body::RequestVoteResponse(RequestVoteResponse { granted });
+    // Node 2 has refused a request of term 2 in term 3; node 3 leads that term.
+    receive(&mut raft, 2, vote(false));
+    let heartbeat = AppendEntries {
+        prev: EntryId::ZERO,
+        entries: Vec::new(),
+        leader_commit: Index(0),
+        round: Round(1),
+    };
+    let effects = receive(&mut raft, 3, Body::AppendEntries(heartbeat));
+    assert_eq!(raft.role(), RoleKind::Follower);
+    assert!(!sends(&effects), "{effects:?}");
+
+    let mut raft = candidate();
+    let effects = [
+        receive(&mut raft, 2, vote(true)),
+        receive(&mut raft, 3, vote(true)),
+    ]
+    .concat();
+    assert_eq!(raft.role(), RoleKind::Candidate);
+    assert!(!sends(&effects), "{effects:?}");
+    let effects = step(&mut raft, Input::Persisted(WriteSeq(1)));
+    assert_eq!(raft.role(), RoleKind::Leader, "the votes were kept");
+    assert!(sends(&effects));
 }

@@ -40,6 +40,11 @@ impl Candidate {
         if common.membership().is_voter(from) {
             self.answers.entry(from).or_insert(granted);
         }
+        self.result(common)
+    }
+
+    /// How the answers decide, so far.
+    pub(super) fn result(&self, common: &Common) -> VoteResult {
         common
             .membership()
             .vote_result(|voter| self.answers.get(&voter).copied())

@@ -259,13 +259,6 @@ impl Common {
         self.durable_term == self.term
     }
 
-    /// A vote of the current term was granted, by whomever. The request for it left after the write that made the term
-    /// durable, so the term is; the completion of that write may arrive later than the vote. A refusal proves nothing: it
-    /// comes in the voter's own term, and may answer a request of an earlier one.
-    pub(super) fn vote_was_granted(&mut self) {
-        self.durable_term = self.term;
-    }
-
     // ---- the log and the configurations in it ----
 
     pub(super) fn append(&mut self, entry: Entry) {

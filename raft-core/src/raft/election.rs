@@ -116,13 +116,23 @@ impl Raft {
         if candidate.phase != Phase::Vote {
             return;
         }
-        if granted {
-            self.common.vote_was_granted();
+        candidate.record(&self.common, from, granted);
+        self.count_votes();
+    }
+
+    /// Ends an election that is decided. Votes may overtake the completion of the write that made the own candidacy
+    /// durable, and a winner waits for that: only the own disk proves what is durable here, not what others say (I3).
+    pub(super) fn count_votes(&mut self) {
+        let Role::Candidate(candidate) = &self.role else {
+            return;
+        };
+        if candidate.phase != Phase::Vote {
+            return;
         }
-        match candidate.record(&self.common, from, granted) {
-            VoteResult::Won => self.lead(),
+        match candidate.result(&self.common) {
+            VoteResult::Won if self.common.term_is_durable() => self.lead(),
             VoteResult::Lost => self.become_follower(None, None, RoleChangeReason::VoteLost),
-            VoteResult::Pending => {}
+            VoteResult::Won | VoteResult::Pending => {}
         }
     }
 

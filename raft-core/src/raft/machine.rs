@@ -153,8 +153,10 @@ impl Raft {
             },
             Input::Persisted(seq) => {
                 self.common.persisted(seq);
-                if let Role::Leader(leader) = &mut self.role {
-                    leader.advance_commit(&mut self.common);
+                match &mut self.role {
+                    Role::Leader(leader) => leader.advance_commit(&mut self.common),
+                    Role::Candidate(_) => self.count_votes(),
+                    Role::Follower(_) => {}
                 }
             }
             Input::LogRead(result) => match (result.request.reader, &mut self.role) {
