@@ -51,9 +51,15 @@ const ARROWS: &[Arrow] = &[
         alone: false,
     },
     Arrow {
+        from: "fuzz-targets",
+        to: &["raft-core"],
+        tests_to: &[],
+        alone: false,
+    },
+    Arrow {
         from: "raft-node",
         to: EVERY_BACKEND,
-        tests_to: &["raft-sim"],
+        tests_to: &["fuzz-targets", "raft-sim"],
         alone: false,
     },
     Arrow {

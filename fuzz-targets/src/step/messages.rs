@@ -1,0 +1,199 @@
+//! Messages that anybody could send: about what the replica has, and about anything else.
+
+use std::sync::Arc;
+
+use arbitrary::{Result, Unstructured};
+use bytes::Bytes;
+use raft_core::entry::{Entry, Payload, SessionEntry, SessionRequest};
+use raft_core::message::{
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, ForwardRequest, InstallSnapshot,
+    Message, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta,
+    TimeoutNow, TrustRestored,
+};
+use raft_core::request::ClientRequest;
+use raft_core::types::{EntryId, Index, NodeId, Round, Term, Ticket};
+
+use super::events::{GROUP, OWN_ID, membership};
+use super::node::Node;
+
+/// The highest term and index that the codec lets through.
+const COUNTER_MAX: u64 = (1 << 62) - 1;
+
+/// A message from another node.
+pub(super) fn message(node: &Node, input: &mut Unstructured<'_>) -> Result<Message> {
+    let from = other(input)?;
+    let term = term(node, input)?;
+    let kind: u8 = input.arbitrary()?;
+    let flag = kind & 0x80 != 0;
+    let body = match kind % 14 {
+        0 => Body::RequestVote(RequestVote {
+            last_log: id(node, input)?,
+            leadership_transfer: flag,
+        }),
+        1 => Body::RequestVoteResponse(RequestVoteResponse {
+            granted: input.arbitrary::<u8>()? & 1 != 0,
+        }),
+        2 => Body::RequestPreVote(RequestPreVote {
+            candidate_term: self::term(node, input)?,
+            last_log: id(node, input)?,
+        }),
+        3 => Body::RequestPreVoteResponse(RequestPreVoteResponse {
+            candidate_term: node.status().term.next(),
+            granted: input.arbitrary::<u8>()? & 1 != 0,
+        }),
+        4..8 => Body::AppendEntries(append_entries(node, input, term)?),
+        8..11 => Body::AppendEntriesResponse(response(node, input, flag)?),
+        11 => Body::TimeoutNow(TimeoutNow {
+            last_log: id(node, input)?,
+        }),
+        12 => trust(node, input)?,
+        _ => Body::ForwardRequest(ForwardRequest {
+            ticket: Ticket(1),
+            request: ClientRequest::ReadIndex,
+        }),
+    };
+    Ok(Message {
+        group: GROUP,
+        from,
+        to: OWN_ID,
+        term,
+        body,
+    })
+}
+
+/// The header of a snapshot from another node.
+pub(super) fn snapshot_header(node: &Node, input: &mut Unstructured<'_>) -> Result<InstallSnapshot> {
+    Ok(InstallSnapshot {
+        group: GROUP,
+        from: other(input)?,
+        to: OWN_ID,
+        term: term(node, input)?,
+        meta: SnapshotMeta {
+            last: id(node, input)?,
+            membership: membership(input)?,
+        },
+    })
+}
+
+fn other(input: &mut Unstructured<'_>) -> Result<NodeId> {
+    let number: u8 = input.arbitrary()?;
+    Ok(NodeId(2 + u64::from(number % 5)))
+}
+
+fn term(node: &Node, input: &mut Unstructured<'_>) -> Result<Term> {
+    let (own, choice) = (node.status().term, input.arbitrary::<u8>()?);
+    Ok(match choice % 8 {
+        0..4 => own,
+        4 => own.next(),
+        5 => Term(own.0.saturating_sub(1)),
+        6 => Term(u64::from(input.arbitrary::<u8>()? % 16)),
+        _ => Term(huge(input)?),
+    })
+}
+
+fn index(node: &Node, input: &mut Unstructured<'_>) -> Result<Index> {
+    let status = node.status();
+    let last = status.appended_index;
+    Ok(match input.arbitrary::<u8>()? % 10 {
+        0..3 => last,
+        3 => last.next(),
+        4 => Index(u64::from(input.arbitrary::<u8>()?)),
+        5 => status.commit_index,
+        6 => last.previous(),
+        7 => status.snapshot.index,
+        8 => Index::ZERO,
+        _ => Index(huge(input)?),
+    })
+}
+
+/// An entry: one that the replica has, if it has one there and the input does not name another term.
+fn id(node: &Node, input: &mut Unstructured<'_>) -> Result<EntryId> {
+    let index = index(node, input)?;
+    let choice: u8 = input.arbitrary()?;
+    let known = node.entry_at(index).filter(|_| choice % 4 != 3);
+    let other = EntryId::new(Term(u64::from(choice / 4 % 16)), index);
+    Ok(known.unwrap_or(other))
+}
+
+fn huge(input: &mut Unstructured<'_>) -> Result<u64> {
+    let below: u8 = input.arbitrary()?;
+    Ok(COUNTER_MAX - u64::from(below))
+}
+
+fn append_entries(node: &Node, input: &mut Unstructured<'_>, term: Term) -> Result<AppendEntries> {
+    let prev = id(node, input)?;
+    let leader_commit = index(node, input)?;
+    let mut last = prev;
+    let mut entries = Vec::new();
+    for _ in 0..input.arbitrary::<u8>()? % 5 {
+        let choice: u8 = input.arbitrary()?;
+        last = EntryId::new(
+            match choice % 4 {
+                0..2 => term,
+                2 => last.term.max(Term(1)),
+                _ => last.term.next(),
+            },
+            last.index.next(),
+        );
+        entries.push(Entry {
+            id: last,
+            payload: payload(input, choice / 4)?,
+        });
+    }
+    Ok(AppendEntries {
+        prev,
+        entries,
+        leader_commit,
+        round: Round(u64::from(input.arbitrary::<u8>()?)),
+    })
+}
+
+fn payload(input: &mut Unstructured<'_>, choice: u8) -> Result<Payload> {
+    Ok(match choice % 8 {
+        0 => Payload::Noop,
+        1 => Payload::Membership(membership(input)?),
+        2 => Payload::Session(Arc::new(SessionEntry {
+            elapsed_ms: u64::from(choice),
+            request: SessionRequest::Open { ttl_ms: 1_000 },
+        })),
+        _ => Payload::Command(Bytes::from(vec![choice; usize::from(choice % 48)])),
+    })
+}
+
+fn response(node: &Node, input: &mut Unstructured<'_>, suspect: bool) -> Result<AppendEntriesResponse> {
+    let choice: u8 = input.arbitrary()?;
+    let result = if choice & 1 == 0 {
+        AppendResult::Accepted {
+            match_index: index(node, input)?,
+        }
+    } else {
+        AppendResult::Rejected {
+            prev_index: index(node, input)?,
+            hint: id(node, input)?,
+        }
+    };
+    let round = match choice & 0x70 {
+        0x70 => huge(input)?,
+        _ => u64::from(choice >> 1 & 7),
+    };
+    Ok(AppendEntriesResponse {
+        round: Round(round),
+        incarnation: u64::from(choice >> 6 & 1),
+        suspect,
+        lease_ms: u32::from(choice) * 10,
+        result,
+    })
+}
+
+fn trust(node: &Node, input: &mut Unstructured<'_>) -> Result<Body> {
+    let incarnation = node.config.incarnation;
+    let index = index(node, input)?;
+    Ok(if input.arbitrary::<u8>()? & 1 == 0 {
+        Body::TrustRestored(TrustRestored { incarnation, index })
+    } else {
+        Body::EntriesLost(EntriesLost {
+            incarnation,
+            acknowledged: index,
+        })
+    })
+}
