@@ -14,6 +14,7 @@ mod check;
 mod cluster;
 mod coverage;
 mod failure;
+mod fuzz;
 mod guard;
 mod json;
 mod layers;
@@ -41,6 +42,8 @@ cargo xtask COMMAND
   bench [NAME]   run one benchmark of the crate `benches`; without a name, list them
   sim [ARGUMENTS]
                  simulate groups with faults from seeds, every invariant checked; `cargo xtask sim --help` lists what it takes
+  fuzz [--seconds N] [TARGET]
+                 run every fuzz target, or one, for so long each (default: 30); installs what fuzzing needs
   prepare        only find or install what the C++ build needs
   help           this text
 
@@ -59,6 +62,7 @@ Examples:
   cargo xtask bench core
   cargo xtask sim --seeds 2000
   cargo xtask sim --seed 0x5eed
+  cargo xtask fuzz --seconds 60 step
 ";
 
 fn main() -> ExitCode {
@@ -91,6 +95,7 @@ fn run(command: &str, words: &[String]) -> Outcome {
         }
         "bench" => bench::run(words),
         "sim" => sim::run(words),
+        "fuzz" => fuzz::run(words),
         "prepare" => {
             arguments::nothing_more("prepare", words)?;
             prepare::run()

@@ -20,6 +20,7 @@ fn help_names_every_command_and_gives_examples() {
             "test [--quick]",
             "layers",
             "bench [NAME]",
+            "fuzz [--seconds N] [TARGET]",
             "Examples:",
         ] {
             assert!(text.contains(word), "{word}");
@@ -34,6 +35,7 @@ fn a_wrong_command_line_ends_with_2_and_names_the_word() {
         &["up", "--attic"],
         &["test", "attic"],
         &["bench", "attic"],
+        &["fuzz", "attic"],
         &["layers", "attic"],
     ] {
         let output = xtask(words);
