@@ -38,6 +38,12 @@ pub(super) struct Spoilt {
     mark: bool,
 }
 
+impl Spoilt {
+    pub(super) fn is_any(self) -> bool {
+        self.log || self.mark
+    }
+}
+
 /// How many synced sectors an error at the end of the log reaches.
 const TAIL_SECTORS: usize = 8;
 

@@ -145,7 +145,8 @@ impl LogImage {
     }
 
     /// Whether whoever recovers this keeps every promise of whoever had `other`: no vote, no term and no entry of it is
-    /// missing (I22). The commit index may be lower: it is no promise (R59).
+    /// missing (I22). The commit index may be lower: it is no promise (R59). A later write may have overwritten entries
+    /// of `other` that were not committed; then it is not covered, although nothing was lost.
     #[must_use]
     pub fn covers(&self, other: &LogImage) -> bool {
         let (mine, theirs) = (&self.hard_state, &other.hard_state);

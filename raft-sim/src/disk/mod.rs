@@ -38,15 +38,19 @@
 mod damage;
 mod error;
 mod image;
+mod life;
 mod mark;
 mod record;
 mod recovery;
 mod sectors;
 mod snapshots;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use damage::Damage;
 pub use error::{DiskError, Finding};
 pub use image::LogImage;
-pub use storage::{Fault, Opened, Storage, SyncMark};
+pub use life::Opened;
+pub use storage::{Fault, Storage, SyncMark};

@@ -72,6 +72,8 @@ pub(super) struct RecordView<'a> {
 /// What a segment begins with.
 #[derive(Clone, Debug)]
 pub(super) struct Base {
+    /// The number of the segment: it is not at the place of another one.
+    pub(super) segment: u64,
     pub(super) hard_state: HardState,
     pub(super) snapshot: SnapshotMeta,
     pub(super) purged: EntryId,
@@ -146,6 +148,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<RecordView<'_>> {
 
 pub(super) fn put_base(group: GroupId, base: &Base, out: &mut Vec<u8>) {
     put_u64(group.0, out);
+    put_u64(base.segment, out);
     put_hard_state(&base.hard_state, out);
     put_id(base.purged, out);
     put_id(base.last, out);
@@ -158,6 +161,7 @@ pub(super) fn base(group: GroupId, body: &[u8]) -> Option<Base> {
         return None;
     }
     let base = Base {
+        segment: reader.u64()?,
         hard_state: reader.hard_state()?,
         purged: reader.id()?,
         last: reader.id()?,

@@ -143,8 +143,8 @@ impl Scan {
     fn take(&mut self, group: GroupId, record: &RecordView<'_>, segment: u64, place: usize) -> bool {
         match record.kind {
             Kind::Base => match record::base(group, record.body) {
-                Some(base) => self.begin(base),
-                None => return false,
+                Some(base) if base.segment == segment => self.begin(base),
+                _ => return false,
             },
             Kind::Change => {
                 let Some(change) = record::change(record.body) else {

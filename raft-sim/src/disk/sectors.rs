@@ -72,14 +72,15 @@ impl Sectors {
             .is_some_and(|segment| segment.end + bytes <= SEGMENT_BYTES)
     }
 
-    /// Begins a segment.
-    pub(super) fn begin_segment(&mut self) {
+    /// Begins a segment; returns its number.
+    pub(super) fn begin_segment(&mut self) -> u64 {
         self.segments.push_back(Segment {
             number: self.next_segment,
             bytes: std::mem::take(&mut self.spare),
             end: 0,
         });
         self.next_segment += 1;
+        self.next_segment - 1
     }
 
     /// Appends to the last segment, in the cache; returns the segment's number and where the bytes begin in it.

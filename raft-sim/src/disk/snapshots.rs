@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use raft_core::message::SnapshotMeta;
-use raft_core::types::{EntryId, GroupId};
+use raft_core::types::{EntryId, GroupId, Index, Term};
 
 use super::error::Finding;
 use super::record::{Reader, put_snapshot, put_u64};
@@ -10,7 +10,7 @@ use super::record::{Reader, put_snapshot, put_u64};
 /// How many snapshots are kept at least: one that was received and is not in force yet does not displace the one that is.
 const KEPT_MIN: usize = 2;
 
-/// The snapshots, ordered by their last entries.
+/// The snapshots, the oldest first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshots {
     extents: Vec<Extent>,
@@ -23,6 +23,17 @@ struct Extent {
     bytes: Bytes,
 }
 
+impl Extent {
+    fn age(&self) -> (Index, Term) {
+        age(self.last)
+    }
+}
+
+/// The order of age. The order of [`EntryId`] is another one, by term first.
+fn age(last: EntryId) -> (Index, Term) {
+    (last.index, last.term)
+}
+
 impl Snapshots {
     /// Saves one, in the place of one of the same name.
     pub(super) fn save(&mut self, group: GroupId, meta: &SnapshotMeta, content: &[u8]) {
@@ -30,10 +41,7 @@ impl Snapshots {
             last: meta.last,
             bytes: encode(group, meta, content),
         };
-        match self
-            .extents
-            .binary_search_by_key(&meta.last, |extent| extent.last)
-        {
+        match self.extents.binary_search_by_key(&age(meta.last), Extent::age) {
             Ok(position) => self.extents[position] = extent,
             Err(position) => self.extents.insert(position, extent),
         }
@@ -43,7 +51,7 @@ impl Snapshots {
     pub(super) fn load(&self, group: GroupId, last: EntryId) -> Result<(SnapshotMeta, Bytes), Finding> {
         let position = self
             .extents
-            .binary_search_by_key(&last, |extent| extent.last)
+            .binary_search_by_key(&age(last), Extent::age)
             .map_err(|_| Finding::SnapshotMissing(last))?;
         let decoded = decode(group, &self.extents[position].bytes);
         decoded
@@ -62,14 +70,11 @@ impl Snapshots {
         self.extents.iter().any(|extent| extent.last == last)
     }
 
-    /// Removes what is older than `keep`, but neither the newest ones nor what is in force.
-    pub(super) fn remove_older(&mut self, keep: EntryId, in_force: &[EntryId]) {
-        let spared = self.extents.len().saturating_sub(KEPT_MIN);
-        let mut position = 0;
-        self.extents.retain(|extent| {
-            position += 1;
-            position > spared || extent.last >= keep || in_force.contains(&extent.last)
-        });
+    /// Removes what is older than `keep`, but not the newest ones that can be read.
+    pub(super) fn remove_older(&mut self, group: GroupId, keep: EntryId) {
+        let kept: Vec<EntryId> = self.intact(group).take(KEPT_MIN).map(|meta| meta.last).collect();
+        self.extents
+            .retain(|extent| extent.age() >= age(keep) || kept.contains(&extent.last));
     }
 
     /// The names of all.

@@ -7,60 +7,52 @@ use bytes::Bytes;
 use raft_core::effect::LogChange;
 use raft_core::entry::{Entry, fitting};
 use raft_core::message::SnapshotMeta;
-use raft_core::traits::{GroupWrite, Recovered};
+use raft_core::traits::GroupWrite;
 use raft_core::types::{EntryId, GroupId, Index};
 
 use super::damage::Spoilt;
 use super::error::{DiskError, Finding};
 use super::image::{self, LogImage};
+use super::life::Health;
 use super::mark::{Mark, Promise};
 use super::record::{self, Base, EntryPlace, Kind, Link};
-use super::recovery::{Judged, Verdict, judge};
-use super::sectors::{SECTOR_BYTES, Sectors};
+use super::sectors::Sectors;
 use super::snapshots::Snapshots;
 use super::view::{Located, LogView};
-use crate::random::Random;
 
 /// The disks of one node: its log and its snapshots.
 #[derive(Debug)]
 pub struct Storage {
-    group: GroupId,
+    pub(super) group: GroupId,
     pub(super) sectors: Sectors,
     pub(super) mark: Mark,
     pub(super) snapshots: Snapshots,
-    view: LogView,
+    pub(super) view: LogView,
     /// What was written and is not durable, with the numbers of the records.
-    pending: VecDeque<(u64, Pending)>,
+    pub(super) pending: VecDeque<(u64, Pending)>,
     /// The sync under way.
-    syncing: Option<SyncMark>,
-    durable: LogImage,
-    state: State,
-    health: Health,
+    pub(super) syncing: Option<SyncMark>,
+    pub(super) durable: LogImage,
+    /// What the process knows to be durable: the snapshot in force, and where the log was purged to.
+    pub(super) synced: (EntryId, EntryId),
+    pub(super) state: State,
+    pub(super) health: Health,
     pub(super) spoilt: Spoilt,
-    armed: Armed,
+    pub(super) armed: Armed,
     /// The next record begins a segment.
-    needs_segment: bool,
+    pub(super) needs_segment: bool,
     /// Memory that is used again and again: a record, and the places of its entries in it.
-    record: Vec<u8>,
-    places: Vec<EntryPlace>,
-}
-
-/// What a process finds when it starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opened {
-    /// Everything that was durable is there.
-    Sound(Recovered),
-    /// Something that was durable is missing or damaged. What is left is sound, and says that something was lost.
-    Suspect(Recovered, Finding),
-    /// What is left is not enough to start from: the disks must be wiped.
-    Refused(Finding),
+    pub(super) record: Vec<u8>,
+    pub(super) places: Vec<EntryPlace>,
 }
 
 /// A moment up to which a sync makes durable what was written.
 #[derive(Clone, Copy, Debug)]
 pub struct SyncMark {
-    epoch: u64,
-    promise: Promise,
+    pub(super) epoch: u64,
+    pub(super) promise: Promise,
+    /// The snapshot in force.
+    pub(super) snapshot: EntryId,
 }
 
 /// An error that the disk is going to report once.
@@ -74,32 +66,24 @@ pub enum Fault {
 
 /// What is armed.
 #[derive(Clone, Debug, Default)]
-struct Armed {
+pub(super) struct Armed {
     write: bool,
     read: Cell<bool>,
     full: bool,
 }
 
+/// Whether a process can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Open,
     /// A write failed.
     Failed,
     Closed,
 }
 
-/// Whether what was durable still is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
-    Intact,
-    /// The process does not know it yet.
-    Damaged,
-    /// The process knows, and has made nothing durable since.
-    Reported,
-}
-
+/// What was written and is not durable.
 #[derive(Debug)]
-enum Pending {
+pub(super) enum Pending {
     Change(GroupWrite),
     Purge(EntryId),
 }
@@ -117,6 +101,7 @@ impl Storage {
             pending: VecDeque::new(),
             syncing: None,
             durable: LogImage::default(),
+            synced: (EntryId::ZERO, EntryId::ZERO),
             state: State::Open,
             health: Health::Intact,
             spoilt: Spoilt::default(),
@@ -124,51 +109,6 @@ impl Storage {
             needs_segment: true,
             record: Vec::new(),
             places: Vec::new(),
-        }
-    }
-
-    /// A process starts: reads every sector and verifies everything. What is found is durable from here on.
-    pub fn open(&mut self) -> Opened {
-        let epoch = self.sectors.end_epoch();
-        self.sectors.sync(epoch);
-        self.pending.clear();
-        self.syncing = None;
-        self.disarm();
-        self.mark.reopen();
-        let judged = judge(self.group, &self.sectors, self.mark.read(), &self.snapshots);
-        self.needs_segment = true;
-        self.durable = judged.image();
-        let recovered = judged.recovered();
-        let (health, opened) = match judged.verdict {
-            Verdict::Sound => (Health::Intact, Opened::Sound(recovered)),
-            Verdict::Suspect(finding) => (Health::Reported, Opened::Suspect(recovered, finding)),
-            Verdict::Refused(finding) => {
-                self.state = State::Closed;
-                self.health = Health::Damaged;
-                return Opened::Refused(finding);
-            }
-        };
-        self.sectors.keep_first(judged.segments);
-        self.view = judged.view;
-        self.state = State::Open;
-        if health == Health::Intact {
-            // Both copies are whole after this.
-            for _ in 0..2 {
-                self.mark.write(&self.promise());
-            }
-        }
-        self.settle(health);
-        opened
-    }
-
-    /// A process knows all that can be known: `health`, unless the disk holds less than the cache.
-    fn settle(&mut self, health: Health) {
-        if self.sectors.astray.is_empty() {
-            self.health = health;
-            self.spoilt = Spoilt::default();
-        } else {
-            self.health = Health::Damaged;
-            self.durable = self.judge_disk().image();
         }
     }
 
@@ -235,6 +175,7 @@ impl Storage {
     /// Begins a segment with all that must be known to start from it.
     fn begin_segment(&mut self) {
         let base = Base {
+            segment: self.sectors.begin_segment(),
             hard_state: self.view.hard_state,
             snapshot: self.view.snapshot.clone(),
             purged: self.view.purged,
@@ -245,7 +186,6 @@ impl Storage {
             record::put_base(self.group, &base, out)
         });
         self.view.link = record::seal(self.view.link, &mut bytes);
-        self.sectors.begin_segment();
         self.sectors.append(&bytes);
         self.needs_segment = false;
     }
@@ -261,6 +201,7 @@ impl Storage {
         let mark = SyncMark {
             epoch: self.sectors.end_epoch(),
             promise: self.promise(),
+            snapshot: self.view.snapshot.last,
         };
         self.syncing = Some(mark);
         mark
@@ -278,33 +219,37 @@ impl Storage {
         }
         self.sectors.sync(mark.epoch);
         self.mark.write(&mark.promise);
-        while self
-            .pending
-            .front()
-            .is_some_and(|(number, _)| *number <= mark.promise.link.number)
-        {
+        self.synced = (mark.snapshot, mark.promise.purged);
+        let in_force = self.durable.snapshot.last;
+        let last = mark.promise.link.number;
+        while self.pending.front().is_some_and(|(number, _)| *number <= last) {
             match self.pending.pop_front() {
                 Some((_, Pending::Change(change))) => self.durable.apply(&change),
                 Some((_, Pending::Purge(through))) => self.durable.compact(through),
                 None => {}
             }
         }
-        match self.health {
-            Health::Intact => {}
-            Health::Reported => {
-                // The other copy may be damaged.
-                self.mark.write(&mark.promise);
-                self.health = Health::Intact;
-                self.spoilt = Spoilt::default();
-            }
-            Health::Damaged => self.durable = self.judge_disk().image(),
-        }
         self.drop_segments();
+        if self.health == Health::Reported {
+            // The other copy may be damaged.
+            self.mark.write(&mark.promise);
+            self.health = Health::Intact;
+            self.spoilt = Spoilt::default();
+        }
+        let snapshot = self.durable.snapshot.last;
+        // A snapshot may have been damaged before it came into force, and the log where nothing was needed yet.
+        let is_new = snapshot != in_force && snapshot != EntryId::ZERO;
+        if self.spoilt.is_any()
+            || self.health == Health::Damaged
+            || is_new && self.snapshot(snapshot).is_err()
+        {
+            self.reassess();
+        }
         Ok(())
     }
 
     /// What a sync that begins now makes durable.
-    fn promise(&self) -> Promise {
+    pub(super) fn promise(&self) -> Promise {
         Promise {
             link: self.view.link,
             hard_state: self.view.hard_state,
@@ -322,7 +267,7 @@ impl Storage {
         {
             return;
         }
-        let first = self.durable.purged.index.next();
+        let first = self.synced.1.index.next();
         let needed = match self.view.located(first) {
             Some(entry) => entry.segment,
             // What is purged is not durably so, or nothing is left: then only the last segment counts.
@@ -366,7 +311,7 @@ impl Storage {
     /// Forgets the entries up to and including `through`, if a durable snapshot that is in force covers them. It is
     /// durable with the next sync; until then a crash may bring them back.
     pub fn compact(&mut self, through: EntryId) {
-        let in_force = self.durable.snapshot.last;
+        let in_force = self.synced.0;
         let is_covered = through.index <= in_force.index && self.snapshots.has(in_force);
         let is_new = through.index > self.view.purged.index && self.view.has(through);
         if self.state != State::Open || !is_covered || !is_new {
@@ -390,6 +335,7 @@ impl Storage {
             return Err(DiskError::Io);
         }
         self.snapshots.save(self.group, meta, &content);
+        self.snapshots_changed();
         Ok(())
     }
 
@@ -398,10 +344,20 @@ impl Storage {
         self.snapshots.load(self.group, last)
     }
 
-    /// Forgets every snapshot that is older than `keep`, but for the two newest and the one in force.
+    /// Forgets every snapshot that is older than `keep`, but for the two newest. As every snapshot store does, it trusts
+    /// its caller that none of those is needed.
     pub fn remove_snapshots_older(&mut self, keep: EntryId) {
-        let in_force = [self.durable.snapshot.last, self.view.snapshot.last];
-        self.snapshots.remove_older(keep, &in_force);
+        self.snapshots.remove_older(self.group, keep);
+        self.snapshots_changed();
+    }
+
+    /// Which snapshots there are matters only if another one than that in force may be needed.
+    fn snapshots_changed(&mut self) {
+        let in_force = self.durable.snapshot.last;
+        let is_there = in_force == EntryId::ZERO || self.snapshots.has(in_force);
+        if self.health != Health::Intact || !is_there {
+            self.durable = self.judge_disk().image();
+        }
     }
 
     /// What survives a loss of power right now for sure. It is what [`Storage::open`] would find then.
@@ -443,60 +399,5 @@ impl Storage {
             State::Failed => Err(DiskError::Failed),
             State::Closed => Err(DiskError::Closed),
         }
-    }
-
-    /// The power is lost: each unsynced sector is kept, lost or torn.
-    pub fn crash(&mut self, random: &mut Random) {
-        if let Some(mark) = self.syncing.take()
-            && self.state == State::Open
-            && random.percent(50)
-        {
-            self.crash_in_mark(&mark, random);
-        }
-        self.sectors.crash(random);
-        self.pending.clear();
-        self.state = State::Closed;
-        self.reassess();
-    }
-
-    /// The power is lost in the second half of a sync: the log is durable, and the watermark is being written.
-    fn crash_in_mark(&mut self, mark: &SyncMark, random: &mut Random) {
-        self.sectors.sync(mark.epoch);
-        self.mark.write(&mark.promise);
-        let (slot, before) = self.mark.before;
-        let torn = random.position(SECTOR_BYTES + 1);
-        self.mark.slots[slot][torn..].copy_from_slice(&before[torn..]);
-    }
-
-    /// Finds out what is recoverable, after what is on the disk has changed.
-    pub(super) fn reassess(&mut self) {
-        let judged = self.judge_disk();
-        let image = judged.image();
-        let is_whole = matches!(judged.verdict, Verdict::Sound) && image.covers(&self.durable);
-        self.health = match self.health {
-            Health::Damaged => Health::Damaged,
-            health if is_whole => health,
-            _ => Health::Damaged,
-        };
-        self.durable = image;
-    }
-
-    fn judge_disk(&self) -> Judged {
-        let disk = self.sectors.on_disk();
-        judge(self.group, &disk, self.mark.read(), &self.snapshots)
-    }
-
-    /// Whether no process has the disks open: what they hold is in no cache.
-    pub(super) fn is_closed(&self) -> bool {
-        self.state == State::Closed
-    }
-
-    /// Nothing is left, and the process that knew of it is gone.
-    pub(super) fn wipe(&mut self) {
-        *self = Storage {
-            state: State::Closed,
-            health: Health::Damaged,
-            ..Storage::new(self.group)
-        };
     }
 }

@@ -1,12 +1,12 @@
 //! What the simulator relies on.
 
+use crate::disk::{DiskError, Fault, LogImage};
+use crate::random::Random;
 use bytes::Bytes;
 use raft_core::effect::LogChange;
 use raft_core::message::SnapshotMeta;
 use raft_core::traits::{GroupWrite, Recovered};
 use raft_core::types::{Index, Term};
-use raft_sim::disk::{DiskError, Fault, LogImage};
-use raft_sim::random::Random;
 
 use super::common::*;
 
@@ -235,20 +235,32 @@ fn a_reset_begins_the_log_anew() {
     );
 }
 
-/// A snapshot that was received and is not in force yet does not displace the one that is.
+/// A snapshot that was received and is not in force yet does not displace the one that is. Age goes by index, not term.
 #[test]
-fn the_two_newest_snapshots_and_the_one_in_force_are_kept() {
+fn the_two_newest_snapshots_are_kept() {
     let mut storage = storage();
-    fill(&mut storage, 1, 9, 1);
-    for index in 1..=3 {
-        take_snapshot(&mut storage, id(index, 1));
+    for (index, term) in [(3, 1), (7, 2), (8, 4), (9, 3)] {
+        storage
+            .save_snapshot(&meta(id(index, term)), Bytes::new())
+            .unwrap();
     }
-    for index in 7..=9 {
+    let mut kept_after = |keep| {
+        storage.remove_snapshots_older(keep);
+        let names = storage.snapshots.names();
+        names.iter().map(|last| last.index.0).collect::<Vec<_>>()
+    };
+    assert_eq!(kept_after(id(7, 2)), [7, 8, 9]);
+    assert_eq!(kept_after(id(9, 3)), [8, 9]);
+}
+
+/// One that cannot be read is not one of the two.
+#[test]
+fn a_damaged_snapshot_does_not_displace_a_sound_one() {
+    let mut storage = storage();
+    for index in 1..=3 {
         storage.save_snapshot(&meta(id(index, 1)), Bytes::new()).unwrap();
     }
-    storage.remove_snapshots_older(id(9, 1));
-    let kept: Vec<u64> = (1..=9)
-        .filter(|index| storage.snapshot(id(*index, 1)).is_ok())
-        .collect();
-    assert_eq!(kept, [3, 8, 9]);
+    storage.snapshots.alter(id(3, 1), |bytes| bytes[0] ^= 1);
+    storage.remove_snapshots_older(id(2, 1));
+    assert!(storage.snapshot(id(1, 1)).is_ok());
 }

@@ -1,5 +1,6 @@
 //! Writes as a replica makes them.
 
+use crate::disk::{Finding, LogImage, Opened, Storage};
 use bytes::Bytes;
 use raft_core::effect::LogChange;
 use raft_core::entry::{Entry, Payload};
@@ -7,7 +8,6 @@ use raft_core::membership::Membership;
 use raft_core::message::SnapshotMeta;
 use raft_core::traits::{GroupWrite, Recovered};
 use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term};
-use raft_sim::disk::{LogImage, Opened, Storage};
 
 pub(crate) const GROUP: GroupId = GroupId(7);
 
@@ -111,6 +111,23 @@ pub(crate) fn sound(opened: Opened) -> Recovered {
             recovered
         }
         other => panic!("should be sound: {other:?}"),
+    }
+}
+
+pub(crate) fn suspect(opened: Opened) -> (Recovered, Finding) {
+    match opened {
+        Opened::Suspect(recovered, finding) => {
+            assert!(recovered.lost, "a suspect says that something is lost");
+            (recovered, finding)
+        }
+        other => panic!("should be a suspect: {other:?}"),
+    }
+}
+
+pub(crate) fn refused(opened: Opened) -> Finding {
+    match opened {
+        Opened::Refused(finding) => finding,
+        other => panic!("should be refused: {other:?}"),
     }
 }
 
