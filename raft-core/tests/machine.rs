@@ -161,6 +161,16 @@ fn a_log_that_lost_entries_is_refused() {
     }
 }
 
+/// R5, R11: so has one whose end shows again what stood there before something else was applied. Found by simulation.
+#[test]
+fn a_log_that_shows_overwritten_entries_is_refused() {
+    let lost = LostEntries {
+        commit: Index(5),
+        last: id(5, 2),
+    };
+    assert_eq!(start(3, id(5, 3)).unwrap_err(), lost.into());
+}
+
 /// S15: a configuration that cannot work is refused before anything happens.
 #[test]
 fn a_configuration_is_validated() {

@@ -96,12 +96,14 @@ impl Driver {
         let ForwardRequest { ticket, request } = request;
         // The term makes sure that the request is meant for this very leadership: a late copy of a request that was
         // served in an earlier one must not be served again.
+        let once = !request.is_repeatable();
         let result = if self.raft.has_left(from) {
-            Err(ForwardResult::Refused(RefusalReason::Removed))
+            self.turn_guest_down(from, ticket, term, once, RefusalReason::Removed)
         } else if self.raft.role() == RoleKind::Leader && term == self.raft.term() {
             self.admit_guest(from, ticket, request)
         } else {
-            self.turn_guest_down(from, ticket, term, !request.is_repeatable())
+            let leader = self.raft.leader();
+            self.turn_guest_down(from, ticket, term, once, RefusalReason::NotLeader { leader })
         };
         if let Err(result) = result {
             self.outbox.push(self.replies().response(from, ticket, result));
@@ -127,18 +129,19 @@ impl Driver {
         })
     }
 
-    /// The request is meant for a leadership that is over.
+    /// The request is meant for a leadership that is over, or comes from a node that is a member no more. It is refused
+    /// only if no copy of it was taken before.
     fn turn_guest_down(
         &self,
         from: NodeId,
         ticket: Ticket,
         term: Term,
-        proposes: bool,
+        once: bool,
+        reason: RefusalReason,
     ) -> Result<(), ForwardResult> {
-        let leader = self.raft.leader();
-        let refused = ForwardResult::Refused(RefusalReason::NotLeader { leader });
+        let refused = ForwardResult::Refused(reason);
         match self.guests.recall(from, ticket, term) {
-            _ if !proposes => Err(refused),
+            _ if !once => Err(refused),
             Recollection::NeverTaken => Err(refused),
             Recollection::Taken => Ok(()),
             Recollection::Unknown => Err(ForwardResult::Unknown),

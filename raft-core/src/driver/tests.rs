@@ -13,7 +13,7 @@ use super::*;
 use crate::config::Config;
 use crate::effect::{FatalReason, Write};
 use crate::input::LogRead;
-use crate::membership::Membership;
+use crate::membership::{MemberChange, Membership};
 use crate::message::{Message, SnapshotMeta};
 use crate::sessions::Reply;
 use crate::traits::Recovered;
@@ -315,6 +315,13 @@ fn a_request_delivered_twice_is_served_once() {
     assert_eq!(cluster.drivers[0].status().appended_index, before);
 }
 
+fn forward_result(message: Message) -> Option<ForwardResult> {
+    match message.body {
+        Body::ForwardResponse(response) => Some(response.result),
+        _ => None,
+    }
+}
+
 /// R45: "not applied" must be true. Once a copy of a command was taken, a late copy is not refused, and a leader that
 /// does not remember does not deny.
 #[test]
@@ -334,17 +341,39 @@ fn a_late_copy_is_not_refused_after_the_first_was_taken() {
         cluster.ports[0].sent.clear();
         cluster.step(1, [Input::Receive(message.clone())]);
         let sent = std::mem::take(&mut cluster.ports[0].sent);
-        let result = |message: Message| match message.body {
-            Body::ForwardResponse(response) => Some(response.result),
-            _ => None,
-        };
-        sent.into_iter().filter_map(result).collect::<Vec<_>>()
+        sent.into_iter().filter_map(forward_result).collect::<Vec<_>>()
     };
     let not_leader = ForwardResult::Refused(RefusalReason::NotLeader { leader: None });
     assert_eq!(answers_to(&taken), []);
     assert_eq!(answers_to(&never_taken), [not_leader]);
     never_taken.term = crate::types::Term(0);
     assert_eq!(answers_to(&never_taken), [ForwardResult::Unknown]);
+}
+
+/// R45: nor is it refused because its sender was removed from the group meanwhile. Found by simulation.
+#[test]
+fn a_late_copy_from_a_removed_node_is_not_refused_after_the_first_was_taken() {
+    let mut cluster = Cluster::led_by_1(|_| {});
+    cluster.step(2, [propose([20])]);
+    let taken = cluster.ports[1].sent[0].clone();
+    cluster.run();
+    let remove = ChangeRequest {
+        ticket: Ticket(1),
+        changes: vec![MemberChange::Remove(NodeId(2))],
+        dry_run: false,
+    };
+    cluster.step(1, [Input::ChangeMembership(remove)]);
+    cluster.run();
+    assert!(!cluster.drivers[0].status().membership.contains(NodeId(2)));
+    let mut never_taken = taken.clone();
+    if let Body::ForwardRequest(request) = &mut never_taken.body {
+        request.ticket = Ticket(request.ticket.0 + 1);
+    }
+    cluster.ports[0].sent.clear();
+    cluster.step(1, [Input::Receive(taken), Input::Receive(never_taken)]);
+    let sent = std::mem::take(&mut cluster.ports[0].sent);
+    let results: Vec<_> = sent.into_iter().filter_map(forward_result).collect();
+    assert_eq!(results, [ForwardResult::Refused(RefusalReason::Removed)]);
 }
 
 /// An answer meant for an earlier incarnation of a node must not end a request of this one.

@@ -8,6 +8,7 @@ use super::role::Role;
 use crate::config::{Config, ConfigError};
 use crate::effect::{Effect, RoleChangeReason, RoleKind};
 use crate::input::{Input, LogReader};
+use crate::log::TermAt;
 use crate::request::RefusalReason;
 use crate::traits::Recovered;
 use crate::types::{EntryId, GroupId, Index, NodeId, Term, Ticket, Time};
@@ -48,7 +49,7 @@ pub enum RaftError {
 /// Entries that a replica had acknowledged are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "the log ends at {last}, below the commit index {commit} that this replica knew: acknowledged entries were lost; \
+    "the log, which ends at {last}, lacks the entry at {commit} that this replica knew to be committed: acknowledged entries were lost; \
      remove its data and let it rejoin under a new id"
 )]
 pub struct LostEntries {
@@ -69,6 +70,16 @@ impl Raft {
         if common.commit > common.log.last().index {
             return Err(LostEntries {
                 commit: common.commit,
+                last: common.log.last(),
+            }
+            .into());
+        }
+        // A log that lost its end may show again what stood there before (R5): then `applied` is of what is lost.
+        if let TermAt::Known(term) = common.log.term(applied.index)
+            && term != applied.term
+        {
+            return Err(LostEntries {
+                commit: applied.index,
                 last: common.log.last(),
             }
             .into());

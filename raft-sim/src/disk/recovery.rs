@@ -197,8 +197,12 @@ impl Scan {
             if promise.purged.index > floor.index {
                 floor = promise.purged;
             }
+            // Its commit index is about entries that may be among those that are lost, with others left in their place.
             if promise.hard_state.term >= self.view.hard_state.term {
-                self.view.hard_state = promise.hard_state;
+                self.view.hard_state = HardState {
+                    commit: self.view.hard_state.commit,
+                    ..promise.hard_state
+                };
             }
         }
         // Every snapshot is of committed entries, so the newest is the best to begin with. The empty state of the

@@ -68,8 +68,7 @@ impl World<'_> {
         if self.converges(&ids)? {
             return Ok(());
         }
-        let nodes = self.nodes.iter().map(|node| format!("{:?}", node.status()));
-        let seen = nodes.collect::<Vec<_>>().join("; ");
+        let seen = self.nodes.iter().map(describe).collect::<Vec<_>>().join("; ");
         Err(self.broken("I27", &format!("not everybody converges after healing: {seen}")))
     }
 
@@ -175,5 +174,24 @@ impl World<'_> {
         quorum.dedup();
         quorum.retain(|id| self.nodes.contains(*id));
         quorum
+    }
+}
+
+/// The state of a node in one line.
+fn describe(node: &Node) -> String {
+    let id = node.id();
+    match node.status() {
+        None => format!("node {id} is down"),
+        Some(status) => format!(
+            "node {id} is {}{} in term {}, log to {}, committed {}, applied {}, members {} of {}",
+            if status.suspect { "a suspected " } else { "a " },
+            status.role,
+            status.term,
+            status.appended_index,
+            status.commit_index,
+            status.applied_index,
+            status.membership,
+            status.membership_index,
+        ),
     }
 }

@@ -165,8 +165,12 @@ impl World<'_> {
         let node = self.nodes.get_mut(id);
         node.config.random_seed = incarnation.rotate_left(17);
         node.config.incarnation = incarnation;
-        let last = recovered.last_index;
-        if node.kept_state.as_ref().is_some_and(|kept| kept.0.index > last) {
+        let log = node.storage.durable();
+        if node
+            .kept_state
+            .as_ref()
+            .is_some_and(|kept| kept.0.index >= log.purged.index && !log.has(kept.0))
+        {
             // The log lost what the state machine has: what it knows of the group is told to it again.
             node.kept_state = None;
         }
