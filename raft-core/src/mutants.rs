@@ -113,7 +113,7 @@ mutants! {
     ReadRoundReused = "read-round-reused",
     /// A confirmed read does not wait for the state machine (R75). I16.
     ReadBeforeApply = "read-before-apply",
-    /// The lease begins when answers come, not when the round was sent that they answer (R42). I18.
+    /// A leader reads by lease for as long as answers of a quorum let it lead, whenever they were asked for (R42). I18.
     LeaseFromCheckQuorum = "lease-from-check-quorum",
 
     // ---- membership ----
@@ -139,7 +139,7 @@ mutants! {
     SuspectVotes = "suspect-votes",
     /// A leader counts what suspects acknowledge (R68). I23, I7.
     SuspectCounted = "suspect-counted",
-    /// What a follower acknowledged before it was started again counts still (R68). I7, I27.
+    /// A leader does not tell one start of a follower from another, and counts what earlier ones acknowledged (R68). I23, I7.
     OldIncarnationCounted = "old-incarnation-counted",
 
     // ---- snapshots and limits ----

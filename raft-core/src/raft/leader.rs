@@ -371,11 +371,10 @@ impl Leader {
             .filter(|(id, _)| common.membership().is_voter(**id));
         let promises = voters.map(|(_, progress)| progress.lease);
         let timeout = promises.fold(common.config.election_timeout, Duration::min);
-        common.commit >= self.term_start
-            && common
-                .config
-                .lease_drift_max
-                .is_some_and(|drift_max| self.lease.is_valid(common.now, timeout, drift_max))
+        let is_valid = |drift_max| {
+            self.lease.is_valid(common.now, timeout, drift_max) || mutants::is(Mutant::LeaseFromCheckQuorum)
+        };
+        common.commit >= self.term_start && common.config.lease_drift_max.is_some_and(is_valid)
     }
 
     /// Confirms the reads whose round a quorum answered, and moves the lease.
@@ -391,9 +390,6 @@ impl Leader {
             }
         });
         self.lease.confirm(Round(confirmed));
-        if mutants::is(Mutant::LeaseFromCheckQuorum) {
-            self.lease.begin_at(self.quorum_contact(common));
-        }
         let effects = &mut common.effects;
         self.reads.confirm(Round(confirmed), |ticket, index| {
             effects.push(Effect::ReadConfirmed { ticket, index });

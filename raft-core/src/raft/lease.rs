@@ -47,11 +47,6 @@ impl Lease {
         }
     }
 
-    /// Begins at another time than a round, as only a mutant does.
-    pub(super) fn begin_at(&mut self, start: Time) {
-        self.start = Some(start);
-    }
-
     /// TimeoutNow was sent: from now on a voter may vote while it hears this leader, for all of this leadership (R33).
     pub(super) fn void(&mut self) {
         self.is_void = true;

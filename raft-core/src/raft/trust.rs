@@ -131,6 +131,7 @@ impl Leader {
                 progress.is_contested &= round < progress.incarnation_since;
                 return true;
             }
+            Some(_) if mutants::is(Mutant::OldIncarnationCounted) => {}
             Some(_) if round < progress.incarnation_since => {
                 // It may be an old one that comes late, or a new one. Whichever answers the next round is the one that
                 // runs; until then neither counts.
@@ -140,7 +141,6 @@ impl Leader {
                 }
                 return false;
             }
-            Some(_) if mutants::is(Mutant::OldIncarnationCounted) => {}
             Some(_) => progress.restarted(),
             None => {}
         }
