@@ -101,6 +101,11 @@ impl Forwards {
         self.requests.is_empty()
     }
 
+    /// How many commands and changes, how many reads, and how many bytes of both are under way.
+    pub(super) fn load(&self) -> (usize, usize, usize) {
+        (self.proposals, self.requests.len() - self.proposals, self.bytes)
+    }
+
     /// When [`Forwards::expire`] wants to be called.
     pub(super) fn next_deadline(&self) -> Option<Time> {
         (!self.is_empty()).then_some(self.next_scan)

@@ -47,6 +47,11 @@ pub(super) struct Guest {
 }
 
 impl Guests {
+    /// How many commands and changes, and how many reads of other replicas are being served.
+    pub(super) fn load(&self) -> (usize, usize) {
+        (self.proposals, self.waiting.len() - self.proposals)
+    }
+
     /// A new leadership begins: requests of earlier ones name another term.
     pub(super) fn begin_leadership(&mut self, term: Term) {
         self.replays.clear();

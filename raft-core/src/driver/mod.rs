@@ -11,6 +11,7 @@
 mod batches;
 mod forward;
 mod guests;
+mod load;
 mod ports;
 mod replay;
 mod requests;
@@ -18,6 +19,7 @@ mod waiting_reads;
 
 use std::collections::VecDeque;
 
+pub use load::Load;
 pub use ports::{ApplyBatch, Outcome, Ports, Settled};
 
 use crate::effect::{Effect, RoleChange, RoleKind};

@@ -136,6 +136,12 @@ impl RaftLog {
         self.tail.first().previous()
     }
 
+    /// The payload bytes in memory.
+    #[must_use]
+    pub fn tail_bytes(&self) -> usize {
+        self.tail.payload_bytes()
+    }
+
     /// See [`Tail::slice`].
     #[must_use]
     pub fn slice(&self, from: Index, through: Index, bytes_max: usize) -> Vec<Entry> {

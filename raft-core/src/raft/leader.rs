@@ -118,6 +118,11 @@ impl Leader {
         }
     }
 
+    /// The payload bytes that this leadership appended and has not committed.
+    pub(super) fn uncommitted_bytes(&self) -> usize {
+        self.uncommitted_bytes
+    }
+
     // ---- replication ----
 
     /// Sends to every follower what may be sent now.

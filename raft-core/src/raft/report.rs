@@ -4,9 +4,36 @@ use super::machine::Raft;
 use super::role::Role;
 use crate::membership::Membership;
 use crate::status::{PeerProgress, Status};
-use crate::types::NodeId;
+use crate::types::{Index, NodeId};
 
 impl Raft {
+    /// How many reads wait for their confirmation here; only a leader has any.
+    pub(crate) fn unconfirmed_reads(&self) -> usize {
+        match &self.role {
+            Role::Leader(leader) => leader.reads.pending(),
+            Role::Follower(_) | Role::Candidate(_) => 0,
+        }
+    }
+
+    /// How many payload bytes this leader appended and has not committed.
+    pub(crate) fn uncommitted_bytes(&self) -> usize {
+        match &self.role {
+            Role::Leader(leader) => leader.uncommitted_bytes(),
+            Role::Follower(_) | Role::Candidate(_) => 0,
+        }
+    }
+
+    /// How many payload bytes were handed to the state machine and are not applied.
+    pub(crate) fn applying_bytes(&self) -> usize {
+        self.common.apply.bytes
+    }
+
+    /// The first entry that is in memory, and the payload bytes from there on.
+    pub(crate) fn tail(&self) -> (Index, usize) {
+        let log = &self.common.log;
+        (log.last_cold().next(), log.tail_bytes())
+    }
+
     /// Whether `node` was a member and is none any more, for good.
     pub(crate) fn has_left(&self, node: NodeId) -> bool {
         self.committed_membership()
