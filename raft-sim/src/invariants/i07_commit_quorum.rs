@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use raft_core::membership::Membership;
 use raft_core::types::{EntryId, NodeId};
 
-use super::{Invariant, is_quorum};
+use super::Invariant;
+use super::quorums::is_quorum;
 use crate::disk::LogImage;
 use crate::observation::{Observation, View};
 

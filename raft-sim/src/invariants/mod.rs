@@ -2,6 +2,7 @@
 //!
 //! Where two of them could notice the same mistake, each does so by its own means: I5 compares logs, I7 disks, I16 answers.
 
+mod decisions;
 mod i01_leader_per_term;
 mod i02_vote_once;
 mod i03_durable_term;
@@ -16,15 +17,27 @@ mod i11_durable_before_told;
 mod i12_marks_in_order;
 mod i13_nothing_lost;
 mod i14_nothing_invented;
+mod i15_sessions;
+mod i16_fresh_reads;
+mod i17_read_rounds;
+mod i18_leases;
+mod i19_configurations;
+mod i20_removed_leaders;
+mod i21_snapshots;
+mod i22_recovery;
+mod i23_suspects;
+mod i24_strangers;
+mod i25_limits;
+mod i26_peace;
+mod i27_recovery_of_service;
+mod quorums;
 #[cfg(test)]
-mod world_for_tests;
+pub(crate) mod world_for_tests;
 
 use std::fmt;
 
 use bytes::Bytes;
 use raft_core::entry::{Entry, Payload, SessionRequest};
-use raft_core::membership::Membership;
-use raft_core::types::NodeId;
 
 use crate::observation::{Observation, View};
 use crate::violation::Violation;
@@ -67,6 +80,19 @@ impl Invariants {
             Box::<i12_marks_in_order::MarksInOrder>::default(),
             Box::<i13_nothing_lost::NothingLost>::default(),
             Box::<i14_nothing_invented::NothingInvented>::default(),
+            Box::<i15_sessions::Sessions>::default(),
+            Box::<i16_fresh_reads::FreshReads>::default(),
+            Box::<i17_read_rounds::ReadRounds>::default(),
+            Box::<i18_leases::Leases>::default(),
+            Box::<i19_configurations::Configurations>::default(),
+            Box::<i20_removed_leaders::RemovedLeaders>::default(),
+            Box::<i21_snapshots::Snapshots>::default(),
+            Box::<i22_recovery::Recovery>::default(),
+            Box::<i23_suspects::Suspects>::default(),
+            Box::<i24_strangers::Strangers>::default(),
+            Box::<i25_limits::Limits>::default(),
+            Box::<i26_peace::Peace>::default(),
+            Box::<i27_recovery_of_service::ServiceReturns>::default(),
         ])
     }
 
@@ -95,15 +121,6 @@ impl Invariants {
         }
         Ok(())
     }
-}
-
-/// Whether `holds` is true of a majority of each half, by definition.
-fn is_quorum(membership: &Membership, holds: impl Fn(NodeId) -> bool) -> bool {
-    let halves = [membership.voters(), membership.outgoing()];
-    halves.iter().all(|half| {
-        let count = half.iter().filter(|voter| holds(**voter)).count();
-        half.is_empty() || count * 2 > half.len()
-    })
 }
 
 /// The command in an entry, within a session or outside.

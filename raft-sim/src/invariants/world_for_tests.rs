@@ -2,38 +2,44 @@
 
 use bytes::Bytes;
 use raft_core::config::Config;
+use raft_core::driver::Driver;
 use raft_core::effect::{LogChange, RoleChange, RoleChangeReason, RoleKind, Write};
 use raft_core::entry::{Entry, Payload};
+use raft_core::input::Input;
 use raft_core::membership::Membership;
 use raft_core::message::{Body, Message, SnapshotMeta};
+use raft_core::raft::Raft;
+use raft_core::sessions::ReplicatedState;
 use raft_core::status::Status;
 use raft_core::traits::GroupWrite;
-use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, WriteSeq};
+use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Time, WriteSeq};
 
 use super::Invariant;
 use crate::clock::{Clock, Instant, RIGHT_RATE};
-use crate::disk::Storage;
+use crate::disk::{Opened, Storage};
 use crate::history::History;
-use crate::node::{Node, Nodes};
+use crate::node::{Node, Nodes, Process};
 use crate::observation::{Observation, Phase, View};
+use crate::ports::{Asked, Notes};
 use crate::random::Random;
+use crate::workload::KeyValue;
 
 const GROUP: GroupId = GroupId(1);
 
 /// Machines that are down, with what is in their logs and on their disks, and the history of what was shown.
-pub(super) struct SmallWorld {
-    pub(super) now: Instant,
-    pub(super) nodes: Nodes,
-    pub(super) history: History,
-    pub(super) phase: Phase,
-    pub(super) clocks_in_bounds: bool,
+pub(crate) struct SmallWorld {
+    pub(crate) now: Instant,
+    pub(crate) nodes: Nodes,
+    pub(crate) history: History,
+    pub(crate) phase: Phase,
+    pub(crate) clocks_in_bounds: bool,
     /// What replicas wrote and no disk has yet.
     unsynced: Vec<(NodeId, GroupWrite)>,
 }
 
 impl SmallWorld {
     /// Nodes 1 to `voters` with empty disks; the group begins with all of them.
-    pub(super) fn new(voters: u64) -> SmallWorld {
+    pub(crate) fn new(voters: u64) -> SmallWorld {
         let membership = voters_up_to(voters);
         let mut nodes = Nodes::default();
         for id in 1..=voters {
@@ -49,7 +55,7 @@ impl SmallWorld {
         }
     }
 
-    pub(super) fn view(&self) -> View<'_> {
+    pub(crate) fn view(&self) -> View<'_> {
         View {
             now: self.now,
             nodes: &self.nodes,
@@ -60,7 +66,7 @@ impl SmallWorld {
     }
 
     /// Something happens: the history takes note, then the invariant looks.
-    pub(super) fn show(
+    pub(crate) fn show(
         &mut self,
         invariant: &mut impl Invariant,
         seen: &Observation<'_>,
@@ -70,7 +76,7 @@ impl SmallWorld {
     }
 
     /// A step of one replica that did nothing else worth showing.
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
         invariant: &mut impl Invariant,
         before: &Status,
@@ -81,7 +87,7 @@ impl SmallWorld {
     }
 
     /// A replica changes its role, by an election if it leads from now on.
-    pub(super) fn change_role(
+    pub(crate) fn change_role(
         &mut self,
         invariant: &mut impl Invariant,
         node: u64,
@@ -100,7 +106,7 @@ impl SmallWorld {
     }
 
     /// A replica begins to write.
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         invariant: &mut impl Invariant,
         node: u64,
@@ -125,7 +131,7 @@ impl SmallWorld {
     }
 
     /// A replica begins to write entries, which overwrite what stands in their place.
-    pub(super) fn append(
+    pub(crate) fn append(
         &mut self,
         invariant: &mut impl Invariant,
         node: u64,
@@ -136,7 +142,7 @@ impl SmallWorld {
     }
 
     /// These replicas have the entries in their logs and on their disks.
-    pub(super) fn store(&mut self, nodes: &[u64], entries: &[Entry]) {
+    pub(crate) fn store(&mut self, nodes: &[u64], entries: &[Entry]) {
         for node in nodes {
             let written = self.append(&mut Nothing, *node, RoleKind::Follower, entries);
             assert_eq!(written, Ok(()));
@@ -145,7 +151,7 @@ impl SmallWorld {
     }
 
     /// Everything that a replica wrote is durable.
-    pub(super) fn sync(&mut self, node: u64) {
+    pub(crate) fn sync(&mut self, node: u64) {
         let storage = &mut self.nodes.get_mut(NodeId(node)).storage;
         for (_, change) in self
             .unsynced
@@ -157,7 +163,7 @@ impl SmallWorld {
     }
 
     /// Another hard state is durable.
-    pub(super) fn set_hard_state(&mut self, node: u64, term: u64, vote: Option<u64>) {
+    pub(crate) fn set_hard_state(&mut self, node: u64, term: u64, vote: Option<u64>) {
         let write = Write {
             hard_state: Some(hard_state(term, vote)),
             ..write_of(&[])
@@ -167,7 +173,7 @@ impl SmallWorld {
     }
 
     /// The disks of a replica hold nothing but these entries, whatever was there before.
-    pub(super) fn replace_disks(&mut self, node: u64, entries: &[Entry]) {
+    pub(crate) fn replace_disks(&mut self, node: u64, entries: &[Entry]) {
         let storage = &mut self.nodes.get_mut(NodeId(node)).storage;
         *storage = Storage::new(GROUP);
         storage
@@ -177,7 +183,7 @@ impl SmallWorld {
     }
 
     /// A log is purged up to where the snapshot in force covers it, durably.
-    pub(super) fn compact(&mut self, node: u64, through: EntryId) {
+    pub(crate) fn compact(&mut self, node: u64, through: EntryId) {
         let node = self.nodes.get_mut(NodeId(node));
         let snapshot = node.durable().snapshot.clone();
         node.storage
@@ -188,8 +194,62 @@ impl SmallWorld {
         node.storage.sync().expect("the disk works");
     }
 
+    /// The disks of a machine are new, and it was told that it founds a group of these members.
+    pub(crate) fn found(&mut self, node: u64, membership: Membership) {
+        *self.nodes.get_mut(NodeId(node)) = machine(NodeId(node), membership);
+    }
+
+    /// The process of a machine starts from what its disks hold.
+    pub(crate) fn start(&mut self, node: u64) {
+        let node = self.nodes.get_mut(NodeId(node));
+        let Opened::Sound(recovered) = node.storage.open() else {
+            panic!("the disks are sound");
+        };
+        let now = node.clock.at(self.now);
+        let raft = Raft::new(node.config.clone(), recovered, EntryId::ZERO, now).expect("it can start");
+        let driver = Driver::new(raft, 1);
+        let state = ReplicatedState::open(Box::new(KeyValue::new())).expect("it is new");
+        node.process = Some(Process {
+            status: driver.status(),
+            driver,
+            state,
+            sightings: std::sync::mpsc::channel().1,
+            writes: Default::default(),
+            writing: None,
+            writing_since: Time::ZERO,
+            jobs: Default::default(),
+            is_working: false,
+            timer: Instant(u64::MAX),
+        });
+    }
+
+    /// The process of a machine takes inputs. Whatever it writes is durable at once, and whatever it sends is lost.
+    pub(crate) fn drive(&mut self, node: u64, inputs: Vec<Input>) {
+        let node = self.nodes.get_mut(NodeId(node));
+        let now = node.clock.at(self.now);
+        let process = node.process.as_mut().expect("it runs");
+        let mut inputs = inputs;
+        while !inputs.is_empty() {
+            let mut notes = Notes::default();
+            process
+                .driver
+                .step_all(now, std::mem::take(&mut inputs), &mut notes);
+            for asked in notes.0 {
+                if let Asked::Persist(write) = asked {
+                    inputs.push(Input::Persisted(write.seq));
+                    let own = write
+                        .then
+                        .into_iter()
+                        .filter(|message| message.to == node.config.id);
+                    inputs.extend(own.map(Input::Receive));
+                }
+            }
+        }
+        process.status = process.driver.status();
+    }
+
     /// A leader of `term` commits everything up to `index` of its log, in a step.
-    pub(super) fn commit(
+    pub(crate) fn commit(
         &mut self,
         invariant: &mut impl Invariant,
         leader: u64,
@@ -201,7 +261,7 @@ impl SmallWorld {
     }
 
     /// The statuses before and after a step in which a leader commits.
-    pub(super) fn commit_statuses(&self, leader: u64, term: u64, index: u64) -> (Status, Status) {
+    pub(crate) fn commit_statuses(&self, leader: u64, term: u64, index: u64) -> (Status, Status) {
         let mut before = self.status(leader);
         (before.role, before.term) = (RoleKind::Leader, Term(term));
         let mut after = before.clone();
@@ -210,7 +270,7 @@ impl SmallWorld {
     }
 
     /// What a follower says that has its log and committed nothing.
-    pub(super) fn status(&self, node: u64) -> Status {
+    pub(crate) fn status(&self, node: u64) -> Status {
         let image = &self.nodes.get(NodeId(node)).issued;
         let durable = self.nodes.get(NodeId(node)).durable();
         Status {
@@ -237,7 +297,7 @@ impl SmallWorld {
 
 /// Sees everything and says nothing.
 #[derive(Debug)]
-pub(super) struct Nothing;
+pub(crate) struct Nothing;
 
 impl Invariant for Nothing {
     fn name(&self) -> &'static str {
@@ -286,28 +346,28 @@ fn machine(id: NodeId, founding: Membership) -> Node {
 }
 
 /// A configuration of the voters 1 to `count`.
-pub(super) fn voters_up_to(count: u64) -> Membership {
+pub(crate) fn voters_up_to(count: u64) -> Membership {
     Membership::of_voters((1..=count).map(NodeId)).expect("there are voters")
 }
 
 /// The id of the entry of `term` at `index`.
-pub(super) fn id(index: u64, term: u64) -> EntryId {
+pub(crate) fn id(index: u64, term: u64) -> EntryId {
     EntryId::new(Term(term), Index(index))
 }
 
 /// A command of `term` at `index`.
-pub(super) fn command(index: u64, term: u64, command: &'static str) -> Entry {
+pub(crate) fn command(index: u64, term: u64, command: &'static str) -> Entry {
     Entry::command(Term(term), Index(index), Bytes::from_static(command.as_bytes()))
 }
 
 /// Commands of `term` at these indexes.
-pub(super) fn entries(indexes: impl IntoIterator<Item = u64>, term: u64) -> Vec<Entry> {
+pub(crate) fn entries(indexes: impl IntoIterator<Item = u64>, term: u64) -> Vec<Entry> {
     let entries = indexes.into_iter().map(|index| command(index, term, "x"));
     entries.collect()
 }
 
 /// A configuration of `term` at `index`.
-pub(super) fn configuration(index: u64, term: u64, membership: Membership) -> Entry {
+pub(crate) fn configuration(index: u64, term: u64, membership: Membership) -> Entry {
     Entry {
         id: id(index, term),
         payload: Payload::Membership(membership),
@@ -315,7 +375,7 @@ pub(super) fn configuration(index: u64, term: u64, membership: Membership) -> En
 }
 
 /// A hard state of somebody who is trusted.
-pub(super) fn hard_state(term: u64, vote: Option<u64>) -> HardState {
+pub(crate) fn hard_state(term: u64, vote: Option<u64>) -> HardState {
     HardState {
         term: Term(term),
         vote: vote.map(NodeId),
@@ -324,7 +384,7 @@ pub(super) fn hard_state(term: u64, vote: Option<u64>) -> HardState {
 }
 
 /// A write of entries.
-pub(super) fn write_of(entries: &[Entry]) -> Write {
+pub(crate) fn write_of(entries: &[Entry]) -> Write {
     Write {
         seq: WriteSeq(1),
         hard_state: None,
@@ -335,7 +395,7 @@ pub(super) fn write_of(entries: &[Entry]) -> Write {
 }
 
 /// A message.
-pub(super) fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
+pub(crate) fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
     Message {
         group: GROUP,
         from: NodeId(from),
@@ -346,7 +406,7 @@ pub(super) fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
 }
 
 /// What was expected is there: the invariant does not hold, and says why.
-pub(super) fn assert_violated(result: Result<(), String>, expected: &str) {
+pub(crate) fn assert_violated(result: Result<(), String>, expected: &str) {
     match result {
         Err(seen) => assert!(seen.contains(expected), "it says: {seen}"),
         Ok(()) => panic!("it should say: {expected}"),

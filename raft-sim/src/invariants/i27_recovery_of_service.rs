@@ -1,0 +1,138 @@
+//! I27 Service returns: after healing there is a leader within ten election timeouts, which commits something of its own
+//! term, unless nobody may expect it (paper §5.1, §5.6, "the broadcast time is much shorter than the election timeout").
+//!
+//! What may not be expected is proven from disks and memberships: [`availability`](crate::availability). That everybody
+//! converges within thirty seconds is demanded by the phases of a run.
+//!
+//! The ten timeouts are those of the slowest clock, and a replica of low priority waits for others first (R38); a run with
+//! priorities has them added.
+
+use raft_core::config::PRIORITY_MAX;
+use raft_core::effect::RoleKind;
+use raft_core::types::NodeId;
+
+use super::Invariant;
+use crate::availability::{Availability, judge};
+use crate::clock::Instant;
+use crate::node::Node;
+use crate::observation::{Observation, Phase, View};
+
+/// Within so many election timeouts there is a leader.
+const TIMEOUTS: u32 = 10;
+
+/// I27.
+#[derive(Debug, Default)]
+pub(super) struct ServiceReturns {
+    /// When there must be a leader, if there was none since the phase began.
+    deadline: Option<Instant>,
+}
+
+impl Invariant for ServiceReturns {
+    fn name(&self) -> &'static str {
+        "I27"
+    }
+
+    fn statement(&self) -> &'static str {
+        "after healing there is a leader within ten election timeouts, or a proof that there need not be"
+    }
+
+    fn observe(&mut self, seen: &Observation<'_>, view: &View<'_>) -> Result<(), String> {
+        match *seen {
+            Observation::PhaseBegun { phase } => {
+                self.deadline = (phase != Phase::Safety).then(|| deadline(view));
+            }
+            Observation::Stepped { after, .. }
+                if self.deadline.is_some() && after.role == RoleKind::Leader =>
+            {
+                let committed = view.history.committed_at(after.commit_index);
+                if committed.is_some_and(|id| id.term == after.term) {
+                    self.deadline = None;
+                }
+            }
+            _ => {}
+        }
+        match self.deadline {
+            Some(deadline) if view.now > deadline => {
+                self.deadline = None;
+                overdue(view)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// When a leader is due: ten election timeouts by the slowest clock.
+fn deadline(view: &View<'_>) -> Instant {
+    let due = |node: &Node| {
+        let timeout = node.config.election_timeout;
+        let steps = u32::from(PRIORITY_MAX.saturating_sub(node.config.priority));
+        // It waits for others half as long each time, so twice as long altogether.
+        let wait = timeout * (TIMEOUTS + 2 * steps);
+        node.clock.when(node.clock.at(view.now) + wait)
+    };
+    view.nodes.iter().filter_map(due).max().unwrap_or(view.now)
+}
+
+fn overdue(view: &View<'_>) -> Result<(), String> {
+    let is_up = |node: &&Node| node.process.is_some();
+    let up: Vec<NodeId> = view.nodes.iter().filter(is_up).map(Node::id).collect();
+    match judge(view.nodes, &up) {
+        Availability::Unavailable { .. } => Ok(()),
+        available => Err(format!(
+            "nobody leads after {TIMEOUTS} election timeouts, though {available}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::world_for_tests::{SmallWorld, assert_violated, entries};
+    use super::*;
+
+    fn begin(world: &mut SmallWorld, invariant: &mut ServiceReturns) {
+        let phase = Phase::QuorumHealed;
+        assert_eq!(world.show(invariant, &Observation::PhaseBegun { phase }), Ok(()));
+    }
+
+    fn tick(world: &mut SmallWorld, invariant: &mut ServiceReturns, seconds: u64) -> Result<(), String> {
+        world.now = Instant::from_millis(seconds * 1_000);
+        let status = world.status(1);
+        world.step(invariant, &status, &status)
+    }
+
+    /// I27: a group that can go on and has no leader for too long is found.
+    #[test]
+    fn a_group_that_can_go_on_and_does_not_is_found() {
+        let mut world = SmallWorld::new(3);
+        let mut invariant = ServiceReturns::default();
+        world.store(&[1, 2], &entries(1..=2, 1));
+        world.set_hard_state(1, 1, None);
+        world.set_hard_state(2, 1, None);
+        world.start(1);
+        world.start(2);
+        begin(&mut world, &mut invariant);
+        assert_eq!(tick(&mut world, &mut invariant, 10), Ok(()));
+        assert_violated(
+            tick(&mut world, &mut invariant, 11),
+            "node 1, whose log ends at 2@1",
+        );
+    }
+
+    /// I27: nobody demands a leader of a minority, nor another one of a group that has one.
+    #[test]
+    fn what_cannot_be_is_not_demanded() {
+        let mut world = SmallWorld::new(3);
+        let mut invariant = ServiceReturns::default();
+        world.start(1);
+        begin(&mut world, &mut invariant);
+        assert_eq!(tick(&mut world, &mut invariant, 11), Ok(()));
+
+        let mut world = SmallWorld::new(3);
+        world.store(&[1, 2], &entries(1..=2, 1));
+        world.start(1);
+        world.start(2);
+        begin(&mut world, &mut invariant);
+        assert_eq!(world.commit(&mut invariant, 1, 1, 2), Ok(()));
+        assert_eq!(tick(&mut world, &mut invariant, 30), Ok(()));
+    }
+}
