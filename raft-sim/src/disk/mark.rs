@@ -162,6 +162,21 @@ mod tests {
         }
     }
 
+    /// R68: what is written after a torn write goes over the torn copy, never over the only whole one.
+    #[test]
+    fn a_torn_copy_is_overwritten_first() {
+        let mut mark = Mark::new(GroupId(7));
+        mark.write(&promise(1));
+        mark.write(&promise(2));
+        let torn = mark.last_slot();
+        mark.slots[torn][50] ^= 1;
+        mark.reopen();
+        mark.write(&promise(3));
+        assert_eq!(mark.last_slot(), torn);
+        mark.slots[torn][50] ^= 1;
+        assert_eq!(mark.read(), Some(promise(1)));
+    }
+
     #[test]
     fn a_copy_of_another_group_does_not_count() {
         let mut mark = Mark::new(GroupId(1));

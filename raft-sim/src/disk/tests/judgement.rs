@@ -4,6 +4,7 @@ use bytes::Bytes;
 use raft_core::types::{Index, Term};
 
 use super::common::*;
+use crate::disk::record;
 use crate::disk::sectors::{Place, SECTOR_BYTES};
 use crate::disk::{Damage, DiskError, Finding, LogImage, Storage};
 use crate::random::Random;
@@ -237,6 +238,63 @@ fn a_log_that_ends_below_its_damaged_snapshot_is_refused() {
     refused(storage.open());
     storage.damage(Damage::Wipe, &mut Random::new(1));
     sound(storage.open());
+}
+
+/// A segment that does not say what must be known to start from it is not one to start from.
+#[test]
+fn a_segment_without_its_first_record_is_not_read() {
+    let mut storage = storage();
+    fill(&mut storage, 1, 3, 1);
+    let first = record::decode(&storage.sectors.segments[0].bytes).unwrap();
+    let length = record::HEADER_BYTES + first.body.len();
+    let segment = &mut storage.sectors.segments[0];
+    segment.bytes.copy_within(length.., 0);
+    crash(&mut storage);
+    let (recovered, finding) = suspect(storage.open());
+    assert_eq!(recovered.last_index, Index(0));
+    assert!(matches!(finding, Finding::LogLost { found: 0, .. }), "{finding}");
+}
+
+/// A segment in the place of another one is whole, and not the one that belongs there.
+#[test]
+fn a_segment_in_the_place_of_another_one_is_not_read() {
+    let mut storage = storage();
+    fill(&mut storage, 1, 3, 1);
+    storage.sectors.segments[0].number += 1;
+    crash(&mut storage);
+    assert!(matches!(
+        suspect(storage.open()).1,
+        Finding::LogLost { found: 0, .. }
+    ));
+}
+
+/// I22: nobody could notice if the log were cut and the watermark taken back to the cut. So only one of them is damaged
+/// until a process has started again.
+#[test]
+fn log_and_watermark_are_not_damaged_both() {
+    let mut hit = [false; 2];
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let mut storage = storage();
+        fill(&mut storage, 1, 50, 1);
+        let (before, slots) = (storage.sectors.on_disk(), storage.mark.slots);
+        for _ in 0..20 {
+            let damage = [
+                Damage::BitRot,
+                Damage::LostWrite,
+                Damage::CutTail,
+                Damage::StaleSector,
+            ];
+            storage.damage(damage[random.position(4)], &mut random);
+        }
+        let after = storage.sectors.on_disk();
+        let is_cut = after.segments[0].bytes != before.segments[0].bytes;
+        let is_marked = storage.mark.slots != slots;
+        assert!(!(is_cut && is_marked), "seed {seed}");
+        hit[0] |= is_cut;
+        hit[1] |= is_marked;
+    }
+    assert_eq!(hit, [true; 2], "either of them is damaged sometimes");
 }
 
 /// R68: another record stands where the watermark vouches for one.
