@@ -13,6 +13,7 @@ pub mod floors;
 mod history;
 mod invariants;
 pub mod linearizability;
+pub mod minimise;
 mod network;
 mod node;
 mod observation;
