@@ -12,6 +12,7 @@ pub mod fingerprint;
 pub mod floors;
 mod history;
 mod invariants;
+pub mod ledger;
 pub mod linearizability;
 pub mod minimise;
 mod network;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A run, before it happens. Equal plans give equal runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The seed of everything that is drawn while it runs: delays, losses, what clients ask.
     pub seed: u64,
@@ -23,6 +24,7 @@ pub struct Plan {
 
 /// How replicas and clients are set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The election timeout of every replica, in milliseconds.
     pub election_timeout_ms: u64,
@@ -79,6 +81,7 @@ impl Settings {
 
 /// What is wrong with the network all the time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NetworkFaults {
     /// The shortest time a message takes, in microseconds.
     pub delay_us: u64,
@@ -96,6 +99,7 @@ pub struct NetworkFaults {
 
 /// One fault and when it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PlannedFault {
     /// Milliseconds after the run began.
     pub at_ms: u64,
@@ -147,7 +151,7 @@ pub enum DiskDamage {
 
 /// Something that goes wrong, or that an operator does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// Power is lost: what was not synced may be lost or torn. It comes back later.
     Crash {
