@@ -42,6 +42,7 @@ fn build(words: &[String]) -> Outcome<PathBuf> {
 fn features(words: &[String]) -> &'static str {
     match words.first().map(String::as_str) {
         Some("mutants") => "cli,mutants",
+        _ if words.iter().any(|word| word.starts_with("--mutant")) => "cli,mutants",
         Some("model") => "cli,model",
         _ => "cli",
     }
@@ -56,6 +57,8 @@ mod tests {
         for (line, expected) in [
             ("--seeds 10", "cli"),
             ("mutants --seeds 10", "cli,mutants"),
+            ("--seed 1 --mutant vote-twice", "cli,mutants"),
+            ("replay x.json --mutant=vote-twice", "cli,mutants"),
             ("model", "cli,model"),
             ("", "cli"),
         ] {

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
+use crate::ledger::LedgerError;
+
 /// How a command fails. The text is for the person who gave the command.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -12,6 +14,21 @@ pub(super) enum CliError {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
+    /// A file cannot be written.
+    #[error("cannot write {path}: {cause}")]
+    Write {
+        /// Which one.
+        path: String,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// An entry of the ledger cannot be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A command has nothing to do.
+    #[error("{0}")]
+    Nothing(String),
 }
 
 impl CliError {

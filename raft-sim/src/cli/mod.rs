@@ -5,7 +5,13 @@
 //! Only this module knows threads and the clock of the machine; what a run does depends on neither.
 
 mod error;
+mod ledger;
+mod minimise;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod one;
 mod output;
+mod replay;
 mod runs;
 mod seeds;
 mod summary;
@@ -13,23 +19,41 @@ mod threads;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use self::error::CliError;
 
 /// Breaks Raft on purpose: simulated groups, with faults from a seed and every invariant checked after every step
 #[derive(Debug, Parser)]
-#[command(name = "raft-sim", version, after_help = AFTER_HELP)]
+#[command(name = "raft-sim", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 struct CommandLine {
     #[command(flatten)]
     seeds: seeds::SeedsArguments,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the plan that a file holds
+    Replay(replay::ReplayArguments),
+    /// Make a run that found something smaller, and write it to a file
+    Minimise(minimise::MinimiseArguments),
+    /// Run everything that once found something
+    Ledger(ledger::LedgerArguments),
+    /// Whether the simulator finds bugs: each mutant of the core must violate an invariant
+    #[cfg(feature = "mutants")]
+    Mutants(mutants::MutantsArguments),
 }
 
 const AFTER_HELP: &str = "\
 Examples, with `cargo xtask sim` for `raft-sim`:
   raft-sim --seeds 2000               new seeds on every core; the first one is printed
   raft-sim --seeds 500 --first 0x100  these seeds, as before
-  raft-sim --seed 0x5eed              one seed once more";
+  raft-sim --seed 0x5eed              one seed once more
+  raft-sim minimise --seed 0x5eed     what is left of it without whatever it does not need
+  raft-sim ledger                     what was found before must not come back";
 
 /// Runs the command that the arguments of this process ask for.
 #[must_use]
@@ -45,5 +69,12 @@ pub fn main() -> ExitCode {
 
 fn run(command_line: CommandLine) -> Result<ExitCode, CliError> {
     runs::note_panics();
-    seeds::run(&command_line.seeds)
+    match command_line.command {
+        None => seeds::run(&command_line.seeds),
+        Some(Command::Replay(arguments)) => replay::run(&arguments),
+        Some(Command::Minimise(arguments)) => minimise::run(&arguments),
+        Some(Command::Ledger(arguments)) => ledger::run(&arguments),
+        #[cfg(feature = "mutants")]
+        Some(Command::Mutants(arguments)) => mutants::run(&arguments),
+    }
 }

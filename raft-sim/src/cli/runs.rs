@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::panic;
 use std::time::{Duration, Instant};
 
+use clap::Args;
+
 use crate::plan::Plan;
 use crate::simulation::{Failure, Report, run_plan};
 use crate::workload::{KeyValue, KeyValueWorkload};
@@ -34,9 +36,42 @@ pub(super) fn note_panics() {
     }));
 }
 
+/// Which core is run: the right one, unless a mutant is named.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(super) struct Variant {
+    /// Switch this bug of the core on
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<raft_core::mutants::Mutant>,
+}
+
+impl Variant {
+    /// The core with this bug.
+    #[cfg(feature = "mutants")]
+    pub(super) fn of(mutant: raft_core::mutants::Mutant) -> Variant {
+        Variant { mutant: Some(mutant) }
+    }
+
+    /// What is to be added to a command that runs this.
+    pub(super) fn arguments(self) -> String {
+        #[cfg(feature = "mutants")]
+        if let Some(mutant) = self.mutant {
+            return format!(" --mutant {}", mutant.name());
+        }
+        String::new()
+    }
+
+    /// Switches it on in this thread.
+    fn choose(self) {
+        #[cfg(feature = "mutants")]
+        raft_core::mutants::choose(self.mutant);
+    }
+}
+
 /// Runs a plan with the key-value service.
-pub(super) fn run(plan: &Plan) -> Ended {
+pub(super) fn run(plan: &Plan, variant: Variant) -> Ended {
     let begun = Instant::now();
+    variant.choose();
     IS_RUNNING.set(true);
     PANICKED_AT.set(None);
     let mut result = run_plan(plan, KeyValue::new, KeyValueWorkload::new);

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use clap::Args;
 
 use super::error::CliError;
+use super::one;
 use super::output::{self, Progress, grouped};
-use super::runs::{self, Ended};
+use super::runs::{self, Ended, Variant};
 use super::summary::{self, Campaign};
 use super::threads;
 use crate::floors;
@@ -37,6 +38,9 @@ pub(super) struct SeedsArguments {
 
     #[command(flatten)]
     size: SizeArguments,
+
+    #[command(flatten)]
+    variant: Variant,
 
     /// How many threads run seeds; by default one for each core
     #[arg(long, value_name = "N", default_value_t = threads::cores())]
@@ -69,7 +73,7 @@ impl SizeArguments {
     }
 
     /// What a person types to see the run of a seed again.
-    fn replay_command(self, seed: u64) -> String {
+    fn replay_command(self, seed: u64, variant: Variant) -> String {
         let mut command = format!("cargo xtask sim --seed {seed:#x}");
         if let Some(nodes) = self.nodes {
             command.push_str(&format!(" --nodes {nodes}"));
@@ -77,7 +81,7 @@ impl SizeArguments {
         if self.seconds != SECONDS {
             command.push_str(&format!(" --seconds {}", self.seconds));
         }
-        command
+        command + &variant.arguments()
     }
 
     /// Whether runs are what the floors of a campaign are meant for.
@@ -107,36 +111,15 @@ pub(super) fn new_seed() -> u64 {
 /// Runs the command.
 pub(super) fn run(arguments: &SeedsArguments) -> Result<ExitCode, CliError> {
     match arguments.seed {
-        Some(seed) => run_one(seed, arguments.size),
+        Some(seed) => one::run(&arguments.size.plan(seed), arguments.variant),
         None => run_many(arguments),
     }
 }
 
-fn run_one(seed: u64, size: SizeArguments) -> Result<ExitCode, CliError> {
-    let plan = size.plan(seed);
-    output::print(&summary::of_plan(&plan))?;
-    let ended = runs::run(&plan);
-    let report = match &ended.result {
-        Ok(report) => report,
-        Err(failure) => {
-            output::print(&summary::of_failure(failure))?;
-            return Ok(ExitCode::FAILURE);
-        }
-    };
-    let campaign = Campaign {
-        tally: report.tally.clone(),
-        busy: ended.took,
-        elapsed: ended.took,
-        ..Campaign::default()
-    };
-    output::print(&campaign.table())?;
-    output::print(&format!("trace hash {:#018x}", report.trace_hash))?;
-    Ok(ExitCode::SUCCESS)
-}
-
 fn run_many(arguments: &SeedsArguments) -> Result<ExitCode, CliError> {
     let first = arguments.first.unwrap_or_else(new_seed);
-    let size = arguments.size;
+    let (size, variant) = (arguments.size, arguments.variant);
+    let replay_command = |seed| size.replay_command(seed, variant);
     output::print(&format!(
         "{} seeds from {first:#x}, {} s each, on {} threads; again: --seeds {} --first {first:#x}",
         grouped(arguments.seeds),
@@ -151,10 +134,10 @@ fn run_many(arguments: &SeedsArguments) -> Result<ExitCode, CliError> {
     threads::for_each(
         arguments.seeds,
         arguments.jobs,
-        |number| runs::run(&size.plan(first.wrapping_add(number))),
+        |number| runs::run(&size.plan(first.wrapping_add(number)), variant),
         |ended| {
             if let Some((number, ended)) = ended {
-                let text = found.take(number, ended, size);
+                let text = found.take(number, ended, replay_command);
                 if let Some(text) = text {
                     progress.clear();
                     printed = output::print(&text);
@@ -170,7 +153,7 @@ fn run_many(arguments: &SeedsArguments) -> Result<ExitCode, CliError> {
     progress.clear();
     printed?;
     found.campaign.elapsed = begun.elapsed();
-    found.close(size)
+    found.close(size, replay_command)
 }
 
 /// What a campaign found so far.
@@ -182,7 +165,7 @@ struct Found {
 
 impl Found {
     /// Takes the result of one run; returns what is to be said about it at once.
-    fn take(&mut self, number: u64, ended: Ended, size: SizeArguments) -> Option<String> {
+    fn take(&mut self, number: u64, ended: Ended, replay_command: impl Fn(u64) -> String) -> Option<String> {
         self.campaign.busy += ended.took;
         match ended.result {
             Ok(report) => {
@@ -192,8 +175,8 @@ impl Found {
             Err(failure) => {
                 let is_printed = self.failures.len() < FULL_TEXTS_MAX;
                 let text = is_printed.then(|| {
-                    let again = size.replay_command(failure.plan.seed);
-                    format!("{}\n  again: {again}", summary::of_failure(&failure))
+                    let again = replay_command(failure.plan.seed);
+                    format!("{}\n  again: {again}", summary::of_failure_shortly(&failure))
                 });
                 self.failures.insert(number, failure);
                 text
@@ -219,7 +202,11 @@ impl Found {
     }
 
     /// Prints what all runs did together, and what is wrong with that.
-    fn close(&mut self, size: SizeArguments) -> Result<ExitCode, CliError> {
+    fn close(
+        &mut self,
+        size: SizeArguments,
+        replay_command: impl Fn(u64) -> String,
+    ) -> Result<ExitCode, CliError> {
         self.campaign.violations = self.failures.len() as u64;
         output::print(&self.campaign.table())?;
         let is_enough = self.campaign.tally.runs >= floors::CAMPAIGN_RUNS_MIN && size.is_usual();
@@ -232,9 +219,7 @@ impl Found {
             output::print(&format!("too little happened, or too much: {missed}"))?;
         }
         if !self.failures.is_empty() {
-            output::print(&summary::by_invariant(self.failures.values(), |seed| {
-                size.replay_command(seed)
-            }))?;
+            output::print(&summary::by_invariant(self.failures.values(), replay_command))?;
         }
         if missed.is_empty() && self.failures.is_empty() {
             return Ok(ExitCode::SUCCESS);
@@ -263,13 +248,16 @@ mod tests {
             nodes: None,
             seconds: SECONDS,
         };
-        assert_eq!(usual.replay_command(0x5eed), "cargo xtask sim --seed 0x5eed");
+        assert_eq!(
+            usual.replay_command(0x5eed, Variant::default()),
+            "cargo xtask sim --seed 0x5eed"
+        );
         let short = SizeArguments {
             nodes: Some(5),
             seconds: 10,
         };
         assert_eq!(
-            short.replay_command(1),
+            short.replay_command(1, Variant::default()),
             "cargo xtask sim --seed 0x1 --nodes 5 --seconds 10"
         );
     }

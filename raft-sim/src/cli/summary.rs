@@ -6,7 +6,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::output::grouped;
-use crate::plan::{FaultKind, Plan};
+use crate::plan::{FaultKind, Plan, PlannedFault};
 use crate::simulation::Failure;
 use crate::tally::Tally;
 
@@ -105,9 +105,32 @@ pub(super) fn of_plan(plan: &Plan) -> String {
     )
 }
 
+/// The faults of a run, a line each.
+pub(super) fn of_faults(plan: &Plan) -> String {
+    let line = |planned: &PlannedFault| {
+        let seconds = planned.at_ms as f64 / 1_000.0;
+        format!("  {seconds:>7.3} s  {:?}", planned.fault)
+    };
+    let lines: Vec<String> = plan.faults.iter().map(line).collect();
+    lines.join("\n")
+}
+
 /// What a run found.
 pub(super) fn of_failure(failure: &Failure) -> String {
     format!("VIOLATION {failure}")
+}
+
+/// What a run found, on one line.
+pub(super) fn of_failure_shortly(failure: &Failure) -> String {
+    const LETTERS_MAX: usize = 400;
+    let text = of_failure(failure);
+    let line = text.lines().next().unwrap_or_default();
+    let short: String = line.chars().take(LETTERS_MAX).collect();
+    if short == text {
+        short
+    } else {
+        format!("{short} …")
+    }
 }
 
 /// How many runs violated which invariant, and one run for each to begin with.
