@@ -98,6 +98,11 @@ impl Guests {
         Ok(Some(own))
     }
 
+    /// Notes that a command is not taken, nor any copy of it. Returns whether none came before.
+    pub(super) fn dismiss(&mut self, from: NodeId, ticket: Ticket) -> bool {
+        self.replays.admit(from, ticket)
+    }
+
     /// The guest with this ticket, which waits no longer; none if the ticket is a client's.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Guest> {
         if !is_guest(ticket) {

@@ -97,10 +97,13 @@ impl Driver {
         // The term makes sure that the request is meant for this very leadership: a late copy of a request that was
         // served in an earlier one must not be served again.
         let once = !request.is_repeatable();
-        let result = if self.raft.has_left(from) {
-            self.turn_guest_down(from, ticket, term, once, RefusalReason::Removed)
-        } else if self.raft.role() == RoleKind::Leader && term == self.raft.term() {
+        let is_meant = self.raft.role() == RoleKind::Leader && term == self.raft.term();
+        let result = if is_meant && self.raft.has_left(from) {
+            self.dismiss_guest(from, ticket, once)
+        } else if is_meant {
             self.admit_guest(from, ticket, request)
+        } else if self.raft.has_left(from) {
+            self.turn_guest_down(from, ticket, term, once, RefusalReason::Removed)
         } else {
             let leader = self.raft.leader();
             self.turn_guest_down(from, ticket, term, once, RefusalReason::NotLeader { leader })
@@ -127,6 +130,15 @@ impl Driver {
             self.guests.remove(own_ticket);
             ForwardResult::Refused(reason)
         })
+    }
+
+    /// The request comes from a node that is a member no more. It is refused only if no copy of it was taken before; and
+    /// then no copy is taken while the next change is under way, when nobody knows for certain who has left.
+    fn dismiss_guest(&mut self, from: NodeId, ticket: Ticket, once: bool) -> Result<(), ForwardResult> {
+        if once && !self.guests.dismiss(from, ticket) {
+            return Ok(());
+        }
+        Err(ForwardResult::Refused(RefusalReason::Removed))
     }
 
     /// The request is meant for a leadership that is over, or comes from a node that is a member no more. It is refused

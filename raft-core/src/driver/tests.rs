@@ -1,5 +1,6 @@
 //! Three drivers without threads, disks or clocks: what they persist is durable and applied when the test says so.
 
+mod copies;
 mod load;
 mod ports;
 
