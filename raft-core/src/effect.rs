@@ -244,7 +244,7 @@ impl fmt::Display for RoleChangeReason {
 }
 
 /// Why a replica may have lost what it had promised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SuspicionReason {
     /// The log store found that something is missing, or the replica was a suspect when it stopped.

@@ -9,7 +9,7 @@ use crate::membership::Membership;
 use crate::types::{EntryId, Index, Sequence, SessionId, Term};
 
 /// One entry of the replicated log (paper §5.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The term of the leader that created it, and its position.
     pub id: EntryId,
@@ -18,7 +18,7 @@ pub struct Entry {
 }
 
 /// What an entry does when it is applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// Nothing. A new leader appends one before anything else, because only an entry of its own term lets it commit
     /// what it inherited (paper §8, R2).
@@ -32,7 +32,7 @@ pub enum Payload {
 }
 
 /// A request of a session, as it stands in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionEntry {
     /// Milliseconds from the election of the leader of the entry's term until it appended the entry. All replicas make
     /// the same log time of them, by which sessions expire.
@@ -42,7 +42,7 @@ pub struct SessionEntry {
 }
 
 /// What a client asks within a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SessionRequest {
     /// Open a session. Its id is the index of this entry.
     Open {
@@ -58,7 +58,7 @@ pub enum SessionRequest {
 }
 
 /// A command that is applied once, however often it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionCommand {
     /// The session.
     pub session: SessionId,

@@ -66,6 +66,7 @@ pub mod conformance;
 pub mod driver;
 pub mod effect;
 pub mod entry;
+mod fingerprint;
 pub mod input;
 pub mod log;
 pub mod membership;

@@ -209,7 +209,7 @@ pub enum ForwardResult {
 }
 
 /// What identifies a snapshot: the state after applying everything up to `last`, and the configuration there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
     /// The last entry that the snapshot covers. [`EntryId::ZERO`] stands for the empty state that a group starts from.
     pub last: EntryId,

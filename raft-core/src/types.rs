@@ -166,7 +166,7 @@ impl fmt::Display for EntryId {
 }
 
 /// What a replica must never forget, stored as one record (R32).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The largest term this replica has seen.
     pub term: Term,
@@ -180,7 +180,7 @@ pub struct HardState {
 }
 
 /// Whether a replica's memory can be relied on (R68).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Trust {
     /// It has kept every promise.
     #[default]

@@ -1,5 +1,7 @@
 //! What a replica does with inputs that no scenario can express: they are meant for others, or come before it starts.
 
+use std::hash::{DefaultHasher, Hasher};
+
 use raft_core::config::{Config, ConfigError};
 use raft_core::effect::{Effect, RoleKind};
 use raft_core::input::Input;
@@ -169,6 +171,47 @@ fn a_log_that_shows_overwritten_entries_is_refused() {
         last: id(5, 2),
     };
     assert_eq!(start(3, id(5, 3)).unwrap_err(), lost.into());
+}
+
+/// What a program that enumerates states takes for the same is the same but for times, random numbers and numbers of writes;
+/// what decides anything is told apart.
+#[test]
+fn fingerprints_tell_apart_what_decides() {
+    let fingerprint = |seed: u64, at_ms: u64, inputs: Vec<Input>| {
+        let mut config = Config::new(GROUP, NodeId(1));
+        config.random_seed = seed;
+        let now = Time::from_millis(at_ms);
+        let mut raft = Raft::new(config, recovered(3), id(3, 2), now).unwrap();
+        for input in inputs {
+            raft.step(now, input, &mut Vec::new());
+        }
+        let mut hasher = DefaultHasher::new();
+        raft.fingerprint(now, &mut hasher);
+        hasher.finish()
+    };
+    let vote = |last_log| {
+        let leadership_transfer = false;
+        message(
+            GROUP,
+            1,
+            Body::RequestVote(RequestVote {
+                last_log,
+                leadership_transfer,
+            }),
+        )
+    };
+    let follower = fingerprint(1, 1, vec![]);
+    assert_eq!(follower, fingerprint(2, 5_000, vec![]));
+    let voted = fingerprint(1, 1, vec![vote(id(5, 2))]);
+    // The same question again is answered again, by a write that stores nothing.
+    assert_eq!(voted, fingerprint(1, 1, vec![vote(id(5, 2)), vote(id(5, 2))]));
+    let refused = fingerprint(1, 1, vec![vote(id(4, 2))]);
+    let candidate = fingerprint(1, 1, vec![Input::Campaign]);
+    let all = [follower, voted, refused, candidate];
+    assert!(
+        (0..4).all(|one| (0..one).all(|other| all[one] != all[other])),
+        "{all:?}"
+    );
 }
 
 /// S15: a configuration that cannot work is refused before anything happens.

@@ -6,6 +6,7 @@ use super::tail::Tail;
 use super::term_table::{TermAt, TermTable};
 use crate::effect::LogChange;
 use crate::entry::Entry;
+use crate::fingerprint::Fingerprint;
 use crate::message::SnapshotMeta;
 use crate::mutants::{self, Mutant};
 use crate::traits::Recovered;
@@ -262,6 +263,31 @@ impl RaftLog {
         let limit = keep_above.min(self.durable);
         while self.tail.payload_bytes() > bytes_max && self.tail.first() <= limit {
             self.tail.evict_first();
+        }
+    }
+
+    /// Tells it apart from others by all that decides anything. Writes in flight are known by what they prove; one that
+    /// proves no more than the one before it is left out.
+    pub(crate) fn fingerprint(&self, fingerprint: &mut Fingerprint<'_>) {
+        let RaftLog {
+            terms,
+            tail,
+            snapshot,
+            snapshot_durable,
+            durable,
+            unwritten,
+            reset_unwritten,
+            snapshot_unwritten,
+            in_flight,
+        } = self;
+        fingerprint.feed(&(terms, tail, snapshot, snapshot_durable, durable));
+        fingerprint.feed(&(unwritten, reset_unwritten, snapshot_unwritten));
+        let mut proven = None;
+        for write in in_flight {
+            if write.snapshot.is_some() || proven.is_none_or(|proven| write.durable_to > proven) {
+                fingerprint.feed(&(write.durable_to, write.snapshot));
+                proven = proven.max(Some(write.durable_to));
+            }
         }
     }
 }

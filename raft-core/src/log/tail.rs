@@ -8,7 +8,7 @@ use crate::types::Index;
 /// A contiguous run of entries that ends with the last one of the log.
 ///
 /// Invariant: `entries[i]` has index `first + i`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Tail {
     first: Index,
     entries: VecDeque<Entry>,

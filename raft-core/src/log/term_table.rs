@@ -19,7 +19,7 @@ pub enum TermAt {
 /// - `runs` holds (first index, term), both strictly ascending;
 /// - the first run begins at `purged.index + 1`, unless the log is empty;
 /// - terms are at least `purged.term`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TermTable {
     purged: EntryId,
     runs: Vec<(Index, Term)>,

@@ -21,13 +21,13 @@ use crate::types::{Index, NodeId};
 /// - only members have a contact; 0 is not a member.
 ///
 /// Clones share their lists. That also keeps log entries small, which are copied far more often than configurations.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     parts: Arc<MembershipParts>,
 }
 
 /// What a [`Membership`] is made of; checked by [`Membership::from_parts`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MembershipParts {
     /// The voters; of the incoming half if the configuration is joint.
     pub voters: Vec<NodeId>,
@@ -45,7 +45,7 @@ pub struct MembershipParts {
 
 /// How a member is reached: a text of the embedding program's choice, such as a URL, at most
 /// [`CONTACT_BYTES_MAX`] bytes long. The core only carries it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Contact(Arc<str>);
 
 /// How many members a configuration may have: with all their contacts it stays far below the size of a frame.

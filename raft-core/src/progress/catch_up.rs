@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::fingerprint::Fingerprint;
 use crate::types::{Index, Time};
 
 /// Measures rounds of replication. A round begins with the leader's last index at that moment as its target, and ends
@@ -44,6 +45,17 @@ impl CatchUp {
     pub fn is_caught_up(&self, now: Time, election_timeout: Duration) -> bool {
         self.last_round.is_some_and(|round| round < election_timeout)
             && now.since(self.began) < election_timeout
+    }
+
+    pub(super) fn fingerprint(&self, fingerprint: &mut Fingerprint<'_>) {
+        let CatchUp {
+            target,
+            began,
+            last_round,
+        } = self;
+        fingerprint.feed(&(target, last_round.is_some()));
+        fingerprint.feed_past(*began);
+        fingerprint.feed_duration(last_round.unwrap_or_default());
     }
 }
 

@@ -8,7 +8,7 @@ use crate::types::Index;
 /// Messages with entries that were sent and not acknowledged, bounded by count and bytes.
 ///
 /// The byte bound is soft: a message passes when the window is empty, however large it is (R18).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Inflights {
     messages_max: usize,
     bytes_max: usize,

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::catch_up::CatchUp;
 use super::inflights::Inflights;
 use crate::config::Config;
+use crate::fingerprint::Fingerprint;
 use crate::mutants::{self, Mutant};
 use crate::types::{Index, Round, Time};
 
 /// How a leader replicates to one follower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProgressState {
     /// Where the logs part is unknown: one message at a time, until one is accepted.
     Probe {
@@ -26,7 +27,7 @@ pub enum ProgressState {
 }
 
 /// Whether entries for someone are being read from the log store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ColdRead {
     /// No.
     #[default]
@@ -289,6 +290,38 @@ impl Progress {
         self.inflights.clear();
         self.next_index = self.match_index.next();
         self.state = ProgressState::Replicate;
+    }
+
+    /// Tells it apart from others by all that decides anything.
+    pub(crate) fn fingerprint(&self, fingerprint: &mut Fingerprint<'_>) {
+        let Progress {
+            match_index,
+            next_index,
+            state,
+            inflights,
+            last_contact,
+            was_heard,
+            catch_up,
+            round,
+            cold_read,
+            incarnation,
+            incarnation_since,
+            is_contested,
+            acknowledged_before,
+            is_suspect,
+            suspicion_since,
+            trusted_from,
+            lease,
+            snapshot_retry_at,
+            needs_log,
+        } = self;
+        fingerprint.feed(&(match_index, next_index, state, inflights));
+        fingerprint.feed(&(was_heard, round, cold_read, lease, needs_log));
+        fingerprint.feed(&(incarnation, incarnation_since, is_contested));
+        fingerprint.feed(&(acknowledged_before, is_suspect, suspicion_since, trusted_from));
+        fingerprint.feed_past(*last_contact);
+        catch_up.fingerprint(fingerprint);
+        fingerprint.feed_deadline(*snapshot_retry_at);
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::common::Common;
 use crate::effect::Effect;
 use crate::entry::Entry;
+use crate::fingerprint::Fingerprint;
 use crate::input::{LogRead, LogReadResult, LogReader};
 use crate::message::SnapshotMeta;
 use crate::mutants::{self, Mutant};
@@ -36,7 +37,7 @@ pub(super) struct ApplyState {
     pub(super) ready_at: Index,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct RestoreState {
     pub(super) meta: SnapshotMeta,
     pub(super) asked: bool,
@@ -63,6 +64,27 @@ impl ApplyState {
     /// Since when the state machine owes an answer, if it does.
     pub(super) fn waiting_since(&self) -> Option<Time> {
         (!self.batches.is_empty()).then_some(self.working_since)
+    }
+
+    /// Which of two moments of work and of elections is earlier matters, so its own is told exactly.
+    pub(super) fn fingerprint(&self, fingerprint: &mut Fingerprint<'_>) {
+        let ApplyState {
+            applied,
+            handed_out,
+            batches,
+            bytes,
+            cold_read,
+            cold_entries,
+            restoring,
+            creating_snapshot,
+            snapshot_retry_at,
+            working_since: _,
+            ready_at,
+        } = self;
+        fingerprint.feed(&(applied, handed_out, batches, bytes, ready_at));
+        fingerprint.feed(&(cold_read, cold_entries));
+        fingerprint.feed(&(restoring, creating_snapshot, snapshot_retry_at));
+        fingerprint.feed_past_exactly(self.waiting_since());
     }
 }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::common::Common;
+use crate::fingerprint::Fingerprint;
 use crate::membership::VoteResult;
 use crate::message::{Body, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse};
 use crate::mutants::{self, Mutant};
 use crate::types::{EntryId, Index, NodeId, Term, Time};
 
 /// Which question a candidate asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     /// "Would you vote for me?" No term is raised by it.
     PreVote,
@@ -48,6 +49,15 @@ impl Candidate {
         common
             .membership()
             .vote_result(|voter| self.answers.get(&voter).copied())
+    }
+
+    pub(super) fn fingerprint(&self, fingerprint: &mut Fingerprint<'_>) {
+        let Candidate {
+            phase,
+            election_deadline: _,
+            answers,
+        } = self;
+        fingerprint.feed(&(phase, answers));
     }
 }
 

@@ -3,6 +3,8 @@
 //! One rule lives here: messages that promise something durable wait for every earlier write (R55); everything else
 //! leaves at once.
 
+mod fingerprint;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

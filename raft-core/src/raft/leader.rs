@@ -11,6 +11,7 @@ use super::replication::{send_append, send_entries, send_heartbeat};
 use super::transfer::Transfer;
 use crate::effect::Effect;
 use crate::entry::{self, Entry, Payload, SessionEntry};
+use crate::fingerprint::Fingerprint;
 use crate::input::{LogReadResult, Proposal, Proposed};
 use crate::log::TermAt;
 use crate::message::{AppendEntriesResponse, AppendResult};
@@ -409,6 +410,39 @@ impl Leader {
             self.broadcast_heartbeat(common);
             self.confirm_reads(common);
         }
+    }
+
+    pub(super) fn fingerprint(&self, fingerprint: &mut Fingerprint<'_>) {
+        let Leader {
+            progress,
+            departing,
+            change,
+            transfer,
+            reads,
+            lease,
+            heartbeat_due,
+            term_start,
+            uncommitted_bytes,
+            elected_at,
+            commit_advanced,
+        } = self;
+        fingerprint.feed(&(term_start, uncommitted_bytes, commit_advanced, change, reads));
+        fingerprint.feed(&(progress.len(), departing.len(), transfer.is_some()));
+        for (id, progress) in progress {
+            fingerprint.feed(id);
+            progress.fingerprint(fingerprint);
+        }
+        for (id, until) in departing {
+            fingerprint.feed(id);
+            fingerprint.feed_deadline(*until);
+        }
+        transfer
+            .iter()
+            .for_each(|transfer| transfer.fingerprint(fingerprint));
+        lease.fingerprint(fingerprint);
+        fingerprint.feed_deadline(*heartbeat_due);
+        // Log time counts from here.
+        fingerprint.feed_past_exactly(*elected_at);
     }
 
     /// Ends a step: everything that follows from the new state.

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::fingerprint::Fingerprint;
 use crate::types::{Round, Time};
 
 /// How many unanswered rounds are remembered. If a quorum falls further behind, the lease lapses and reads take the way
@@ -56,6 +57,16 @@ impl Lease {
     pub(super) fn is_valid(&self, now: Time, election_timeout: Duration, drift_max: Duration) -> bool {
         let length = election_timeout.saturating_sub(drift_max);
         !self.is_void && self.start.is_some_and(|start| now.since(start) < length)
+    }
+
+    pub(super) fn fingerprint(&self, fingerprint: &mut Fingerprint<'_>) {
+        let Lease { sent, start, is_void } = self;
+        fingerprint.feed(&(is_void, sent.len()));
+        for (round, at) in sent {
+            fingerprint.feed(round);
+            fingerprint.feed_past(*at);
+        }
+        fingerprint.feed_past(*start);
     }
 }
 

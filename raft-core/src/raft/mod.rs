@@ -21,12 +21,14 @@
 //! | `apply` | what reaches the state machine, and when | paper §5.3 |
 //! | `compaction` | when a snapshot is made, and what of the log it lets go | paper §7 |
 //! | `report` | what a replica shows of itself | |
+//! | `fingerprint` | what tells two states of a replica apart | |
 
 mod apply;
 mod candidate;
 mod common;
 mod compaction;
 mod election;
+mod fingerprint;
 mod follower;
 mod leader;
 mod lease;

@@ -12,7 +12,7 @@ use crate::mutants::{self, Mutant};
 use crate::types::{Index, Round, Ticket};
 
 /// The reads of one leadership.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Reads {
     /// The newest round that was begun.
     round: Round,
@@ -23,7 +23,7 @@ pub(super) struct Reads {
     pending: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct PendingRound {
     round: Round,
     index: Index,

@@ -12,6 +12,7 @@ use super::leader::Leader;
 use super::machine::Raft;
 use super::role::Role;
 use crate::effect::{Effect, RoleChangeReason};
+use crate::fingerprint::Fingerprint;
 use crate::log::TermAt;
 use crate::message::{Body, TimeoutNow};
 use crate::progress::{Progress, ProgressState};
@@ -27,6 +28,20 @@ pub(super) struct Transfer {
     pub(super) deadline: Time,
     /// The heartbeat with which TimeoutNow was sent last, and is sent again after: it may be lost.
     sent_at: Option<Time>,
+}
+
+impl Transfer {
+    pub(super) fn fingerprint(&self, fingerprint: &mut Fingerprint<'_>) {
+        let Transfer {
+            ticket,
+            to,
+            deadline,
+            sent_at,
+        } = self;
+        fingerprint.feed(&(ticket, to));
+        fingerprint.feed_deadline(*deadline);
+        fingerprint.feed_past(*sent_at);
+    }
 }
 
 impl Leader {
