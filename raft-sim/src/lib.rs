@@ -15,6 +15,8 @@ mod invariants;
 pub mod ledger;
 pub mod linearizability;
 pub mod minimise;
+#[cfg(feature = "model")]
+pub mod model;
 mod network;
 mod node;
 mod observation;
