@@ -75,7 +75,8 @@ const STEPS: &[Step] = &[
     Step {
         name: "mutants",
         quick: true,
-        again: "cargo test -p raft-core --no-default-features --features mutants --test mutants --test scenarios",
+        again: "cargo test -p raft-core --no-default-features --features mutants --test mutants --test scenarios, or \
+                cargo test -p fuzz-targets --features mutants --test mutants",
         run: mutants,
     },
     Step {
@@ -229,7 +230,18 @@ fn mutants() -> Outcome {
     let mut test = cargo(["test", "--quiet"]);
     test.args(of_the_core)
         .args(["--test", "mutants", "--test", "scenarios"]);
-    cargo::run(&mut test)
+    cargo::run(&mut test)?;
+    let words = [
+        "test",
+        "--quiet",
+        "-p",
+        "fuzz-targets",
+        "--features",
+        "mutants",
+        "--test",
+        "mutants",
+    ];
+    cargo::run(&mut cargo(words))
 }
 
 fn doctests() -> Outcome {

@@ -240,6 +240,14 @@ impl Node {
     }
 
     fn begin(&mut self, effect: Effect, status: &Status) {
+        let said = match &effect {
+            Effect::Send(message) => std::slice::from_ref(message),
+            Effect::Persist(write) => &write.then,
+            _ => &[],
+        };
+        if self.before.suspect && status.suspect {
+            assert!(!said.iter().any(grants_a_vote), "I23: a suspect votes: {said:?}");
+        }
         match effect {
             Effect::Send(message) => self.send(message),
             Effect::Persist(write) => self.begin_write(write, status),
@@ -401,5 +409,13 @@ impl Node {
                 "everything is on its way to the disk"
             );
         }
+    }
+}
+
+fn grants_a_vote(message: &Message) -> bool {
+    match &message.body {
+        Body::RequestVoteResponse(response) => response.granted,
+        Body::RequestPreVoteResponse(response) => response.granted,
+        _ => false,
     }
 }

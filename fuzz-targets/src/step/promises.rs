@@ -84,15 +84,15 @@ impl Promises {
             return;
         }
         let named = self.named.get(&(message.to, message.term));
-        let mut named = named
-            .into_iter()
-            .flatten()
-            .filter(|id| id.index == match_index)
-            .peekable();
-        if named.peek().is_some() {
+        let named = || named.into_iter().flatten();
+        assert!(
+            named().any(|id| id.index >= match_index),
+            "I11: {match_index} is acknowledged, and the leader never spoke of it"
+        );
+        if named().any(|id| id.index == match_index) {
             let stored = disk.id_at(match_index);
             assert!(
-                named.any(|id| Some(*id) == stored),
+                named().any(|id| Some(*id) == stored),
                 "I11: {match_index} is acknowledged, and is {stored:?} here, not what the leader named"
             );
         }
