@@ -40,7 +40,7 @@ impl Invariant for Recovery {
             return Ok(());
         };
         let found = LogImage::of(recovered);
-        let has_all = found.covers(promised);
+        let has_all = found.covers(promised) || was_overwritten(promised, &found);
         if !has_all && !is_suspicious {
             return Err(format!(
                 "node {node} lost something that was durable and its store did not notice: {}",
@@ -90,6 +90,19 @@ fn check_start(
     }
 }
 
+/// Whether the entries that are missing were overwritten by a later leader: such a write may reach the disk although nobody
+/// was told that it did. Where the logs part, the later one has the higher term.
+fn was_overwritten(promised: &LogImage, found: &LogImage) -> bool {
+    let missing = promised.ids.iter().find(|id| !found.has(**id));
+    let Some(first) = missing else {
+        return false;
+    };
+    let later = found.id_at(first.index).filter(|later| later.term > first.term);
+    let mut kept = promised.clone();
+    kept.ids.retain(|id| id.index < first.index);
+    later.is_some() && found.covers(&kept)
+}
+
 /// Whether the group may be as new as this replica thinks.
 fn is_blank_founder(recovered: &Recovered) -> bool {
     recovered.hard_state.term == Term::ZERO
@@ -120,6 +133,8 @@ fn difference(promised: &LogImage, found: &LogImage) -> String {
 
 #[cfg(test)]
 mod tests {
+    use raft_core::types::Index;
+
     use super::super::world_for_tests::{SmallWorld, assert_violated, entries, voters_up_to};
     use super::*;
     use crate::disk::Opened;
@@ -157,9 +172,7 @@ mod tests {
         world.start(1);
         let mut promised = LogImage::of(&recovered);
         assert_eq!(start(&mut world, &recovered, &promised, false), Ok(()));
-        promised
-            .ids
-            .push_back(EntryId::new(Term(1), raft_core::types::Index(4)));
+        promised.ids.push_back(EntryId::new(Term(1), Index(4)));
         assert_violated(
             start(&mut world, &recovered, &promised, false),
             "its store did not notice: durable was term 2 with a vote for node 2, entries above 0@0 up to 4@1",
@@ -168,6 +181,22 @@ mod tests {
             start(&mut world, &recovered, &promised, true),
             "is no suspect, though it lost something that was durable",
         );
+    }
+
+    /// I22: a write that overwrites entries may be on the disk though nobody was told; one that drops them is not enough.
+    #[test]
+    fn entries_that_were_overwritten_are_not_lost() {
+        let mut world = SmallWorld::new(3);
+        world.store(&[1], &entries(1..=3, 1));
+        world.set_hard_state(1, 2, None);
+        let promised = world.nodes.get(NodeId(1)).durable().clone();
+        world.store(&[1], &entries(2..=2, 2));
+        let recovered = recover(&mut world, 1);
+        world.start(1);
+        assert_eq!(start(&mut world, &recovered, &promised, false), Ok(()));
+        let mut dropped = recovered;
+        (dropped.last_index, dropped.term_runs) = (Index(1), vec![(Index(1), Term(1))]);
+        assert_violated(start(&mut world, &dropped, &promised, false), "did not notice");
     }
 
     /// I22: a vote is a promise, too, and who was a suspect still is one.
