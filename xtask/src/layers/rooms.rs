@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The floors from the ground up. A room may use every room below its own floor; rooms on one floor may use each other.
 const FLOORS: &[&[&str]] = &[
-    &["types", "random", "mutants"],
+    &["types", "random", "mutants", "fingerprint"],
     &["config"],
     &["membership"],
     &["entry"],
