@@ -4,6 +4,7 @@ use raft_core::traits::Recovered;
 
 use super::damage::Spoilt;
 use super::error::Finding;
+use super::image::LogImage;
 use super::recovery::{Judged, Verdict, judge};
 use super::sectors::SECTOR_BYTES;
 use super::storage::{State, Storage, SyncMark};
@@ -77,8 +78,10 @@ impl Storage {
         }
     }
 
-    /// The power is lost: each unsynced sector is kept, lost or torn.
-    pub fn crash(&mut self, random: &mut Random) {
+    /// The power is lost: each unsynced sector is kept, lost or torn. Returns what the next start must find unless
+    /// something is damaged (I22): what was durable, and the unsynced writes that are on the disk all the same, which may
+    /// have overwritten entries.
+    pub fn crash(&mut self, random: &mut Random) -> LogImage {
         if let Some(mark) = self.syncing.take()
             && self.state == State::Open
             && random.percent(50)
@@ -86,13 +89,18 @@ impl Storage {
             self.crash_in_mark(&mark, random);
         }
         self.sectors.crash(random);
-        self.pending.clear();
         self.state = State::Closed;
         let judged = self.judge_disk();
+        let kept = judged.view.link.number;
+        for (number, pending) in std::mem::take(&mut self.pending) {
+            if number <= kept {
+                self.make_durable(&pending);
+            }
+        }
         if !matches!(judged.verdict, Verdict::Sound) {
             self.health = Health::Damaged;
         }
-        self.durable = judged.image();
+        std::mem::replace(&mut self.durable, judged.image())
     }
 
     /// The power is lost in the second half of a sync: the log is durable, and the watermark is being written.

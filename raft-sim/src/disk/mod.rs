@@ -31,7 +31,7 @@
 //! | the snapshot in force is damaged, and no other one reaches where the log begins | refused |
 //! | a snapshot that is not in force is damaged | sound: it is as if it had never been saved |
 //!
-//! A suspect's commit index is lowered to what is left of the log, and its term raised to that of the last entry.
+//! A suspect's commit index is that of the log that is left, and its term at least that of the last entry.
 //!
 //! Nothing here reads a clock or draws at random, except where a [`Random`](crate::random::Random) is given.
 

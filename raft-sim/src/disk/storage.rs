@@ -128,12 +128,12 @@ impl Storage {
             return Err(DiskError::Full);
         }
         let bytes = self.append(change);
+        let number = self.view.link.number;
+        self.pending.push_back((number, Pending::Change(change.clone())));
         if std::mem::take(&mut self.armed.write) {
             self.state = State::Failed;
             return Err(DiskError::Io);
         }
-        self.pending
-            .push_back((self.view.link.number, Pending::Change(change.clone())));
         Ok(bytes)
     }
 
@@ -223,10 +223,8 @@ impl Storage {
         let in_force = self.durable.snapshot.last;
         let last = mark.promise.link.number;
         while self.pending.front().is_some_and(|(number, _)| *number <= last) {
-            match self.pending.pop_front() {
-                Some((_, Pending::Change(change))) => self.durable.apply(&change),
-                Some((_, Pending::Purge(through))) => self.durable.compact(through),
-                None => {}
+            if let Some((_, pending)) = self.pending.pop_front() {
+                self.make_durable(&pending);
             }
         }
         self.drop_segments();
@@ -246,6 +244,13 @@ impl Storage {
             self.reassess();
         }
         Ok(())
+    }
+
+    pub(super) fn make_durable(&mut self, pending: &Pending) {
+        match pending {
+            Pending::Change(change) => self.durable.apply(change),
+            Pending::Purge(through) => self.durable.compact(*through),
+        }
     }
 
     /// What a sync that begins now makes durable.

@@ -147,6 +147,7 @@ impl Invariant for MarksInOrder {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use raft_core::effect::{RoleKind, Write};
     use raft_core::message::SnapshotMeta;
     use raft_core::traits::GroupWrite;
@@ -184,6 +185,8 @@ mod tests {
     }
 
     fn keep_snapshot(world: &mut SmallWorld, last: EntryId) {
+        let storage = &mut world.nodes.get_mut(NodeId(1)).storage;
+        assert_eq!(storage.save_snapshot(&snapshot(last), Bytes::new()), Ok(()));
         let write = Write {
             snapshot: Some(snapshot(last)),
             ..write_of(&[])

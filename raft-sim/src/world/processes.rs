@@ -197,10 +197,9 @@ impl World<'_> {
         if node.process.is_none() {
             return Ok(());
         }
-        node.promised = node.storage.durable().clone();
         node.process = None;
         node.life += 1;
-        node.storage.crash(&mut node.random);
+        node.promised = node.storage.crash(&mut node.random);
         let zero = Instant::ZERO;
         (
             node.paused_until,

@@ -255,7 +255,8 @@ impl Model {
     fn crash(&mut self) {
         self.tally.crashes += 1;
         self.syncing = None;
-        self.storage.crash(&mut self.random);
+        let expected = self.storage.crash(&mut self.random);
+        assert!(self.is_damaged || *self.storage.durable() == expected);
         if self.random.percent(20) {
             self.storage.crash(&mut self.random);
         }
