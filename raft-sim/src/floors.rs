@@ -44,6 +44,9 @@ pub const OF_CAMPAIGN: &[Floor] = &[
     least("suspects trusted again an hour", 5.0, |tally| {
         an_hour(tally, tally.trust_restored)
     }),
+    least("messages of another group an hour", 20.0, |tally| {
+        an_hour(tally, tally.strangers)
+    }),
     most("undecided histories, in percent", 1.0, |tally| {
         percent(tally.undecided, tally.runs)
     }),

@@ -1,11 +1,12 @@
 //! Links between nodes, each direction for itself: what is lost, late, doubled or overtaken.
 
 use raft_core::message::Message;
-use raft_core::types::NodeId;
+use raft_core::types::{GroupId, NodeId, Term};
 
 use crate::clock::Instant;
 use crate::plan::NetworkFaults;
 use crate::random::Random;
+use crate::world::GROUP;
 
 /// More machines than these are not made in one run.
 pub(crate) const NODES_MAX: usize = 9;
@@ -40,16 +41,19 @@ pub(crate) struct Network {
     faults: NetworkFaults,
     links: Vec<Link>,
     random: Random,
+    /// Draws what strangers say.
+    strangers: Random,
     /// Whether anything goes wrong still.
     pub(crate) is_faulty: bool,
 }
 
 impl Network {
-    pub(crate) fn new(faults: NetworkFaults, random: Random) -> Network {
+    pub(crate) fn new(faults: NetworkFaults, seed: u64) -> Network {
         Network {
             faults,
             links: vec![Link::default(); NODES_MAX * NODES_MAX],
-            random,
+            random: Random::fork(seed, "network"),
+            strangers: Random::fork(seed, "strangers"),
             is_faulty: true,
         }
     }
@@ -100,6 +104,19 @@ impl Network {
         let mean = if self.is_faulty { jitter_us } else { delay_us / 8 };
         let jitter = self.random.exponential(mean);
         std::time::Duration::from_micros(self.faults.delay_us + jitter)
+    }
+
+    /// What somebody of another group says to the same node now and then: the same, as of the same term or a later one.
+    pub(crate) fn stranger(&mut self, now: Instant, messages: &[Message]) -> Option<(Instant, Message)> {
+        if !self.is_faulty || !self.strangers.per_million(self.faults.strangers_ppm) {
+            return None;
+        }
+        let mut strange = self.strangers.one_of(messages)?.clone();
+        strange.group = GroupId(GROUP.0 + 1);
+        strange.term = Term(strange.term.0 + self.strangers.below(3));
+        self.link(strange.from, strange.to).under_way += 1;
+        let delay = self.faults.delay_us + self.strangers.exponential(self.faults.jitter_us);
+        Some((now + std::time::Duration::from_micros(delay), strange))
     }
 
     /// Decides what becomes of messages from one node to another.

@@ -95,6 +95,8 @@ pub struct NetworkFaults {
     pub reorder: bool,
     /// How many messages are under way on a link at most; more push out a random one.
     pub capacity: u64,
+    /// How many of a million arrive once more as if they were of another group, with a term that is as high or higher.
+    pub strangers_ppm: u32,
 }
 
 /// One fault and when it begins.

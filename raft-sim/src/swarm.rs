@@ -70,7 +70,7 @@ impl Swarm {
             }
         });
         let settings = draw_settings(&mut random);
-        let network = self.draw_network(&mut random);
+        let network = self.draw_network(seed, &mut random);
         let faults = self.draw_faults(&mut random, &settings, duration_ms);
         Plan {
             seed,
@@ -82,7 +82,7 @@ impl Swarm {
         }
     }
 
-    fn draw_network(&self, random: &mut Random) -> NetworkFaults {
+    fn draw_network(&self, seed: u64, random: &mut Random) -> NetworkFaults {
         let delay_us = pick(random, &[50, 200, 1_000, 20_000]);
         let calm = NetworkFaults {
             delay_us,
@@ -91,6 +91,7 @@ impl Swarm {
             duplicate_ppm: 0,
             reorder: false,
             capacity: 4_096,
+            strangers_ppm: 0,
         };
         if !self.network || random.percent(15) {
             return calm;
@@ -101,6 +102,7 @@ impl Swarm {
             duplicate_ppm: pick(random, &[0, 1_000, 20_000, 100_000, 500_000]),
             reorder: random.percent(50),
             capacity: pick(random, &[8, 64, 4_096]),
+            strangers_ppm: pick(&mut Random::fork(seed, "strangers"), &[0, 300, 3_000]),
             ..calm
         }
     }

@@ -47,6 +47,8 @@ pub struct Tally {
     pub messages_lost: u64,
     /// Messages that arrived twice.
     pub messages_duplicated: u64,
+    /// Messages of another group that were sent.
+    pub strangers: u64,
     /// Steps of replicas, after each of which every invariant was checked.
     pub steps: u64,
     /// Healed quorums that could not make progress, by proof.
@@ -103,6 +105,7 @@ impl AddAssign<&Tally> for Tally {
             (&mut self.messages, other.messages),
             (&mut self.messages_lost, other.messages_lost),
             (&mut self.messages_duplicated, other.messages_duplicated),
+            (&mut self.strangers, other.strangers),
             (&mut self.steps, other.steps),
             (&mut self.unavailable, other.unavailable),
             (&mut self.undecided, other.undecided),

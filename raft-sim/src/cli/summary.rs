@@ -59,6 +59,7 @@ impl Campaign {
             ("messages", tally.messages),
             ("messages lost", tally.messages_lost),
             ("messages doubled", tally.messages_duplicated),
+            ("messages of another group", tally.strangers),
             ("steps, each checked", tally.steps),
             ("healed quorums without progress", tally.unavailable),
             ("histories undecided", tally.undecided),

@@ -72,7 +72,7 @@ impl<'r> World<'r> {
             now: Instant::ZERO,
             queue: Queue::default(),
             nodes: Nodes::default(),
-            network: Network::new(plan.network.clone(), Random::fork(plan.seed, "network")),
+            network: Network::new(plan.network.clone(), plan.seed),
             clients: Clients::new(plan),
             watch: Watch::new(History::new(founding.clone()), true),
             random: Random::fork(plan.seed, "world"),
@@ -189,6 +189,10 @@ impl<'r> World<'r> {
         };
         if !self.nodes.contains(to) {
             return Ok(());
+        }
+        if let Some((at, strange)) = self.network.stranger(self.now, &messages) {
+            self.watch.tally.strangers += 1;
+            self.queue.push(at, Event::Deliver(vec![strange]));
         }
         let deliveries = self.network.send(self.now, from, to, messages);
         self.watch.tally.messages_lost += deliveries.lost;
