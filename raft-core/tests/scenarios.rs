@@ -199,6 +199,7 @@ scenarios! {
         lost_round
         only_voters_count
         read_index
+        round_of_an_earlier_term
         single_node
         stale_leader
         step_down_resolves_everything

@@ -179,9 +179,10 @@ impl Common {
         })
     }
 
-    /// Answers a leader of an older term, so that it learns the current one (R24).
-    pub(super) fn reject_old_leader(&mut self, to: NodeId, round: Round, prev: EntryId) {
-        self.reject(to, round, prev);
+    /// Answers a leader of an older term, so that it learns the current one (R24). The answer is of the current term, so it
+    /// answers no round of the older one: that leader may lead again by now, and has begun a round of the same number (R41).
+    pub(super) fn reject_old_leader(&mut self, to: NodeId, prev: EntryId) {
+        self.reject(to, Round::default(), prev);
     }
 
     /// Takes over a snapshot from the leader of the current term, which is durable in the snapshot store.

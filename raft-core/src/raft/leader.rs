@@ -241,7 +241,10 @@ impl Leader {
         progress.last_contact = common.now;
         progress.was_heard = true;
         progress.lease = Duration::from_millis(u64::from(response.lease_ms));
-        progress.round = progress.round.max(response.round.min(self.reads.round()));
+        if response.round <= self.reads.round() {
+            // A round that was never begun here is none.
+            progress.round = progress.round.max(response.round);
+        }
         match response.result {
             // A follower cannot match beyond the log here; one that says so lost its mind or its disk.
             AppendResult::Accepted { match_index } if match_index > common.log.last().index => return,

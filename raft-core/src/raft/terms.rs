@@ -85,8 +85,7 @@ impl Raft {
     pub(super) fn receive_from_lower_term(&mut self, message: Message) {
         match message.body {
             Body::AppendEntries(request) => {
-                self.common
-                    .reject_old_leader(message.from, request.round, request.prev);
+                self.common.reject_old_leader(message.from, request.prev);
             }
             Body::RequestVote(_) => {
                 let response = RequestVoteResponse { granted: false };
