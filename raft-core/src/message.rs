@@ -59,6 +59,8 @@ pub struct RequestVote {
     /// Whether the leader itself asked for this election: then nobody protects it (thesis §4.2.3). That leader serves no
     /// read by its lease any more (R33).
     pub leadership_transfer: bool,
+    /// The candidate's [incarnation](crate::config::Config::incarnation); the response repeats it.
+    pub incarnation: u64,
 }
 
 /// Result of RequestVote.
@@ -66,6 +68,9 @@ pub struct RequestVote {
 pub struct RequestVoteResponse {
     /// Whether the sender votes for the candidate in the message's term.
     pub granted: bool,
+    /// The incarnation of the candidate that asked. Who forgot what it had asked for, and in which term, must not take a
+    /// late answer for one to itself (R68).
+    pub incarnation: u64,
 }
 
 /// Arguments of RequestPreVote (thesis §9.6).

@@ -74,6 +74,7 @@ fn what_is_meant_for_others_is_ignored() {
         Body::RequestVote(RequestVote {
             last_log: id(99, 9),
             leadership_transfer: true,
+            incarnation: 0,
         })
     };
     let header = |group, to| {
@@ -197,6 +198,7 @@ fn fingerprints_tell_apart_what_decides() {
             Body::RequestVote(RequestVote {
                 last_log,
                 leadership_transfer,
+                incarnation: 0,
             }),
         )
     };
@@ -261,7 +263,12 @@ fn what_others_say_proves_nothing_about_the_own_disk() {
     let sends = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Send(_)));
 
     let mut raft = candidate();
-    let vote = |granted| Body::RequestVoteResponse(RequestVoteResponse { granted });
+    let vote = |granted| {
+        Body::RequestVoteResponse(RequestVoteResponse {
+            granted,
+            incarnation: 0,
+        })
+    };
     // Node 2 has refused a request of term 2 in term 3; node 3 leads that term.
     receive(&mut raft, 2, vote(false));
     let heartbeat = AppendEntries {

@@ -252,6 +252,7 @@ fn foreign_message_heard() {
         let request = RequestVote {
             last_log: EntryId::ZERO,
             leadership_transfer: false,
+            incarnation: 0,
         };
         let message = Message {
             group: GroupId(2),

@@ -254,6 +254,7 @@ scenarios! {
     trust {
         late_acknowledgement
         late_answer_of_a_former_suspect
+        late_vote_for_a_wiped_founder
         lost_entries
         newcomer
         stays_a_suspect

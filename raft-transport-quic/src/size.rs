@@ -109,6 +109,7 @@ mod tests {
             Body::RequestVote(RequestVote {
                 last_log: EntryId::ZERO,
                 leadership_transfer: false,
+                incarnation: 0,
             }),
             Body::RequestPreVote(RequestPreVote {
                 candidate_term: Term(1),

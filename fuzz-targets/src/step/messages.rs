@@ -34,9 +34,12 @@ pub(super) fn message(node: &Node, input: &mut Unstructured<'_>) -> Result<Messa
         0 => Body::RequestVote(RequestVote {
             last_log: id(node, input)?,
             leadership_transfer: flag,
+            incarnation: 0,
         }),
         1 => Body::RequestVoteResponse(RequestVoteResponse {
             granted: input.arbitrary::<u8>()? & 1 != 0,
+            // Sometimes an answer to an earlier start.
+            incarnation: node.config.incarnation - u64::from(flag && node.config.incarnation > 0),
         }),
         2 => Body::RequestPreVote(RequestPreVote {
             candidate_term: self::term(node, input)?,

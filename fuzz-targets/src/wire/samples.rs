@@ -113,8 +113,12 @@ fn elections() -> Vec<Body> {
         Body::RequestVote(RequestVote {
             last_log: id(2, 7),
             leadership_transfer: true,
+            incarnation: 0,
         }),
-        Body::RequestVoteResponse(RequestVoteResponse { granted: true }),
+        Body::RequestVoteResponse(RequestVoteResponse {
+            granted: true,
+            incarnation: 0,
+        }),
         Body::RequestPreVote(RequestPreVote {
             candidate_term: Term(6),
             last_log: id(2, 7),

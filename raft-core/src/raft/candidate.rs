@@ -85,13 +85,17 @@ impl Common {
                     let request = RequestVote {
                         last_log,
                         leadership_transfer,
+                        incarnation: self.config.incarnation,
                     };
                     self.send_when_durable(voter, Body::RequestVote(request));
                 }
             }
         }
         if phase == Phase::Vote {
-            let own_vote = RequestVoteResponse { granted: true };
+            let own_vote = RequestVoteResponse {
+                granted: true,
+                incarnation: self.config.incarnation,
+            };
             self.send_when_durable(own_id, Body::RequestVoteResponse(own_vote));
         }
     }
@@ -137,7 +141,11 @@ impl Common {
             self.vote = Some(from);
             self.take_part_in_founding();
         }
-        self.send_when_durable(from, Body::RequestVoteResponse(RequestVoteResponse { granted }));
+        let response = RequestVoteResponse {
+            granted,
+            incarnation: request.incarnation,
+        };
+        self.send_when_durable(from, Body::RequestVoteResponse(response));
         granted
     }
 

@@ -7,6 +7,7 @@ use super::machine::Raft;
 use super::role::Role;
 use crate::effect::RoleChangeReason;
 use crate::membership::VoteResult;
+use crate::message::RequestVoteResponse;
 use crate::mutants::{self, Mutant};
 use crate::types::{NodeId, Term};
 
@@ -109,14 +110,16 @@ impl Raft {
         }
     }
 
-    pub(super) fn vote_response(&mut self, from: NodeId, granted: bool) {
+    /// A vote was answered. Answers to an earlier incarnation are worth nothing: who was wiped since may ask again in the
+    /// same term, with another log (R68).
+    pub(super) fn vote_response(&mut self, from: NodeId, response: RequestVoteResponse) {
         let Role::Candidate(candidate) = &mut self.role else {
             return;
         };
-        if candidate.phase != Phase::Vote {
+        if candidate.phase != Phase::Vote || response.incarnation != self.common.config.incarnation {
             return;
         }
-        candidate.record(&self.common, from, granted);
+        candidate.record(&self.common, from, response.granted);
         self.count_votes();
     }
 

@@ -87,8 +87,11 @@ impl Raft {
             Body::AppendEntries(request) => {
                 self.common.reject_old_leader(message.from, request.prev);
             }
-            Body::RequestVote(_) => {
-                let response = RequestVoteResponse { granted: false };
+            Body::RequestVote(request) => {
+                let response = RequestVoteResponse {
+                    granted: false,
+                    incarnation: request.incarnation,
+                };
                 self.common
                     .send_when_durable(message.from, Body::RequestVoteResponse(response));
             }
@@ -117,7 +120,7 @@ impl Raft {
                     self.restart_election_timer();
                 }
             }
-            Body::RequestVoteResponse(response) => self.vote_response(from, response.granted),
+            Body::RequestVoteResponse(response) => self.vote_response(from, response),
             Body::RequestPreVoteResponse(response) => {
                 self.pre_vote_response(from, response.candidate_term, response.granted);
             }

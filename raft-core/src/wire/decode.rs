@@ -216,9 +216,11 @@ impl Reader {
             1 => Body::RequestVote(RequestVote {
                 last_log: self.id()?,
                 leadership_transfer: self.bool()?,
+                incarnation: self.u64()?,
             }),
             2 => Body::RequestVoteResponse(RequestVoteResponse {
                 granted: self.bool()?,
+                incarnation: self.u64()?,
             }),
             3 => Body::RequestPreVote(RequestPreVote {
                 candidate_term: self.term()?,

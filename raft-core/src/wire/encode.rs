@@ -76,10 +76,12 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
             out.push(1);
             put_id(request.last_log, out);
             out.push(u8::from(request.leadership_transfer));
+            put_u64(request.incarnation, out);
         }
         Body::RequestVoteResponse(response) => {
             out.push(2);
             out.push(u8::from(response.granted));
+            put_u64(response.incarnation, out);
         }
         Body::RequestPreVote(request) => {
             out.push(3);

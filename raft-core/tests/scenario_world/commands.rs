@@ -289,8 +289,9 @@ impl World {
 
     /// `send 2->1 RequestVote term=3 last=4@2`: a message that nobody here sent.
     fn inject(&mut self, arguments: &Arguments) {
-        let history = &self.history;
-        let message = messages::parse(arguments, |id| history.payload(id));
+        let (history, nodes) = (&self.history, &self.nodes);
+        let incarnation = |id| nodes.get(&id).map_or(0, |node| node.config.incarnation);
+        let message = messages::parse(arguments, |id| history.payload(id), incarnation);
         self.history.injected = true;
         let text = render::body(&message);
         self.receive(message, &text);

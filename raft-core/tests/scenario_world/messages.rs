@@ -5,13 +5,18 @@ use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, Message, RequestPreVote,
     RequestPreVoteResponse, RequestVote, RequestVoteResponse, TimeoutNow, TrustRestored,
 };
-use raft_core::types::{EntryId, Index, Round, Term};
+use raft_core::types::{EntryId, Index, NodeId, Round, Term};
 
 use super::arguments::{self, Arguments};
 use super::world::GROUP;
 
-/// The message that a `send` command describes. `known` says what an entry holds that was seen before.
-pub(crate) fn parse(arguments: &Arguments, known: impl Fn(EntryId) -> Option<Payload>) -> Message {
+/// The message that a `send` command describes. `known` says what an entry holds that was seen before, and `incarnation` how
+/// often a node was started: a vote is an answer to the present start unless the command says otherwise.
+pub(crate) fn parse(
+    arguments: &Arguments,
+    known: impl Fn(EntryId) -> Option<Payload>,
+    incarnation: impl Fn(NodeId) -> u64,
+) -> Message {
     let (from, to) = arguments.link(0);
     let term = Term(arguments.number("term", 0));
     let id = |key: &str| arguments.value(key).map_or(EntryId::ZERO, arguments::entry_id);
@@ -26,6 +31,7 @@ pub(crate) fn parse(arguments: &Arguments, known: impl Fn(EntryId) -> Option<Pay
         "RequestVote" => Body::RequestVote(RequestVote {
             last_log: id("last"),
             leadership_transfer: arguments.number("transfer", 0) == 1,
+            incarnation: arguments.number("incarnation", 1),
         }),
         "TrustRestored" => Body::TrustRestored(TrustRestored {
             incarnation: arguments.number("incarnation", 0),
@@ -36,7 +42,10 @@ pub(crate) fn parse(arguments: &Arguments, known: impl Fn(EntryId) -> Option<Pay
             acknowledged: Index(arguments.number("acknowledged", 0)),
         }),
         "TimeoutNow" => Body::TimeoutNow(TimeoutNow { last_log: id("last") }),
-        "RequestVoteResponse" => Body::RequestVoteResponse(RequestVoteResponse { granted: granted() }),
+        "RequestVoteResponse" => Body::RequestVoteResponse(RequestVoteResponse {
+            granted: granted(),
+            incarnation: arguments.number("incarnation", incarnation(to)),
+        }),
         "RequestPreVote" => Body::RequestPreVote(RequestPreVote {
             candidate_term,
             last_log: id("last"),

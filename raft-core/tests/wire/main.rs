@@ -117,9 +117,16 @@ fn bodies() -> Vec<Body> {
         Body::RequestVote(RequestVote {
             last_log: id(3, 8),
             leadership_transfer: true,
+            incarnation: 7,
         }),
-        Body::RequestVoteResponse(RequestVoteResponse { granted: true }),
-        Body::RequestVoteResponse(RequestVoteResponse { granted: false }),
+        Body::RequestVoteResponse(RequestVoteResponse {
+            granted: true,
+            incarnation: 7,
+        }),
+        Body::RequestVoteResponse(RequestVoteResponse {
+            granted: false,
+            incarnation: 7,
+        }),
         Body::RequestPreVote(RequestPreVote {
             candidate_term: Term(6),
             last_log: EntryId::ZERO,

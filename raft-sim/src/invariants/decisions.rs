@@ -68,7 +68,10 @@ mod tests {
             from: NodeId(1),
             to: NodeId(2),
             term: Term(3),
-            body: Body::RequestVoteResponse(RequestVoteResponse { granted: true }),
+            body: Body::RequestVoteResponse(RequestVoteResponse {
+                granted: true,
+                incarnation: 0,
+            }),
         };
         let write = Write {
             seq: WriteSeq(1),

@@ -120,7 +120,10 @@ mod tests {
     }
 
     fn grant(world: &mut SmallWorld, invariant: &mut VoteOnce, term: u64, to: u64) -> Result<(), String> {
-        let body = Body::RequestVoteResponse(RequestVoteResponse { granted: true });
+        let body = Body::RequestVoteResponse(RequestVoteResponse {
+            granted: true,
+            incarnation: 0,
+        });
         let message = &message(1, to, term, body);
         world.show(invariant, &Observation::Sent { message })
     }

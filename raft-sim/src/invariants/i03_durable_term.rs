@@ -76,6 +76,7 @@ mod tests {
         Body::RequestVote(RequestVote {
             last_log: EntryId::ZERO,
             leadership_transfer: false,
+            incarnation: 0,
         })
     }
 

@@ -248,7 +248,10 @@ mod tests {
     #[test]
     fn a_vote_waits_for_the_disk() {
         let mut world = world();
-        let grant = Body::RequestVoteResponse(RequestVoteResponse { granted: true });
+        let grant = Body::RequestVoteResponse(RequestVoteResponse {
+            granted: true,
+            incarnation: 0,
+        });
         assert_eq!(send(&mut world, 2, 1, grant.clone()), Ok(()));
         assert_violated(
             send(&mut world, 3, 1, grant),
@@ -257,6 +260,7 @@ mod tests {
         let request = Body::RequestVote(RequestVote {
             last_log: EntryId::ZERO,
             leadership_transfer: false,
+            incarnation: 0,
         });
         assert_violated(
             send(&mut world, 3, 1, request),

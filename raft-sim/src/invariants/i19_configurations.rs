@@ -350,7 +350,10 @@ mod tests {
                 from,
                 1,
                 1,
-                Body::RequestVoteResponse(RequestVoteResponse { granted: true }),
+                Body::RequestVoteResponse(RequestVoteResponse {
+                    granted: true,
+                    incarnation: 0,
+                }),
             );
             world.show(&mut configurations, &Observation::Received { message: &vote })
         };

@@ -246,7 +246,10 @@ mod tests {
             2,
             1,
             1,
-            Body::RequestVoteResponse(RequestVoteResponse { granted }),
+            Body::RequestVoteResponse(RequestVoteResponse {
+                granted,
+                incarnation: 0,
+            }),
         )
     }
 

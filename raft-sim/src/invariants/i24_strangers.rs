@@ -136,6 +136,7 @@ mod tests {
         let request = RequestVote {
             last_log: EntryId::ZERO,
             leadership_transfer: true,
+            incarnation: 0,
         };
         let mut stranger = message(2, 1, 9, Body::RequestVote(request));
         stranger.group = GroupId(77);
@@ -163,7 +164,10 @@ mod tests {
     #[test]
     fn a_stranger_that_is_answered_is_found() {
         let (mut world, mut strangers, _) = visited();
-        let response = RequestVoteResponse { granted: false };
+        let response = RequestVoteResponse {
+            granted: false,
+            incarnation: 0,
+        };
         let answer = message(1, 2, 9, Body::RequestVoteResponse(response));
         let sent = world.show(&mut strangers, &Observation::Sent { message: &answer });
         assert_violated(sent, "node 1 sends a message because of a message of group 77");

@@ -89,6 +89,7 @@ fn a_term_that_is_raised_by_an_isolated_node_is_found() {
         let request = RequestVote {
             last_log: EntryId::ZERO,
             leadership_transfer,
+            incarnation: 0,
         };
         let request = message(3, 2, 7, Body::RequestVote(request));
         receive(&mut world, &mut peace, &request);
