@@ -198,7 +198,7 @@ const SETTINGS: &[fn(&mut Settings)] = &[
     |settings| settings.tail_bytes_max = settings.tail_bytes_max.max(1_000_000),
     |settings| settings.sync_us = settings.sync_us.min(1_000),
     |settings| settings.apply_us = settings.apply_us.min(10),
-    |settings| settings.think_ms = settings.think_ms.max(1_000),
+    |settings| settings.think_ms = settings.think_ms.max(300),
 ];
 
 /// For how long a fault lasts, in milliseconds, if it lasts.

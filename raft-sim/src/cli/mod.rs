@@ -7,6 +7,8 @@
 mod error;
 mod ledger;
 mod minimise;
+#[cfg(feature = "model")]
+mod model;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod one;
@@ -45,6 +47,9 @@ enum Command {
     /// Whether the simulator finds bugs: each mutant of the core must violate an invariant
     #[cfg(feature = "mutants")]
     Mutants(mutants::MutantsArguments),
+    /// Take small groups through every order of events there is
+    #[cfg(feature = "model")]
+    Model(model::ModelArguments),
 }
 
 const AFTER_HELP: &str = "\
@@ -53,7 +58,9 @@ Examples, with `cargo xtask sim` for `raft-sim`:
   raft-sim --seeds 500 --first 0x100  these seeds, as before
   raft-sim --seed 0x5eed              one seed once more
   raft-sim minimise --seed 0x5eed     what is left of it without whatever it does not need
-  raft-sim ledger                     what was found before must not come back";
+  raft-sim ledger                     what was found before must not come back
+  raft-sim mutants                    bugs of the core that must be found (built with the feature `mutants`)
+  raft-sim model                      every order of events in small groups (built with the feature `model`)";
 
 /// Runs the command that the arguments of this process ask for.
 #[must_use]
@@ -76,5 +83,7 @@ fn run(command_line: CommandLine) -> Result<ExitCode, CliError> {
         Some(Command::Ledger(arguments)) => ledger::run(&arguments),
         #[cfg(feature = "mutants")]
         Some(Command::Mutants(arguments)) => mutants::run(&arguments),
+        #[cfg(feature = "model")]
+        Some(Command::Model(arguments)) => model::run(&arguments),
     }
 }

@@ -190,6 +190,8 @@ fn table(trials: &[Trial]) -> String {
             format!("{:.1}", trial.took.as_secs_f64()),
         ]);
     }
+    summary::right(&mut table, 1..2);
+    summary::right(&mut table, 3..4);
     table.to_string()
 }
 

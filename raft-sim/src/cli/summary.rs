@@ -1,6 +1,7 @@
 //! What runs did and found, as text.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -66,9 +67,7 @@ impl Campaign {
         ] {
             count(name, value);
         }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+        right(&mut table, 1..3);
         format!("{table}\n{}", self.closing_line(hours))
     }
 
@@ -152,8 +151,16 @@ pub(super) fn by_invariant<'f>(
     table.to_string()
 }
 
+/// A table with nothing in it yet.
 pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
     table
+}
+
+/// Numbers stand on the right of these columns.
+pub(super) fn right(table: &mut Table, columns: Range<usize>) {
+    for column in table.column_iter_mut().take(columns.end).skip(columns.start) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
 }
