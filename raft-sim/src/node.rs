@@ -87,6 +87,8 @@ pub(crate) struct Node {
     pub(crate) lost: bool,
     /// What a state machine that survives restarts has kept: the state after an entry, as a snapshot of it.
     pub(crate) kept_state: Option<(EntryId, Bytes)>,
+    /// Counts how often its disks were replaced.
+    pub(crate) disks: u64,
     /// Delays of its disk and its state machine.
     pub(crate) random: Random,
 }

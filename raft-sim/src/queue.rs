@@ -14,7 +14,11 @@ use crate::clock::Instant;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Messages of one sender arrive together.
-    Deliver(Vec<Message>),
+    Deliver {
+        messages: Vec<Message>,
+        /// The disks that the receiver had when they were sent: nothing reaches a machine that was set up anew since.
+        disks: u64,
+    },
     /// A disk completed what was written.
     Synced { node: NodeId, life: u64 },
     /// The process learns of it.

@@ -173,12 +173,13 @@ impl RaftLog {
         self.lower_durable(index.previous());
     }
 
-    /// Replaces the whole log by a snapshot that it does not match (R46).
-    pub fn reset(&mut self, snapshot: SnapshotMeta) {
+    /// Replaces the whole log by a snapshot that it does not match (R46). Until that is durable the disk vouches for no
+    /// more than what was `committed` before: above it the old log may hold something else.
+    pub fn reset(&mut self, snapshot: SnapshotMeta, committed: Index) {
         self.terms = TermTable::new(snapshot.last);
         self.tail = Tail::new(snapshot.last.index.next());
         self.unwritten = snapshot.last.index.next();
-        self.lower_durable(snapshot.last.index.previous());
+        self.lower_durable(committed.min(snapshot.last.index.previous()));
         self.snapshot = snapshot;
         self.reset_unwritten = true;
         self.snapshot_unwritten = true;
@@ -339,6 +340,31 @@ mod tests {
         log.append(entry(3, 2));
         log.evict(Index(4), 0);
         assert!(log.in_memory(Index(3)) && !log.in_memory(Index(2)));
+    }
+
+    /// R46, R55: what stood above the commit index of the old log is not what the snapshot covers there. Found by
+    /// simulation.
+    #[test]
+    fn a_reset_vouches_for_committed_entries_only() {
+        let mut log = RaftLog::new(&Recovered::default());
+        for index in 1..=4 {
+            log.append(entry(index, 1));
+        }
+        log.take_unwritten(WriteSeq(1));
+        log.append(entry(5, 1));
+        log.take_unwritten(WriteSeq(2));
+        log.persisted(WriteSeq(1));
+        let snapshot = SnapshotMeta {
+            last: EntryId::new(Term(2), Index(9)),
+            ..SnapshotMeta::default()
+        };
+        log.reset(snapshot, Index(2));
+        assert_eq!(log.durable(), Index(2));
+        log.persisted(WriteSeq(2));
+        assert_eq!(log.durable(), Index(2));
+        log.take_unwritten(WriteSeq(3));
+        log.persisted(WriteSeq(3));
+        assert_eq!(log.durable(), Index(9));
     }
 
     #[test]

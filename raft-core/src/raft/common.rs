@@ -297,8 +297,8 @@ impl Common {
     /// Replaces log and state by a received snapshot (R46).
     pub(super) fn install_snapshot(&mut self, meta: SnapshotMeta) {
         self.memberships = VecDeque::from([(meta.last.index, meta.membership.clone())]);
+        self.log.reset(meta.clone(), self.commit);
         self.commit = meta.last.index;
-        self.log.reset(meta.clone());
         self.apply.restoring = Some(RestoreState { meta, asked: false });
         self.apply.cold_entries.clear();
         self.membership_changed();

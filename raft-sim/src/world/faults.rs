@@ -310,6 +310,7 @@ impl World<'_> {
             if damage == DiskDamage::Wipe {
                 node.kept_state = None;
                 node.lost = true;
+                node.disks += 1;
                 if random.percent(50) {
                     node.founding = raft_core::membership::Membership::empty();
                 }

@@ -116,6 +116,7 @@ impl<'r> World<'r> {
             apply_stalled_until: Instant::ZERO,
             lost: false,
             kept_state: None,
+            disks: 0,
             random,
         };
         self.nodes.push(node);
@@ -138,7 +139,7 @@ impl<'r> World<'r> {
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
-            Event::Deliver(messages) => self.deliver(messages),
+            Event::Deliver { messages, disks } => self.deliver(messages, disks),
             Event::Synced { node, life } => self.synced(node, life),
             Event::Written { node, life } => self.written(node, life),
             Event::LogRead { node, life, request } => self.log_read(node, life, request),
@@ -197,24 +198,25 @@ impl<'r> World<'r> {
         let deliveries = self.network.send(self.now, from, to, messages);
         self.watch.tally.messages_lost += deliveries.lost;
         self.watch.tally.messages_duplicated += deliveries.duplicated;
+        let disks = self.nodes.get(to).disks;
         for (at, messages) in deliveries.arrivals {
-            self.queue.push(at, Event::Deliver(messages));
+            self.queue.push(at, Event::Deliver { messages, disks });
         }
         Ok(())
     }
 
-    fn deliver(&mut self, messages: Vec<Message>) -> Result<(), Violation> {
+    fn deliver(&mut self, messages: Vec<Message>, disks: u64) -> Result<(), Violation> {
         let Some((from, to)) = messages.first().map(|message| (message.from, message.to)) else {
             return Ok(());
         };
         let node = self.nodes.get(to);
         if node.process.is_some() && node.is_paused(self.now) {
             let later = node.paused_until;
-            self.queue.push(later, Event::Deliver(messages));
+            self.queue.push(later, Event::Deliver { messages, disks });
             return Ok(());
         }
         self.network.arrived(from, to, messages.len());
-        if node.process.is_none() {
+        if node.process.is_none() || node.disks != disks {
             self.watch.tally.messages_lost += messages.len() as u64;
             return Ok(());
         }

@@ -151,6 +151,7 @@ impl World<'_> {
         let forgets = self.random.percent(50);
         let node = self.nodes.get_mut(id);
         node.storage = Storage::new(GROUP);
+        node.disks += 1;
         node.kept_state = None;
         node.lost = true;
         if forgets {
