@@ -244,6 +244,15 @@ impl World<'_> {
         let nodes = self.nodes.len() as u64;
         let one = &mut self.clients.clients[client];
         let node = one.node;
+        if !self.is_reachable(node) {
+            // Nobody takes the connection: that is known at once.
+            if let Some(call) = &mut self.clients.clients[client].call {
+                call.attempts += 1;
+            }
+            self.plan_turn(client, Duration::from_millis(40));
+            return Ok(());
+        }
+        let one = &mut self.clients.clients[client];
         let twice = one.uses_session && one.random.percent(TWICE_PERCENT);
         let other = NodeId(1 + one.random.below(nodes));
         if let Some(call) = &mut one.call {
