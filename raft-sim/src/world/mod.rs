@@ -191,14 +191,18 @@ impl<'r> World<'r> {
         if !self.nodes.contains(to) {
             return Ok(());
         }
+        let disks = self.nodes.get(to).disks;
         if let Some((at, strange)) = self.network.stranger(self.now, &messages) {
             self.watch.tally.strangers += 1;
-            self.queue.push(at, Event::Deliver(vec![strange]));
+            let event = Event::Deliver {
+                messages: vec![strange],
+                disks,
+            };
+            self.queue.push(at, event);
         }
         let deliveries = self.network.send(self.now, from, to, messages);
         self.watch.tally.messages_lost += deliveries.lost;
         self.watch.tally.messages_duplicated += deliveries.duplicated;
-        let disks = self.nodes.get(to).disks;
         for (at, messages) in deliveries.arrivals {
             self.queue.push(at, Event::Deliver { messages, disks });
         }
