@@ -341,6 +341,7 @@ fn machine(id: NodeId, founding: Membership) -> Node {
         apply_stalled_until: Instant::ZERO,
         lost: false,
         kept_state: None,
+        disks: 0,
         random: Random::new(id.0),
     }
 }
