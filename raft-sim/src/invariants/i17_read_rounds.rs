@@ -2,8 +2,9 @@
 //! a number that was not used before, and after an entry of that term was committed (thesis §6.4; R40, R41, R43).
 //!
 //! Rounds are counted here from the messages alone: a round begins when its number is sent first, and is confirmed when a
-//! quorum of voters answered it or a later one in the same term, each of them trusted by then (docs/decisions/0006). Where
-//! reads are served by lease (I18) there is no round to be found: then only the term is judged.
+//! quorum of voters answered it or a later one in the same term, each of them trusted by then (docs/decisions/0006). An answer
+//! to a number that its sender was not yet sent in that term is one to an earlier term, and confirms nothing. Where reads are
+//! served by lease (I18) there is no round to be found: then only the term is judged.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,6 +23,8 @@ pub(super) struct ReadRounds {
     /// Counts what is seen.
     order: u64,
     leaderships: BTreeMap<Term, Leadership>,
+    /// The newest round that reached each node, in the newest term in which one did.
+    reached: BTreeMap<NodeId, (Term, Round)>,
     /// When each read under way began.
     reads: HashMap<CallId, u64>,
 }
@@ -194,16 +197,26 @@ impl ReadRounds {
     }
 
     fn received(&mut self, message: &Message) {
-        let Body::AppendEntriesResponse(response) = &message.body else {
-            return;
+        let response = match &message.body {
+            Body::AppendEntries(request) => {
+                let reached = self.reached.entry(message.to).or_default();
+                *reached = (message.term, request.round).max(*reached);
+                return;
+            }
+            Body::AppendEntriesResponse(response) => response,
+            _ => return,
         };
         let order = self.order;
+        let reached = self.reached.get(&message.from);
+        let newest = reached
+            .filter(|(term, _)| *term == message.term)
+            .map(|(_, round)| *round);
         if let Some(leadership) = self.leaderships.get_mut(&message.term)
             && leadership.node == message.to
             && leadership.ended.is_none()
         {
             let (round, is_trusted) = leadership.answered.entry(message.from).or_default();
-            *round = response.round.max(*round);
+            *round = response.round.min(newest.unwrap_or_default()).max(*round);
             *is_trusted |= !response.suspect;
             leadership.count(order);
         }
@@ -283,6 +296,19 @@ mod tests {
         world.show(rounds, &Observation::Sent { message: &message })
     }
 
+    /// What node 1 sent last reaches a follower.
+    fn reach(world: &mut SmallWorld, rounds: &mut ReadRounds, to: u64, term: u64, round: u64) {
+        let request = AppendEntries {
+            prev: EntryId::ZERO,
+            entries: Vec::new(),
+            leader_commit: Index(2),
+            round: Round(round),
+        };
+        let message = message(1, to, term, Body::AppendEntries(request));
+        let received = world.show(rounds, &Observation::Received { message: &message });
+        assert_eq!(received, Ok(()));
+    }
+
     fn answer(world: &mut SmallWorld, rounds: &mut ReadRounds, from: u64, round: u64, suspect: bool) {
         let response = AppendEntriesResponse {
             round: Round(round),
@@ -330,6 +356,8 @@ mod tests {
         let (mut world, mut rounds) = led();
         begin(&mut world, &mut rounds);
         assert_eq!(send(&mut world, &mut rounds, 2, 1, 2), Ok(()));
+        reach(&mut world, &mut rounds, 2, 2, 1);
+        reach(&mut world, &mut rounds, 3, 2, 1);
         answer(&mut world, &mut rounds, 3, 1, true);
         assert_violated(
             serve(&mut world, &mut rounds, 2),
@@ -354,6 +382,20 @@ mod tests {
         assert_violated(
             send(&mut world, &mut rounds, 2, 1, 2),
             "used round 1 of term 2 again",
+        );
+    }
+
+    /// I17, R41: an answer of this term to a heartbeat of an earlier one confirms nothing.
+    #[test]
+    fn a_round_of_an_earlier_term_confirms_nothing() {
+        let (mut world, mut rounds) = led();
+        begin(&mut world, &mut rounds);
+        assert_eq!(send(&mut world, &mut rounds, 2, 1, 2), Ok(()));
+        reach(&mut world, &mut rounds, 2, 1, 7);
+        answer(&mut world, &mut rounds, 2, 7, false);
+        assert_violated(
+            serve(&mut world, &mut rounds, 2),
+            "began no round of term 2 after the read",
         );
     }
 
