@@ -142,6 +142,8 @@ pub(crate) struct Process {
     pub(crate) is_working: bool,
     /// The earliest timer that is set.
     pub(crate) timer: Instant,
+    /// Snapshots that are older were removed.
+    pub(crate) oldest_snapshot: EntryId,
 }
 
 /// A write under way: one of the replica's, or several as one.

@@ -4,7 +4,7 @@ use super::machine::Raft;
 use super::role::Role;
 use crate::membership::Membership;
 use crate::status::{PeerProgress, Status};
-use crate::types::{Index, NodeId};
+use crate::types::{EntryId, Index, NodeId};
 
 impl Raft {
     /// How many reads wait for their confirmation here; only a leader has any.
@@ -45,6 +45,16 @@ impl Raft {
     pub fn committed_membership(&self) -> Option<&Membership> {
         let common = &self.common;
         (common.membership_index() <= common.commit).then(|| common.membership())
+    }
+
+    /// The oldest snapshot that is needed still: the one in force, once that is durable, because a start after a crash goes on
+    /// from it. While a received one is restored, older ones may be waited for.
+    #[must_use]
+    pub fn oldest_needed_snapshot(&self) -> EntryId {
+        if self.common.is_restoring() {
+            return EntryId::ZERO;
+        }
+        self.common.log.snapshot_durable()
     }
 
     /// Everything there is to see.

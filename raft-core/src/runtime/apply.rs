@@ -187,13 +187,6 @@ impl Applier {
 
     fn restored(&self, meta: &SnapshotMeta) {
         self.shared.inbox.complete([Input::SnapshotRestored(meta.last)]);
-        let (shared, last) = (self.shared.clone(), meta.last);
-        self.shared.spawn(async move {
-            let (id, group) = (shared.config.id, shared.config.group);
-            if let Err(error) = shared.snapshot_store.remove_older(group, last).await {
-                tracing::warn!("node {id} cannot remove its old snapshots, which keep their space: {error}");
-            }
-        });
     }
 
     fn apply(&mut self, batch: Option<ApplyBatch>) -> Result<(), StateMachineError> {

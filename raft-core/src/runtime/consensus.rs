@@ -77,6 +77,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut driver: Driver, clock: Clock) {
             driver.step_all(now, inputs.drain(..), &mut ports);
         }
         ports.tell_committed_members(driver.raft());
+        ports.remove_old_snapshots(driver.raft());
         ports.flush();
         if now.since(published) >= STATUS_AGE_MAX {
             shared.status.send_replace(driver.status());
@@ -191,6 +192,8 @@ struct NodePorts {
     members_uncommitted: bool,
     /// The log store never waits: there is nothing to overlap a write with.
     writes_here: bool,
+    /// Snapshots that are older were removed.
+    oldest_snapshot: EntryId,
 }
 
 impl NodePorts {
@@ -202,6 +205,7 @@ impl NodePorts {
             jobs: Vec::new(),
             outcomes: Vec::new(),
             members_uncommitted: true,
+            oldest_snapshot: EntryId::ZERO,
         }
     }
 
@@ -223,6 +227,15 @@ impl NodePorts {
             self.members_uncommitted = false;
             let group = self.shared.config.group;
             self.shared.transport.membership_committed(group, membership);
+        }
+    }
+
+    /// Removes snapshots as soon as no start can need them any more.
+    fn remove_old_snapshots(&mut self, raft: &Raft) {
+        let needed = raft.oldest_needed_snapshot();
+        if needed > self.oldest_snapshot {
+            self.oldest_snapshot = needed;
+            snapshots::remove_older(&self.shared, needed);
         }
     }
 

@@ -66,12 +66,18 @@ async fn write(
     if !is_whole {
         return Err("the state machine's stream panicked".into());
     }
-    writer.finish().await?;
-    if let Err(error) = store.remove_older(group, meta.last).await {
-        let id = shared.config.id;
-        tracing::warn!("node {id} cannot remove its old snapshots, which keep their space: {error}");
-    }
-    Ok(())
+    Ok(writer.finish().await?)
+}
+
+/// Removes the snapshots that are older than the oldest one that is needed.
+pub(super) fn remove_older(shared: &Arc<Shared>, needed: EntryId) {
+    let remover = shared.clone();
+    shared.spawn(async move {
+        let (id, group) = (remover.config.id, remover.config.group);
+        if let Err(error) = remover.snapshot_store.remove_older(group, needed).await {
+            tracing::warn!("node {id} cannot remove its old snapshots, which keep their space: {error}");
+        }
+    });
 }
 
 /// Reads a blocking stream to its end, which is an empty chunk.

@@ -220,6 +220,7 @@ impl SmallWorld {
             jobs: Default::default(),
             is_working: false,
             timer: Instant(u64::MAX),
+            oldest_snapshot: EntryId::ZERO,
         });
     }
 

@@ -94,6 +94,7 @@ impl World<'_> {
             jobs: Default::default(),
             is_working: false,
             timer: Instant(u64::MAX),
+            oldest_snapshot: EntryId::ZERO,
         });
         let promised = std::mem::take(&mut node.promised);
         let seen = Observation::Started {
@@ -254,6 +255,13 @@ impl World<'_> {
             .observe(self.now, &self.nodes, &Observation::Stepped { before, after })?;
         let node = self.nodes.get_mut(id);
         node.lost = node.lost && !node.is_sound();
+        if let Some(process) = &mut node.process {
+            let needed = process.driver.raft().oldest_needed_snapshot();
+            if needed > process.oldest_snapshot {
+                process.oldest_snapshot = needed;
+                node.storage.remove_snapshots_older(needed);
+            }
+        }
         self.begin_write(id)?;
         self.begin_work(id);
         self.set_timer(id);

@@ -47,7 +47,6 @@ impl World<'_> {
         if node.storage.save_snapshot(&meta, content).is_err() {
             return self.step(id, vec![Input::SnapshotFailed]);
         }
-        node.storage.remove_snapshots_older(meta.last);
         self.observe(&Observation::SnapshotCreated {
             node: id,
             meta: &meta,

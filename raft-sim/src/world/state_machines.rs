@@ -239,7 +239,6 @@ impl World<'_> {
         if keeps {
             node.kept_state = Some((meta.last, content));
         }
-        node.storage.remove_snapshots_older(meta.last);
         self.observe(&Observation::SnapshotRestored {
             node: id,
             meta,
