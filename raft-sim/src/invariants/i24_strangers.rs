@@ -48,18 +48,13 @@ impl Invariant for Strangers {
             Observation::WriteBegun { node, .. } => {
                 self.counted(node, "begins a write", |expected| &mut expected.writes)
             }
-            Observation::Sent { message } if !is_forward(message) => {
+            Observation::Sent { message } if !self.is_of_the_driver(message) => {
                 self.counted(message.from, "sends a message", |expected| &mut expected.messages)
             }
             Observation::Stepped { after, .. } => self.stepped(after),
             _ => Ok(()),
         }
     }
-}
-
-/// Requests of clients are sent again as time passes; the protocol does not know of them.
-fn is_forward(message: &Message) -> bool {
-    matches!(message.body, Body::ForwardRequest(_))
 }
 
 /// What the receiver of a stranger's message would do without it; none if it is no stranger's.
@@ -81,6 +76,20 @@ fn expect(message: &Message, view: &View<'_>) -> Option<Expected> {
 }
 
 impl Strangers {
+    /// As time passes, requests of clients are sent again, and a leader that gives up answers those that it served. The
+    /// protocol does not know of them; but a stranger's request is not answered.
+    fn is_of_the_driver(&self, message: &Message) -> bool {
+        let ticket = match &message.body {
+            Body::ForwardRequest(_) => return true,
+            Body::ForwardResponse(response) => response.ticket,
+            _ => return false,
+        };
+        let stranger = self.expected.as_ref().map(|expected| &expected.message);
+        !stranger.is_some_and(
+            |stranger| matches!(&stranger.body, Body::ForwardRequest(request) if request.ticket == ticket),
+        )
+    }
+
     fn counted(
         &mut self,
         node: NodeId,
