@@ -135,6 +135,21 @@ impl LogImage {
         }
     }
 
+    /// Takes back whatever `synced` has not: entries at the end, a snapshot, the hard state.
+    pub(crate) fn forget_unsynced(&mut self, synced: &LogImage) {
+        while self.ids.back().is_some_and(|id| !synced.has(*id)) {
+            self.ids.pop_back();
+        }
+        let last = self.last().index;
+        while self.memberships.back().is_some_and(|(index, _)| *index > last) {
+            self.memberships.pop_back();
+        }
+        if self.snapshot.last > synced.snapshot.last {
+            self.snapshot = synced.snapshot.clone();
+        }
+        self.hard_state = synced.hard_state;
+    }
+
     /// Forgets the entries up to and including `through`; does nothing if the log has no such entry.
     pub fn compact(&mut self, through: EntryId) {
         if through.index > self.purged.index && self.id_at(through.index) == Some(through) {

@@ -292,8 +292,11 @@ impl World<'_> {
         if !self.may_lose(id) || self.nodes.get(id).process.is_none() {
             return Ok(false);
         }
+        let synced = self.nodes.get(id).durable().clone();
         self.crash(id)?;
         let node = self.nodes.get_mut(id);
+        // What was kept without having been synced was promised to nobody, and its loss is no loss.
+        node.promised.forget_unsynced(&synced);
         let mut random = Random::new(place);
         let kind = match damage {
             DiskDamage::BitRot => Damage::BitRot,
