@@ -28,6 +28,7 @@ mod requests;
 pub mod simulation;
 pub mod swarm;
 pub mod tally;
+pub mod trace;
 pub mod violation;
 mod watch;
 pub mod workload;

@@ -5,6 +5,7 @@ use raft_core::types::{GroupId, NodeId, Term};
 
 use crate::clock::Instant;
 use crate::plan::NetworkFaults;
+use crate::queue::Parcel;
 use crate::random::Random;
 use crate::world::GROUP;
 
@@ -28,9 +29,9 @@ struct Link {
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     /// What arrives when; at most two: once, and once more.
-    pub(crate) arrivals: Vec<(Instant, Vec<Message>)>,
-    /// How many were lost.
-    pub(crate) lost: u64,
+    pub(crate) arrivals: Vec<(Instant, Vec<Parcel>)>,
+    /// What was lost.
+    pub(crate) lost: Vec<Parcel>,
     /// How many arrive twice.
     pub(crate) duplicated: u64,
 }
@@ -107,11 +108,11 @@ impl Network {
     }
 
     /// What somebody of another group says to the same node now and then: the same, as of the same term or a later one.
-    pub(crate) fn stranger(&mut self, now: Instant, messages: &[Message]) -> Option<(Instant, Message)> {
+    pub(crate) fn stranger(&mut self, now: Instant, messages: &[Parcel]) -> Option<(Instant, Message)> {
         if !self.is_faulty || !self.strangers.per_million(self.faults.strangers_ppm) {
             return None;
         }
-        let mut strange = self.strangers.one_of(messages)?.clone();
+        let mut strange = self.strangers.one_of(messages)?.message.clone();
         strange.group = GroupId(GROUP.0 + 1);
         strange.term = Term(strange.term.0 + self.strangers.below(3));
         self.link(strange.from, strange.to).under_way += 1;
@@ -125,25 +126,25 @@ impl Network {
         now: Instant,
         from: NodeId,
         to: NodeId,
-        mut messages: Vec<Message>,
+        mut messages: Vec<Parcel>,
     ) -> Deliveries {
         let mut deliveries = Deliveries::default();
-        let count = messages.len();
         if self.is_faulty {
             let NetworkFaults { loss_ppm, .. } = self.faults;
             let random = &mut self.random;
-            messages.retain(|_| !random.per_million(loss_ppm));
+            deliveries.lost = messages
+                .extract_if(.., |_| random.per_million(loss_ppm))
+                .collect();
         }
         if self.is_cut(from, to) {
-            messages.clear();
+            deliveries.lost.append(&mut messages);
         }
         let room = self.faults.capacity.saturating_sub(self.link(from, to).under_way) as usize;
         while messages.len() > room {
             // Whichever: a full link does not choose.
             let victim = self.random.position(messages.len());
-            messages.remove(victim);
+            deliveries.lost.push(messages.remove(victim));
         }
-        deliveries.lost = (count - messages.len()) as u64;
         if messages.is_empty() {
             return deliveries;
         }

@@ -14,6 +14,7 @@ use crate::clock::Instant;
 use crate::disk::LogImage;
 use crate::history::History;
 use crate::node::Nodes;
+use crate::plan::Fault;
 use crate::workload::Request;
 
 /// One thing that happened.
@@ -123,6 +124,21 @@ pub(crate) enum Observation<'a> {
     },
     /// A transfer of leadership was reported as done.
     TransferDone { leader: NodeId, term: Term },
+    /// A fault of the plan begins.
+    FaultBegun {
+        /// Its place in the plan.
+        number: u64,
+        fault: &'a Fault,
+        /// Whom it is meant for in the state in which it finds the group.
+        nodes: &'a [NodeId],
+    },
+    /// A fault of the plan ends. One that only says for how long it lasts ends without this.
+    FaultEnded {
+        /// Its place in the plan.
+        number: u64,
+        /// Whether it had no effect at all.
+        was_void: bool,
+    },
     /// From now on nothing goes wrong any more: see [`Phase`].
     PhaseBegun { phase: Phase },
 }

@@ -15,7 +15,7 @@ use crate::clock::Instant;
 pub(crate) enum Event {
     /// Messages of one sender arrive together.
     Deliver {
-        messages: Vec<Message>,
+        parcels: Vec<Parcel>,
         /// The disks that the receiver had when they were sent: nothing reaches a machine that was set up anew since.
         disks: u64,
     },
@@ -50,6 +50,14 @@ pub(crate) enum Event {
     FaultBegins(usize),
     /// A fault of the plan ends.
     FaultEnds(usize),
+}
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Parcel {
+    /// Counts up over a run, so that it is known again when it arrives.
+    pub(crate) number: u64,
+    pub(crate) message: Message,
 }
 
 /// A snapshot on its way.

@@ -10,6 +10,7 @@ use crate::floors;
 use crate::plan::Plan;
 use crate::swarm::Swarm;
 use crate::tally::Tally;
+use crate::trace::{Recorder, Trace};
 use crate::violation::Violation;
 use crate::workload::{Observed, Workload};
 use crate::world::World;
@@ -57,6 +58,15 @@ pub struct Failure {
     pub violation: Violation,
     /// The run: it shows the same again.
     pub plan: Box<Plan>,
+}
+
+/// A run that was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traced {
+    /// What it did, or what it found.
+    pub result: Result<Report, Failure>,
+    /// What happened, with the violation at its end.
+    pub trace: Trace,
 }
 
 impl Simulation {
@@ -110,14 +120,58 @@ impl Simulation {
     {
         run_plan(&self.plan(), state_machine, workload)
     }
+
+    /// Runs it and records it: the last `window` before its end, or all of it. It does what it does without being recorded.
+    pub fn trace<W, M>(
+        &self,
+        window: Option<Duration>,
+        state_machine: impl FnMut() -> M,
+        workload: impl FnOnce() -> W,
+    ) -> Traced
+    where
+        W: Workload<StateMachine = M>,
+        M: StateMachine,
+    {
+        trace_plan(&self.plan(), window, state_machine, workload)
+    }
 }
 
 /// Runs a plan, which may have been drawn earlier and made smaller since.
 pub fn run_plan<W, M>(
     plan: &Plan,
-    mut state_machine: impl FnMut() -> M,
+    state_machine: impl FnMut() -> M,
     workload: impl FnOnce() -> W,
 ) -> Result<Report, Failure>
+where
+    W: Workload<StateMachine = M>,
+    M: StateMachine,
+{
+    run_watched(plan, None, state_machine, workload).0
+}
+
+/// Runs a plan and records it: the last `window` before its end, or all of it.
+pub fn trace_plan<W, M>(
+    plan: &Plan,
+    window: Option<Duration>,
+    state_machine: impl FnMut() -> M,
+    workload: impl FnOnce() -> W,
+) -> Traced
+where
+    W: Workload<StateMachine = M>,
+    M: StateMachine,
+{
+    let recorder = Box::new(Recorder::new(window));
+    let (result, trace) = run_watched(plan, Some(recorder), state_machine, workload);
+    let trace = trace.expect("a run that is recorded has a trace");
+    Traced { result, trace }
+}
+
+fn run_watched<W, M>(
+    plan: &Plan,
+    recorder: Option<Box<Recorder>>,
+    mut state_machine: impl FnMut() -> M,
+    workload: impl FnOnce() -> W,
+) -> (Result<Report, Failure>, Option<Trace>)
 where
     W: Workload<StateMachine = M>,
     M: StateMachine,
@@ -128,6 +182,7 @@ where
         (Box::new(observed) as Box<dyn StateMachine>, sightings)
     };
     let mut world = World::new(plan, &mut state_machines, &mut workload);
+    world.watch.recorder = recorder;
     let run = std::panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let at_nanos = world.now.0;
     let ended = run.unwrap_or_else(|cause| {
@@ -138,13 +193,18 @@ where
             at_nanos,
         })
     });
-    match ended {
+    let result = match ended {
         Ok(()) => report(&world, plan),
         Err(violation) => Err(Failure {
             violation,
             plan: Box::new(plan.clone()),
         }),
-    }
+    };
+    let now = world.now;
+    let recorder = world.watch.recorder.take();
+    let found = result.as_ref().err().map(|failure| failure.violation.clone());
+    let trace = recorder.map(|recorder| recorder.finish(plan, now, found));
+    (result, trace)
 }
 
 /// What a run did, if that was anything.

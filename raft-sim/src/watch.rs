@@ -9,7 +9,9 @@ use crate::history::{History, mix};
 use crate::invariants::Invariants;
 use crate::node::Nodes;
 use crate::observation::{Ending, Observation, Phase, View};
+use crate::queue::Parcel;
 use crate::tally::Tally;
+use crate::trace::Recorder;
 use crate::violation::Violation;
 
 /// The watchers of one run.
@@ -20,6 +22,10 @@ pub(crate) struct Watch {
     pub(crate) phase: Phase,
     /// Whether every clock keeps within the bound that the replicas were given.
     pub(crate) clocks_in_bounds: bool,
+    /// Keeps what happens for people to look at; ordinary runs have none.
+    pub(crate) recorder: Option<Box<Recorder>>,
+    /// How many messages left so far.
+    posted: u64,
     invariants: Invariants,
     hash: u64,
 }
@@ -31,6 +37,8 @@ impl Watch {
             tally: Tally::default(),
             phase: Phase::Safety,
             clocks_in_bounds,
+            recorder: None,
+            posted: 0,
             invariants: Invariants::new(),
             hash: 0,
         }
@@ -43,6 +51,9 @@ impl Watch {
         nodes: &Nodes,
         seen: &Observation<'_>,
     ) -> Result<(), Violation> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.observe(now, nodes, seen);
+        }
         self.count(seen);
         self.hash_in(now, seen);
         self.history.observe(seen, nodes);
@@ -54,6 +65,33 @@ impl Watch {
             clocks_in_bounds: self.clocks_in_bounds,
         };
         self.invariants.observe(seen, &view)
+    }
+
+    /// A message leaves: from now on it has a number.
+    pub(crate) fn post(&mut self, now: Instant, message: Message) -> Parcel {
+        let number = self.posted;
+        self.posted += 1;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.sent(now, number, &message);
+        }
+        Parcel { number, message }
+    }
+
+    /// A message reaches its receiver.
+    pub(crate) fn received(&mut self, now: Instant, parcel: &Parcel) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.received(now, parcel.message.to, parcel.number);
+        }
+    }
+
+    /// Messages are lost: on the way, or because nobody was there to receive them.
+    pub(crate) fn lost(&mut self, now: Instant, parcels: &[Parcel]) {
+        self.tally.messages_lost += parcels.len() as u64;
+        if let Some(recorder) = &mut self.recorder {
+            for parcel in parcels {
+                recorder.lost(now, parcel.message.to, parcel.number);
+            }
+        }
     }
 
     /// The run is over.

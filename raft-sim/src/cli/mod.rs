@@ -18,6 +18,7 @@ mod runs;
 mod seeds;
 mod summary;
 mod threads;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ Examples, with `cargo xtask sim` for `raft-sim`:
   raft-sim --seeds 2000               new seeds on every core; the first one is printed
   raft-sim --seeds 500 --first 0x100  these seeds, as before
   raft-sim --seed 0x5eed              one seed once more
+  raft-sim --seed 0x5eed --trace      the same, written to a page on which one can see what happened
   raft-sim minimise --seed 0x5eed     what is left of it without whatever it does not need
   raft-sim ledger                     what was found before must not come back
   raft-sim mutants                    bugs of the core that must be found (built with the feature `mutants`)

@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use super::error::CliError;
 use super::output;
-use super::runs::{self, Variant};
+use super::runs::Variant;
 use super::summary::{self, Campaign};
+use super::trace::TraceArguments;
 use crate::plan::Plan;
 
 /// Runs a plan and prints what it is, and what it did or found.
-pub(super) fn run(plan: &Plan, variant: Variant) -> Result<ExitCode, CliError> {
+pub(super) fn run(plan: &Plan, variant: Variant, trace: &TraceArguments) -> Result<ExitCode, CliError> {
     output::print(&summary::of_plan(plan))?;
-    let ended = runs::run(plan, variant);
+    let ended = trace.run(plan, variant)?;
     let report = match &ended.result {
         Ok(report) => report,
         Err(failure) => {

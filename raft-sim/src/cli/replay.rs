@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::error::CliError;
 use super::runs::Variant;
+use super::trace::TraceArguments;
 use super::{one, output};
 use crate::ledger::Entry;
 
@@ -23,6 +24,9 @@ pub(super) struct ReplayArguments {
 
     #[command(flatten)]
     variant: Variant,
+
+    #[command(flatten)]
+    trace: TraceArguments,
 }
 
 /// Runs the command.
@@ -32,5 +36,5 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, CliError> {
         "{} ({})\nfound then: {}",
         entry.title, entry.date, entry.found
     ))?;
-    one::run(&entry.plan, arguments.variant)
+    one::run(&entry.plan, arguments.variant, &arguments.trace)
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::plan::Plan;
-use crate::simulation::{Failure, Report, run_plan};
+use crate::simulation::{Failure, Report, Traced, run_plan, trace_plan};
+use crate::trace::Trace;
 use crate::workload::{KeyValue, KeyValueWorkload};
 
 thread_local! {
@@ -71,16 +72,42 @@ impl Variant {
 /// Runs a plan with the key-value service.
 pub(super) fn run(plan: &Plan, variant: Variant) -> Ended {
     let begun = Instant::now();
-    variant.choose();
-    IS_RUNNING.set(true);
-    PANICKED_AT.set(None);
-    let mut result = run_plan(plan, KeyValue::new, KeyValueWorkload::new);
-    IS_RUNNING.set(false);
-    if let (Err(failure), Some(place)) = (&mut result, PANICKED_AT.take()) {
-        failure.violation.seen.push_str(&format!(", at {place}"));
+    let (mut result, place) = noting_panics(variant, || run_plan(plan, KeyValue::new, KeyValueWorkload::new));
+    if let (Err(failure), Some(place)) = (&mut result, place) {
+        failure.violation.seen.push_str(&place);
     }
     Ended {
         result,
         took: begun.elapsed(),
     }
+}
+
+/// Runs a plan with the key-value service and records it: the last `window` before its end, or all of it.
+pub(super) fn trace(plan: &Plan, variant: Variant, window: Option<Duration>) -> (Ended, Trace) {
+    let begun = Instant::now();
+    let traced = || trace_plan(plan, window, KeyValue::new, KeyValueWorkload::new);
+    let (
+        Traced {
+            mut result,
+            mut trace,
+        },
+        place,
+    ) = noting_panics(variant, traced);
+    if let (Err(failure), Some(place)) = (&mut result, place) {
+        failure.violation.seen.push_str(&place);
+        trace.violation = Some(failure.violation.clone());
+    }
+    let took = begun.elapsed();
+    (Ended { result, took }, trace)
+}
+
+/// Does it with this core; also returns where it panicked, if it did.
+fn noting_panics<T>(variant: Variant, act: impl FnOnce() -> T) -> (T, Option<String>) {
+    variant.choose();
+    IS_RUNNING.set(true);
+    PANICKED_AT.set(None);
+    let done = act();
+    IS_RUNNING.set(false);
+    let place = PANICKED_AT.take().map(|place| format!(", at {place}"));
+    (done, place)
 }

@@ -14,6 +14,7 @@ use super::output::{self, Progress, grouped};
 use super::runs::{self, Ended, Variant};
 use super::summary::{self, Campaign};
 use super::threads;
+use super::trace::TraceArguments;
 use crate::floors;
 use crate::plan::Plan;
 use crate::random::Random;
@@ -41,6 +42,9 @@ pub(super) struct SeedsArguments {
 
     #[command(flatten)]
     variant: Variant,
+
+    #[command(flatten)]
+    trace: TraceArguments,
 
     /// How many threads run seeds; by default one for each core
     #[arg(long, value_name = "N", default_value_t = threads::cores())]
@@ -111,7 +115,10 @@ pub(super) fn new_seed() -> u64 {
 /// Runs the command.
 pub(super) fn run(arguments: &SeedsArguments) -> Result<ExitCode, CliError> {
     match arguments.seed {
-        Some(seed) => one::run(&arguments.size.plan(seed), arguments.variant),
+        Some(seed) => one::run(&arguments.size.plan(seed), arguments.variant, &arguments.trace),
+        None if arguments.trace.is_wanted() => Err(CliError::Nothing(
+            "--trace records one run: say which one with --seed".to_owned(),
+        )),
         None => run_many(arguments),
     }
 }

@@ -49,10 +49,51 @@ impl World<'_> {
             return Ok(());
         }
         let fault = self.plan.faults[number].fault.clone();
+        let nodes = self.meant(&fault);
+        let seen = Observation::FaultBegun {
+            number: number as u64,
+            fault: &fault,
+            nodes: &nodes,
+        };
+        self.observe(&seen)?;
         if self.inflict(number, &fault)? {
             self.watch.tally.fault(fault.kind());
+            return Ok(());
         }
-        Ok(())
+        self.observe(&Observation::FaultEnded {
+            number: number as u64,
+            was_void: true,
+        })
+    }
+
+    /// Whom a fault is meant for; the nodes on the other side, if it divides them.
+    fn meant(&self, fault: &Fault) -> Vec<NodeId> {
+        match fault {
+            Fault::CrashAll { .. } => self.nodes.iter().map(Node::id).collect(),
+            Fault::Partition { side, .. } => self.sides(*side).0,
+            Fault::CutLink { from, to, .. } | Fault::Clog { from, to, .. } => {
+                vec![self.target(*from), self.target(*to)]
+            }
+            Fault::Transfer { target, to } => vec![self.target(*target), self.target(*to)],
+            Fault::Crash { target, .. }
+            | Fault::Pause { target, .. }
+            | Fault::Isolate { target, .. }
+            | Fault::DiskStall { target, .. }
+            | Fault::ApplyStall { target, .. }
+            | Fault::DiskError { target, .. }
+            | Fault::DiskFull { target, .. }
+            | Fault::Damage { target, .. }
+            | Fault::ClockStep { target, .. }
+            | Fault::ClockRate { target, .. }
+            | Fault::Campaign { target }
+            | Fault::ChangeMembers { target, .. } => vec![self.target(*target)],
+        }
+    }
+
+    /// The nodes on the other side of a partition, and those on this one.
+    fn sides(&self, side: u64) -> (Vec<NodeId>, Vec<NodeId>) {
+        let ids = self.nodes.iter().map(Node::id);
+        ids.partition(|node| side >> (node.0 - 1) & 1 == 1)
     }
 
     /// Returns whether the fault had any effect.
@@ -89,9 +130,7 @@ impl World<'_> {
                 self.cut(number, cuts, *ms)
             }
             Fault::Partition { side, ms } => {
-                let is_there = |node: &NodeId| side >> (node.0 - 1) & 1 == 1;
-                let ids: Vec<NodeId> = self.nodes.iter().map(Node::id).collect();
-                let (there, here): (Vec<NodeId>, Vec<NodeId>) = ids.into_iter().partition(is_there);
+                let (there, here) = self.sides(*side);
                 let pairs = there
                     .iter()
                     .flat_map(|one| here.iter().map(move |other| (*one, *other)));
@@ -195,7 +234,7 @@ impl World<'_> {
     pub(super) fn fault_ends(&mut self, number: usize) -> Result<(), Violation> {
         let now = self.now;
         match self.lasting[number].take() {
-            None => {}
+            None => return Ok(()),
             Some(Lasting::Cuts(cuts)) => {
                 for (from, to) in cuts {
                     self.network.mend(from, to);
@@ -207,7 +246,10 @@ impl World<'_> {
             }
             Some(Lasting::Full(id)) => self.nodes.get_mut(id).storage.full(false),
         }
-        Ok(())
+        self.observe(&Observation::FaultEnded {
+            number: number as u64,
+            was_void: false,
+        })
     }
 
     /// Every fault is over.

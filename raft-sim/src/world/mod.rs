@@ -22,7 +22,7 @@ use crate::node::{Node, Nodes};
 use crate::observation::Observation;
 use crate::plan::Plan;
 use crate::ports::Asked;
-use crate::queue::{Event, Queue};
+use crate::queue::{Event, Parcel, Queue};
 use crate::random::Random;
 use crate::requests::{Requests, StateMachines};
 use crate::violation::Violation;
@@ -139,7 +139,7 @@ impl<'r> World<'r> {
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
-            Event::Deliver { messages, disks } => self.deliver(messages, disks),
+            Event::Deliver { parcels, disks } => self.deliver(parcels, disks),
             Event::Synced { node, life } => self.synced(node, life),
             Event::Written { node, life } => self.written(node, life),
             Event::LogRead { node, life, request } => self.log_read(node, life, request),
@@ -181,56 +181,58 @@ impl<'r> World<'r> {
 
     /// Messages for one node leave together.
     pub(crate) fn send(&mut self, to: NodeId, messages: Vec<Message>) -> Result<(), Violation> {
-        for message in &messages {
+        let post = |message| self.watch.post(self.now, message);
+        let parcels: Vec<Parcel> = messages.into_iter().map(post).collect();
+        for Parcel { message, .. } in &parcels {
             self.watch
                 .observe(self.now, &self.nodes, &Observation::Sent { message })?;
         }
-        let Some(from) = messages.first().map(|message| message.from) else {
+        let Some(from) = parcels.first().map(|parcel| parcel.message.from) else {
             return Ok(());
         };
         if !self.nodes.contains(to) {
             return Ok(());
         }
         let disks = self.nodes.get(to).disks;
-        if let Some((at, strange)) = self.network.stranger(self.now, &messages) {
+        if let Some((at, strange)) = self.network.stranger(self.now, &parcels) {
             self.watch.tally.strangers += 1;
-            let event = Event::Deliver {
-                messages: vec![strange],
-                disks,
-            };
-            self.queue.push(at, event);
+            let parcels = vec![self.watch.post(self.now, strange)];
+            self.queue.push(at, Event::Deliver { parcels, disks });
         }
-        let deliveries = self.network.send(self.now, from, to, messages);
-        self.watch.tally.messages_lost += deliveries.lost;
+        let deliveries = self.network.send(self.now, from, to, parcels);
+        self.watch.lost(self.now, &deliveries.lost);
         self.watch.tally.messages_duplicated += deliveries.duplicated;
-        for (at, messages) in deliveries.arrivals {
-            self.queue.push(at, Event::Deliver { messages, disks });
+        for (at, parcels) in deliveries.arrivals {
+            self.queue.push(at, Event::Deliver { parcels, disks });
         }
         Ok(())
     }
 
-    fn deliver(&mut self, messages: Vec<Message>, disks: u64) -> Result<(), Violation> {
-        let Some((from, to)) = messages.first().map(|message| (message.from, message.to)) else {
+    fn deliver(&mut self, parcels: Vec<Parcel>, disks: u64) -> Result<(), Violation> {
+        let ends = |parcel: &Parcel| (parcel.message.from, parcel.message.to);
+        let Some((from, to)) = parcels.first().map(ends) else {
             return Ok(());
         };
         let node = self.nodes.get(to);
         if node.process.is_some() && node.is_paused(self.now) {
             let later = node.paused_until;
-            self.queue.push(later, Event::Deliver { messages, disks });
+            self.queue.push(later, Event::Deliver { parcels, disks });
             return Ok(());
         }
-        self.network.arrived(from, to, messages.len());
+        self.network.arrived(from, to, parcels.len());
         if node.process.is_none() || node.disks != disks {
-            self.watch.tally.messages_lost += messages.len() as u64;
+            self.watch.lost(self.now, &parcels);
             return Ok(());
         }
-        for message in &messages {
+        for parcel in &parcels {
+            self.watch.received(self.now, parcel);
+            let message = &parcel.message;
             self.watch
                 .observe(self.now, &self.nodes, &Observation::Received { message })?;
         }
-        let inputs = messages
+        let inputs = parcels
             .into_iter()
-            .map(raft_core::input::Input::Receive)
+            .map(|parcel| raft_core::input::Input::Receive(parcel.message))
             .collect();
         self.step(to, inputs)
     }
