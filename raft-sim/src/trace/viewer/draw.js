@@ -106,7 +106,7 @@ function drawLeaders(context, model, place, colour, to) {
   model.elections.forEach((event, index) => {
     const x = place(event.at);
     const end = place(model.elections[index + 1]?.at ?? to);
-    const hue = hueOf(event.standing.term ?? 0);
+    const hue = hueOf(event.term ?? 0);
     context.fillStyle = `hsl(${hue} 60% ${colour("cell-light")})`;
     context.fillRect(x, 4, Math.max(end - x, 2), 16);
     context.fillStyle = `hsl(${hue} 60% 45%)`;
@@ -114,7 +114,7 @@ function drawLeaders(context, model, place, colour, to) {
     if (end - x > 20) {
       context.fillStyle = colour("cell-text");
       context.textAlign = "left";
-      context.fillText(`n${event.node}`, x + 5, 12.5);
+      context.fillText(end - x > 60 ? `n${event.node}, term ${event.term}` : `n${event.node}`, x + 5, 12.5);
     }
   });
 }
@@ -158,6 +158,7 @@ function drawLanes(canvas, model, view) {
   context.rect(LABEL_WIDTH, 0, width - LABEL_WIDTH, height);
   context.clip();
   const arrows = drawMessages(context, model, view, rowOf, middle, place, colour);
+  for (const id of model.nodeIds) labelLane(context, model, view, id, laneBox(rowOf.get(id), height, count), place, colour);
   drawDots(context, model, view, rowOf, middle, place, colour);
   drawCursor(context, model, view, place, height, colour);
   context.restore();
@@ -201,7 +202,6 @@ function drawSegment(context, segment, x, y, width, height, colour) {
     context.fillStyle = colour("down");
     context.fillRect(x, y, width, height);
     hatch(context, x, y, width, height, colour("line"));
-    label(context, "down", x, y, width, height, colour("dim"));
     return;
   }
   const hue = hueOf(term ?? 0);
@@ -218,8 +218,28 @@ function drawSegment(context, segment, x, y, width, height, colour) {
     context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
     context.setLineDash([]);
   }
-  const short = role === "follower" ? "" : ` ${role}`;
-  label(context, `T${term}${short}${suspect ? " suspect" : ""}`, x, y, width, height, colour("cell-text"));
+}
+
+/** What a lane is, over the arrows that cross it. */
+function labelLane(context, model, view, id, box, place, colour) {
+  const segments = model.segments[id] ?? [];
+  context.font = "11px system-ui, sans-serif";
+  context.textAlign = "left";
+  context.lineWidth = 3;
+  context.strokeStyle = colour("back");
+  context.fillStyle = colour("text");
+  segments.forEach((segment, index) => {
+    const end = segments[index + 1]?.at ?? model.trace.to_nanos;
+    if (end < view.from || segment.at > view.to) return;
+    const { up, role, term, suspect } = segment;
+    const state = role === "follower" ? "" : ` ${role}`;
+    const text = up ? `term ${term}${state}${suspect ? ", suspect" : ""}` : "down";
+    const x = Math.max(place(segment.at), LABEL_WIDTH) + 10;
+    if (place(end) - x < context.measureText(text).width + 2) return;
+    const y = box.top + (box.height - box.bar) / 2 - 6;
+    context.strokeText(text, x, y);
+    context.fillText(text, x, y);
+  });
 }
 
 function label(context, text, x, y, width, height, style) {
@@ -231,7 +251,8 @@ function label(context, text, x, y, width, height, style) {
 
 function drawMessages(context, model, view, rowOf, middle, place, colour) {
   const arrows = [];
-  const isDense = view.to - view.from > 3e9;
+  const isUnderView = (message) => message.at >= view.from && message.at <= view.to;
+  const isDense = model.sent.filter(isUnderView).length > 600;
   for (const message of model.sent) {
     if (message.at > view.to) break;
     if (!rowOf.has(message.from) || !rowOf.has(message.to) || !view.isShown(message)) continue;
@@ -373,7 +394,9 @@ function drawLog(canvas, node, first) {
     }
   }
   const last = logLast(log)[0];
-  if (last < first) label(context, `ends at ${position(logLast(log))}, left of this`, 0, top, width, height, colour("dim"));
+  const isEmpty = last === 0 || (purged > 0 && log.runs.length === 0);
+  if (last === 0) label(context, "empty", 0, top, width, height, colour("dim"));
+  else if (last < first && !isEmpty) label(context, `◂ ends at ${position(logLast(log))}`, 0, top, width, height, colour("dim"));
   drawIndexes(context, first, count, colour);
 }
 

@@ -12,9 +12,12 @@ let arrows = [];
 let playing = null;
 let isDue = false;
 
-/** Two election timeouts are a good beginning. */
+/** A good beginning: two election timeouts, or less if there would be too many messages to tell them apart. */
 function firstSpan() {
-  return Math.max(trace.plan.settings.election_timeout_ms * 2e6, 1e6);
+  const end = trace.violation?.at_nanos ?? trace.from_nanos + 2e9;
+  const before = model.sent.filter((message) => message.at <= end);
+  const busy = before.length > 60 ? (end - before[before.length - 60].at) * 2 : Infinity;
+  return Math.max(Math.min(trace.plan.settings.election_timeout_ms * 2e6, busy), 1e6);
 }
 
 function element(tag, className, text) {
@@ -47,7 +50,8 @@ function goToViolation() {
 /** The time that is shown around the cursor. */
 function view() {
   // The end of a trace is worth more than what never happened after it.
-  const from = Math.min(cursor.time - cursor.span * 0.5, trace.to_nanos - cursor.span * 0.9);
+  const late = Math.min(cursor.time - cursor.span * 0.5, trace.to_nanos - cursor.span * 0.93);
+  const from = Math.max(late, trace.from_nanos - cursor.span * 0.02);
   return { from, to: from + cursor.span, time: cursor.time, isShown: isMessageShown };
 }
 
@@ -156,13 +160,13 @@ function drawCard(card, id, node, state, changed) {
   add(marks, "term", standing.term ?? "–", "term");
   add(marks, "leader", one(standing.leader), "leader");
   add(marks, "vote", one(standing.vote), "vote");
-  add(marks, "commit", standing.commit ?? "–", "commit");
-  add(marks, "applied", standing.applied ?? "–", "applied");
+  add(marks, "last", position(logLast(node.log)), "last");
   const more = element("div", "marks");
-  add(more, "last", position(logLast(node.log)), "last");
+  add(more, "commit", standing.commit ?? "–", "commit");
+  add(more, "applied", standing.applied ?? "–", "applied");
   add(more, "durable", standing.durable ?? "–", "durable");
-  add(more, "members", standing.members ?? "–", "members");
-  more.title = standing.members ?? "";
+  add(more, "of", standing.members ?? "–", "members");
+  card.title = `members ${standing.members ?? "not known"}; the disk holds up to ${position(node.disk)}`;
   card.replaceChildren(head, marks, more);
 }
 

@@ -155,9 +155,13 @@ class Model {
       event.index = index;
       applyEvent(state, event);
       this.note(event);
+      if (event.kind === "role" && event.standing.role === "leader") {
+        this.elections.push({ at: event.at, index, node: event.node, term: state.nodes[event.node].standing.term });
+      }
       if (event.node) this.look(state, event.node, event.at);
     });
     this.nodeIds = Object.keys(state.nodes).map(Number).sort((a, b) => a - b);
+    for (const fault of this.faults) fault.until = Math.min(fault.until ?? 0, this.trace.to_nanos);
     this.sent = [...this.messages.values()].sort((a, b) => a.at - b.at);
   }
 
@@ -183,7 +187,6 @@ class Model {
     if (event.kind === "phase") {
       for (const fault of this.faults) if (fault.until > event.at) fault.until = event.at;
     }
-    if (event.kind === "role" && event.standing.role === "leader") this.elections.push(event);
   }
 
   /** Notes how a lane looks from now on, if that changed. */
@@ -274,7 +277,7 @@ function eventText(event, model) {
     case "applied":
       return `${position(event.last)}${event.state ? `, state ${event.state}` : ""}`;
     case "role":
-      return `${standingText(event.standing)}: ${event.reason}`;
+      return `${standingText(event.standing).replace(/^role /, "")}: ${event.reason}`;
     case "status":
       return standingText(event.standing);
     case "suspected":
