@@ -186,6 +186,8 @@ function drawLane(context, model, view, id, box, place, colour) {
   for (const fault of model.faults) {
     if (fault.isVoid || !fault.until || fault.until < view.from || fault.at > view.to || !fault.nodes.includes(id)) continue;
     const x = Math.max(place(fault.at), LABEL_WIDTH);
+    // Whoever is paused looks as if nothing were wrong, and does nothing.
+    if (fault.fault === "pause") hatch(context, x, y, place(fault.until) - x, box.bar, colour("warn"));
     context.fillStyle = colour("warn");
     context.fillRect(x, y + box.bar, place(fault.until) - x, 2.5);
     if (box.height - box.bar > 21) {

@@ -303,6 +303,7 @@ function eventText(event, model) {
   return "";
 }
 
+/** Seconds, cut off and not rounded, as the simulator writes them. */
 function secondsText(nanos, digits = 6) {
-  return (nanos / 1e9).toFixed(digits);
+  return (Math.floor(nanos / 10 ** (9 - digits) + 1e-6) / 10 ** digits).toFixed(digits);
 }
