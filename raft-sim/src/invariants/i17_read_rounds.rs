@@ -23,8 +23,8 @@ pub(super) struct ReadRounds {
     /// Counts what is seen.
     order: u64,
     leaderships: BTreeMap<Term, Leadership>,
-    /// The newest round that reached each node, in the newest term in which one did.
-    reached: BTreeMap<NodeId, (Term, Round)>,
+    /// The newest round of each term that reached each node. An answer may arrive when its sender is in another term.
+    reached: BTreeMap<(NodeId, Term), Round>,
     /// When each read under way began.
     reads: HashMap<CallId, u64>,
 }
@@ -199,18 +199,15 @@ impl ReadRounds {
     fn received(&mut self, message: &Message) {
         let response = match &message.body {
             Body::AppendEntries(request) => {
-                let reached = self.reached.entry(message.to).or_default();
-                *reached = (message.term, request.round).max(*reached);
+                let reached = self.reached.entry((message.to, message.term)).or_default();
+                *reached = request.round.max(*reached);
                 return;
             }
             Body::AppendEntriesResponse(response) => response,
             _ => return,
         };
         let order = self.order;
-        let reached = self.reached.get(&message.from);
-        let newest = reached
-            .filter(|(term, _)| *term == message.term)
-            .map(|(_, round)| *round);
+        let newest = self.reached.get(&(message.from, message.term)).copied();
         if let Some(leadership) = self.leaderships.get_mut(&message.term)
             && leadership.node == message.to
             && leadership.ended.is_none()

@@ -104,7 +104,8 @@ impl World<'_> {
         }
         if node.disk_stalled_until > self.now {
             let later = node.disk_stalled_until;
-            self.queue.push(later, Event::Synced { node: id, life });
+            self.queue
+                .push(self.again(later), Event::Synced { node: id, life });
             return Ok(());
         }
         let Some(writing) = node.process.as_mut().and_then(|process| process.writing.as_mut()) else {
@@ -133,7 +134,8 @@ impl World<'_> {
         }
         if node.is_paused(self.now) {
             let later = node.paused_until;
-            self.queue.push(later, Event::Written { node: id, life });
+            self.queue
+                .push(self.again(later), Event::Written { node: id, life });
             return Ok(());
         }
         let local_now = node.clock.at(self.now);
@@ -176,6 +178,7 @@ impl World<'_> {
         }
         if node.is_paused(now) {
             let later = node.paused_until;
+            let later = self.again(later);
             self.queue.push(
                 later,
                 Event::LogRead {

@@ -33,6 +33,8 @@ use faults::Lasting;
 /// The group of every run.
 pub(crate) const GROUP: GroupId = GroupId(1);
 
+/// How often it is looked whether a pause or a stall is over.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
 /// Disks and state machines that are well take no longer than this on average, in microseconds.
 const WELL_US: u64 = 1_000;
 
@@ -215,7 +217,7 @@ impl<'r> World<'r> {
         };
         let node = self.nodes.get(to);
         if node.process.is_some() && node.is_paused(self.now) {
-            let later = node.paused_until;
+            let later = self.again(node.paused_until);
             self.queue.push(later, Event::Deliver { parcels, disks });
             return Ok(());
         }
@@ -235,6 +237,11 @@ impl<'r> World<'r> {
             .map(|parcel| raft_core::input::Input::Receive(parcel.message))
             .collect();
         self.step(to, inputs)
+    }
+
+    /// When to look again whether something is over that lasts until then, unless it is over before: healing ends everything.
+    fn again(&self, until: Instant) -> Instant {
+        until.min(self.now + LOOK_AGAIN)
     }
 
     /// How long a disk takes to sync, in microseconds on average. One that is well is fast.

@@ -17,7 +17,7 @@ use crate::workload::Judgement;
 /// Within so long everything converges after it is healed (I27).
 const CONVERGENCE: Duration = Duration::from_secs(30);
 /// How many more entries everybody must apply then.
-const PROGRESS_ENTRIES: u64 = 20;
+const PROGRESS_ENTRIES: u64 = 5;
 /// How often it is looked whether a demand is met.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// For how long a healed group must be left in peace by those that are no members.

@@ -332,7 +332,8 @@ impl World<'_> {
             return Ok(());
         };
         if is_paused {
-            self.queue.push(paused_until, Event::Timer { node: id, life });
+            self.queue
+                .push(self.again(paused_until), Event::Timer { node: id, life });
             return Ok(());
         }
         if process.timer > now {

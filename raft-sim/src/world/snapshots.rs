@@ -40,7 +40,7 @@ impl World<'_> {
                 meta,
                 content,
             };
-            self.queue.push(later, again);
+            self.queue.push(self.again(later), again);
             return Ok(());
         }
         let content_hash = hash_bytes(&content);

@@ -54,7 +54,8 @@ impl World<'_> {
         }
         let later = node.apply_stalled_until.max(node.paused_until);
         if later > now {
-            self.queue.push(later, Event::Worked { node: id, life });
+            self.queue
+                .push(self.again(later), Event::Worked { node: id, life });
             return Ok(());
         }
         set_wall_clock(node, now);
