@@ -7,7 +7,7 @@ use raft_core::input::{Input, LogRead, LogReadResult};
 use raft_core::traits::GroupWrite;
 use raft_core::types::{EntryId, NodeId, WriteSeq};
 
-use super::{GROUP, World};
+use super::{GROUP, LOOK_AGAIN, World};
 use crate::node::Writing;
 use crate::observation::Observation;
 use crate::queue::Event;
@@ -91,7 +91,7 @@ impl World<'_> {
         } else {
             20 + node.random.exponential(sync_us)
         };
-        let at = (now + Duration::from_micros(duration)).max(node.disk_stalled_until);
+        let at = (now + Duration::from_micros(duration)).max(node.disk_stalled_until.min(now + LOOK_AGAIN));
         self.queue.push(at, Event::Synced { node: id, life });
         Ok(())
     }

@@ -12,7 +12,7 @@ use raft_core::sessions::ReplicatedState;
 use raft_core::traits::{Recovered, StateMachineError};
 use raft_core::types::{EntryId, NodeId};
 
-use super::World;
+use super::{LOOK_AGAIN, World};
 use crate::history::hash_bytes;
 use crate::node::{Job, Node};
 use crate::observation::Observation;
@@ -41,7 +41,7 @@ impl World<'_> {
         }
         process.is_working = true;
         let duration = Duration::from_micros(1 + node.random.exponential(apply_us));
-        let at = (now + duration).max(node.apply_stalled_until);
+        let at = (now + duration).max(node.apply_stalled_until.min(now + LOOK_AGAIN));
         self.queue.push(at, Event::Worked { node: id, life });
     }
 
