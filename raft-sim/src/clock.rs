@@ -8,21 +8,21 @@ use raft_core::types::Time;
 
 /// A true instant: nanoseconds since the run began. No node knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(pub u64);
+pub(crate) struct Instant(pub(crate) u64);
 
 impl Instant {
     /// When a run begins.
-    pub const ZERO: Instant = Instant(0);
+    pub(crate) const ZERO: Instant = Instant(0);
 
     /// An instant so many milliseconds after the run began.
     #[must_use]
-    pub const fn from_millis(millis: u64) -> Instant {
+    pub(crate) const fn from_millis(millis: u64) -> Instant {
         Instant(millis * 1_000_000)
     }
 
     /// How much time passed since `earlier`; none if that is later.
     #[must_use]
-    pub fn since(self, earlier: Instant) -> Duration {
+    pub(crate) fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }

@@ -177,7 +177,8 @@ pub(crate) struct View<'a> {
     pub(crate) now: Instant,
     pub(crate) nodes: &'a Nodes,
     pub(crate) history: &'a History,
-    pub(crate) phase: Phase,
+    /// Whether equal states have equal snapshots.
+    pub(crate) snapshots_are_equal: bool,
     /// Whether every clock keeps within the bound that the replicas were given, so that leases hold.
     pub(crate) clocks_in_bounds: bool,
 }

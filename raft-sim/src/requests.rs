@@ -18,6 +18,9 @@ pub(crate) trait Requests {
     /// See [`Workload::ended`].
     fn ended(&mut self, exchange: &Exchange);
 
+    /// See [`Workload::SNAPSHOTS_ARE_EQUAL`].
+    fn snapshots_are_equal(&self) -> bool;
+
     /// See [`Workload::check`].
     fn check(&self, history: &[Exchange]) -> Result<Judgement, Violation>;
 }
@@ -29,6 +32,10 @@ impl<W: Workload> Requests for W {
 
     fn ended(&mut self, exchange: &Exchange) {
         Workload::ended(self, exchange);
+    }
+
+    fn snapshots_are_equal(&self) -> bool {
+        W::SNAPSHOTS_ARE_EQUAL
     }
 
     fn check(&self, history: &[Exchange]) -> Result<Judgement, Violation> {

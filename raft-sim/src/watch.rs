@@ -8,7 +8,7 @@ use crate::clock::Instant;
 use crate::history::{History, mix};
 use crate::invariants::Invariants;
 use crate::node::Nodes;
-use crate::observation::{Ending, Observation, Phase, View};
+use crate::observation::{Ending, Observation, View};
 use crate::queue::Parcel;
 use crate::tally::Tally;
 use crate::trace::Recorder;
@@ -19,9 +19,10 @@ use crate::violation::Violation;
 pub(crate) struct Watch {
     pub(crate) history: History,
     pub(crate) tally: Tally,
-    pub(crate) phase: Phase,
     /// Whether every clock keeps within the bound that the replicas were given.
     pub(crate) clocks_in_bounds: bool,
+    /// Whether equal states have equal snapshots.
+    snapshots_are_equal: bool,
     /// Keeps what happens for people to look at; ordinary runs have none.
     pub(crate) recorder: Option<Box<Recorder>>,
     /// How many messages left so far.
@@ -31,11 +32,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(history: History, clocks_in_bounds: bool) -> Watch {
+    pub(crate) fn new(history: History, clocks_in_bounds: bool, snapshots_are_equal: bool) -> Watch {
         Watch {
             history,
             tally: Tally::default(),
-            phase: Phase::Safety,
+            snapshots_are_equal,
             clocks_in_bounds,
             recorder: None,
             posted: 0,
@@ -61,7 +62,7 @@ impl Watch {
             now,
             nodes,
             history: &self.history,
-            phase: self.phase,
+            snapshots_are_equal: self.snapshots_are_equal,
             clocks_in_bounds: self.clocks_in_bounds,
         };
         self.invariants.observe(seen, &view)
@@ -100,7 +101,7 @@ impl Watch {
             now,
             nodes,
             history: &self.history,
-            phase: self.phase,
+            snapshots_are_equal: self.snapshots_are_equal,
             clocks_in_bounds: self.clocks_in_bounds,
         };
         self.invariants.finish(&view)?;

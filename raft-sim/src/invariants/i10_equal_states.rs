@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use raft_core::entry::{Entry, Payload};
 use raft_core::request::RefusalReason;
 use raft_core::sessions::Reply;
-use raft_core::types::{Index, NodeId};
+use raft_core::types::{EntryId, Index, NodeId};
 
 use super::Invariant;
 use crate::observation::{Observation, View};
@@ -21,6 +21,9 @@ pub(super) struct EqualStates {
     states: HashMap<Index, (NodeId, u64)>,
     /// The first reply to each entry that has a command, by its index.
     replies: HashMap<Index, FirstReply>,
+    /// Who was shown the command at which index first, and a hash of what its state machine said: also where the session
+    /// answered from memory (I15).
+    responses: HashMap<Index, (NodeId, u64)>,
 }
 
 impl EqualStates {
@@ -45,6 +48,32 @@ impl EqualStates {
     }
 }
 
+impl EqualStates {
+    fn responded(&mut self, node: NodeId, responses: &[(Index, u64)]) -> Result<(), String> {
+        for (index, hash) in responses {
+            let (first, expected) = *self.responses.entry(*index).or_insert((node, *hash));
+            if expected != *hash {
+                return Err(format!(
+                    "to the command at {index} the state machine of node {first} gave a response with the hash \
+                     {expected:#x}, that of node {node} one with {hash:#x}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn reached(&mut self, node: NodeId, last: EntryId, hash: u64) -> Result<(), String> {
+        let (first, expected) = *self.states.entry(last.index).or_insert((node, hash));
+        if expected == hash {
+            return Ok(());
+        }
+        Err(format!(
+            "nodes {first} and {node} applied everything up to {last}; the state of one has the hash {expected:#x}, that \
+             of the other {hash:#x}"
+        ))
+    }
+}
+
 impl Invariant for EqualStates {
     fn name(&self) -> &'static str {
         "I10"
@@ -60,17 +89,11 @@ impl Invariant for EqualStates {
             Observation::StateReached {
                 node,
                 last,
-                state_hash: Some(hash),
-                ..
+                responses,
+                state_hash,
             } => {
-                let (first, expected) = *self.states.entry(last.index).or_insert((*node, *hash));
-                if expected == *hash {
-                    return Ok(());
-                }
-                Err(format!(
-                    "nodes {first} and {node} applied everything up to {last}; the state of one has the hash \
-                     {expected:#x}, that of the other {hash:#x}"
-                ))
+                self.responded(*node, responses)?;
+                state_hash.map_or(Ok(()), |hash| self.reached(*node, *last, hash))
             }
             _ => Ok(()),
         }

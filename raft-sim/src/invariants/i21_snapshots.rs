@@ -61,7 +61,7 @@ impl Snapshots {
     ) -> Result<(), String> {
         check_meta("made", node, meta, view)?;
         let (known, first) = *self.created.entry(meta.last).or_insert((content, node));
-        if known == content {
+        if known == content || !view.snapshots_are_equal {
             return Ok(());
         }
         Err(format!(
@@ -79,7 +79,7 @@ impl Snapshots {
     ) -> Result<(), String> {
         check_meta("restored", node, meta, view)?;
         match self.created.get(&meta.last) {
-            Some((known, _)) if *known == content => {}
+            Some((known, _)) if *known == content || !view.snapshots_are_equal => {}
             Some((_, first)) => {
                 return Err(format!(
                     "node {node} restored a snapshot up to {} that is not the one which node {first} made",

@@ -19,7 +19,7 @@ use crate::clock::{Clock, Instant, RIGHT_RATE};
 use crate::disk::{Opened, Storage};
 use crate::history::History;
 use crate::node::{Node, Nodes, Process};
-use crate::observation::{Observation, Phase, View};
+use crate::observation::{Observation, View};
 use crate::ports::{Asked, Notes};
 use crate::random::Random;
 use crate::workload::KeyValue;
@@ -31,7 +31,7 @@ pub(crate) struct SmallWorld {
     pub(crate) now: Instant,
     pub(crate) nodes: Nodes,
     pub(crate) history: History,
-    pub(crate) phase: Phase,
+    pub(crate) snapshots_are_equal: bool,
     pub(crate) clocks_in_bounds: bool,
     /// What replicas wrote and no disk has yet.
     unsynced: Vec<(NodeId, GroupWrite)>,
@@ -49,7 +49,7 @@ impl SmallWorld {
             now: Instant::ZERO,
             nodes,
             history: History::new(membership),
-            phase: Phase::Safety,
+            snapshots_are_equal: true,
             clocks_in_bounds: true,
             unsynced: Vec::new(),
         }
@@ -60,7 +60,7 @@ impl SmallWorld {
             now: self.now,
             nodes: &self.nodes,
             history: &self.history,
-            phase: self.phase,
+            snapshots_are_equal: self.snapshots_are_equal,
             clocks_in_bounds: self.clocks_in_bounds,
         }
     }

@@ -11,7 +11,7 @@ use crate::clock::Instant;
 use crate::disk::Damage;
 use crate::node::Node;
 use crate::observation::Observation;
-use crate::plan::{Direction, DiskDamage, Fault, Target};
+use crate::plan::{Direction, DiskDamage, Fault, FaultKind, Target};
 use crate::queue::Event;
 use crate::random::Random;
 use crate::violation::Violation;
@@ -98,16 +98,42 @@ impl World<'_> {
 
     /// Returns whether the fault had any effect.
     fn inflict(&mut self, number: usize, fault: &Fault) -> Result<bool, Violation> {
-        let after = |ms: u64| Duration::from_millis(ms);
+        match fault.kind() {
+            FaultKind::Crash | FaultKind::Pause | FaultKind::Damage => self.disturb_process(fault),
+            FaultKind::Partition | FaultKind::Clog => self.disturb_links(number, fault),
+            FaultKind::DiskStall | FaultKind::ApplyStall | FaultKind::DiskError => {
+                self.disturb_storage(number, fault)
+            }
+            FaultKind::Clock => Ok(self.disturb_clock(number, fault)),
+            FaultKind::Campaign | FaultKind::Membership | FaultKind::Transfer => self.order(fault),
+        }
+    }
+
+    /// What concerns whole processes.
+    fn disturb_process(&mut self, fault: &Fault) -> Result<bool, Violation> {
         let now = self.now;
         match fault {
             Fault::Crash { target, down_ms } => self.crash_for(self.target(*target), *down_ms),
             Fault::CrashAll { down_ms } => self.crash_all(*down_ms),
             Fault::Pause { target, ms } => {
                 let node = self.target(*target);
-                self.nodes.get_mut(node).paused_until = now + after(*ms);
+                self.nodes.get_mut(node).paused_until = now + Duration::from_millis(*ms);
                 Ok(true)
             }
+            Fault::Damage {
+                target,
+                damage,
+                place,
+                down_ms,
+            } => self.damage(self.target(*target), *damage, *place, *down_ms),
+            _ => Ok(false),
+        }
+    }
+
+    /// What concerns links.
+    fn disturb_links(&mut self, number: usize, fault: &Fault) -> Result<bool, Violation> {
+        let now = self.now;
+        match fault {
             Fault::Isolate {
                 target,
                 direction,
@@ -139,17 +165,25 @@ impl World<'_> {
             }
             Fault::Clog { from, to, ms } => {
                 let (from, to) = (self.target(*from), self.target(*to));
-                self.network.clog(from, to, now + after(*ms));
+                self.network.clog(from, to, now + Duration::from_millis(*ms));
                 Ok(from != to)
             }
+            _ => Ok(false),
+        }
+    }
+
+    /// What concerns disks and state machines.
+    fn disturb_storage(&mut self, number: usize, fault: &Fault) -> Result<bool, Violation> {
+        let now = self.now;
+        match fault {
             Fault::DiskStall { target, ms } => {
                 let node = self.target(*target);
-                self.nodes.get_mut(node).disk_stalled_until = now + after(*ms);
+                self.nodes.get_mut(node).disk_stalled_until = now + Duration::from_millis(*ms);
                 Ok(true)
             }
             Fault::ApplyStall { target, ms } => {
                 let node = self.target(*target);
-                self.nodes.get_mut(node).apply_stalled_until = now + after(*ms);
+                self.nodes.get_mut(node).apply_stalled_until = now + Duration::from_millis(*ms);
                 Ok(true)
             }
             Fault::DiskError { target, .. } => {
@@ -163,21 +197,30 @@ impl World<'_> {
                 self.last_until(number, Lasting::Full(node), *ms);
                 Ok(true)
             }
-            Fault::Damage {
-                target,
-                damage,
-                place,
-                down_ms,
-            } => self.damage(self.target(*target), *damage, *place, *down_ms),
+            _ => Ok(false),
+        }
+    }
+
+    /// What concerns clocks.
+    fn disturb_clock(&mut self, number: usize, fault: &Fault) -> bool {
+        match fault {
             Fault::ClockStep { target, ms } => {
                 let node = self.target(*target);
-                self.nodes.get_mut(node).clock.step(after(*ms));
+                self.nodes.get_mut(node).clock.step(Duration::from_millis(*ms));
                 self.set_timer(node);
-                Ok(true)
+                true
             }
             Fault::ClockRate { target, rate_ppm, ms } => {
-                Ok(self.run_clock_at(number, self.target(*target), *rate_ppm, *ms))
+                self.run_clock_at(number, self.target(*target), *rate_ppm, *ms)
             }
+            _ => false,
+        }
+    }
+
+    /// What somebody orders.
+    fn order(&mut self, fault: &Fault) -> Result<bool, Violation> {
+        let now = self.now;
+        match fault {
             Fault::Campaign { target } => {
                 let node = self.target(*target);
                 let is_up = self.nodes.get(node).process.is_some() && !self.nodes.get(node).is_paused(now);
@@ -199,6 +242,7 @@ impl World<'_> {
                 }
                 Ok(is_up)
             }
+            _ => Ok(false),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::history::History;
 use crate::network::Network;
 use crate::node::{Node, Nodes};
 use crate::observation::Observation;
-use crate::plan::Plan;
+use crate::plan::{FaultKind, Plan};
 use crate::ports::Asked;
 use crate::queue::{Event, Parcel, Queue};
 use crate::random::Random;
@@ -69,6 +69,10 @@ impl<'r> World<'r> {
     ) -> World<'r> {
         let voters = (1..=plan.voters).map(NodeId);
         let founding = Membership::of_voters(voters).unwrap_or_else(|_| Membership::empty());
+        let clocks_in_bounds = plan
+            .faults
+            .iter()
+            .all(|planned| planned.fault.kind() != FaultKind::Clock);
         let mut world = World {
             plan,
             now: Instant::ZERO,
@@ -76,7 +80,11 @@ impl<'r> World<'r> {
             nodes: Nodes::default(),
             network: Network::new(plan.network.clone(), plan.seed),
             clients: Clients::new(plan),
-            watch: Watch::new(History::new(founding.clone()), true),
+            watch: Watch::new(
+                History::new(founding.clone()),
+                clocks_in_bounds,
+                requests.snapshots_are_equal(),
+            ),
             random: Random::fork(plan.seed, "world"),
             state_machines,
             requests,

@@ -38,7 +38,6 @@ impl World<'_> {
     }
 
     fn begin(&mut self, phase: Phase) -> Result<(), Violation> {
-        self.watch.phase = phase;
         self.observe(&Observation::PhaseBegun { phase })
     }
 
