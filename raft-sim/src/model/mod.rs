@@ -32,7 +32,11 @@
 //!
 //! # The models
 //!
-//! [`replication`] is about elections, logs, crashes and changes of the members.
+//! - [`replication`]: elections, logs, crashes and changes of the members;
+//! - [`suspects`]: replicas that lose their memory;
+//! - [`leases`]: reads by lease, and clocks that drift.
+//!
+//! Each has scopes of several sizes; [`check`] explores one of them.
 
 mod actions;
 mod atlas;
@@ -41,12 +45,14 @@ mod cluster;
 mod digest;
 mod disk;
 mod history;
+pub mod leases;
 mod mark;
 mod replica;
 pub mod replication;
 mod rules;
 mod scope;
 mod state;
+pub mod suspects;
 mod view;
 
 pub use check::{Ended, Outcome, Progress, Verdict, check};

@@ -15,6 +15,7 @@ use super::scope::{Scope, Start};
 pub fn scopes() -> Vec<Scope> {
     vec![
         one_candidate(),
+        inherited_command(),
         two_candidates(),
         three_candidates(),
         terms(),
@@ -30,6 +31,19 @@ pub fn one_candidate() -> Scope {
     Scope {
         campaigners: vec![1],
         ..Scope::new("replication/one-candidate")
+    }
+}
+
+/// A command of term 1 is on two of three disks, and not committed; one of the two leads next (paper Figure 8).
+#[must_use]
+pub fn inherited_command() -> Scope {
+    Scope {
+        start: Start::Undecided,
+        campaigners: vec![2],
+        terms_max: 2,
+        silences: 1,
+        expected: vec![Mark::Election, Mark::Command, Mark::TwoLeaders],
+        ..Scope::new("replication/inherited-command")
     }
 }
 

@@ -41,6 +41,10 @@ impl Rules<'_> {
             return state;
         }
         state = self.begin_with(&state, ActionKind::Campaign, |_| true);
+        if self.scope.clocks.is_some() && state.violation.is_none() {
+            // What a quorum answers for a read begins a lease.
+            state = self.begin_with(&state, ActionKind::Read(0), |_| true);
+        }
         let is_over = state.violation.is_some();
         let last = usize::from(self.scope.voters - 1);
         match self.scope.start {

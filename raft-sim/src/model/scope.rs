@@ -18,7 +18,7 @@ pub enum Start {
     /// Nobody has stored anything.
     Cold,
     /// Node 1 leads term 1, and its first entry is known to be committed by all. Every message of that election may still
-    /// arrive if `late_messages` says so, or else none.
+    /// arrive if `late_messages` says so, or else none. Where there are clocks, it has just got a lease.
     Led {
         /// Whether the messages of the election are still under way.
         late_messages: bool,
