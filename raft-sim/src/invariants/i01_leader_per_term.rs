@@ -34,3 +34,20 @@ impl Invariant for LeaderPerTerm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::world_for_tests::{SmallWorld, assert_violated};
+    use super::*;
+
+    /// I1: whoever led a term leads it again or nobody does, however much happened in between.
+    #[test]
+    fn a_second_leader_of_a_term_is_found() {
+        let mut world = SmallWorld::new(3);
+        let mut elect = |node, term| world.change_role(&mut LeaderPerTerm, node, RoleKind::Leader, term);
+        assert_eq!(elect(1, 1), Ok(()));
+        assert_eq!(elect(2, 2), Ok(()));
+        assert_eq!(elect(1, 1), Ok(()));
+        assert_violated(elect(3, 1), "nodes 1 and 3 both were elected in term 1");
+    }
+}
