@@ -17,6 +17,13 @@
 //!   the group is new there is nothing to lose, so founders that know of nothing elect their first leader as usual, and
 //!   are trusted from their first vote on;
 //! - a follower that is told by the leader that it acknowledged more in an earlier incarnation than it has now.
+//!
+//! What nobody here can see, so that whoever replaces the disks of a founder must see to it (docs/decisions/0006, "Not
+//! covered"):
+//! - every founder had stored an entry before. One that has not, whether it voted or not, and one that was wiped take
+//!   each other for founders of a new group;
+//! - nothing that was sent to the founder before it was wiped arrives after. A late copy of the very first append does not
+//!   show that the group has a past: who stores it is trusted.
 
 use super::common::Common;
 use super::leader::Leader;
