@@ -31,7 +31,13 @@ async fn any_node_accepts_writes_and_reads() {
         );
     }
     let index = world.node(2).read_barrier().await.unwrap();
-    assert!(world.node(2).status().commit_index >= index);
+    // The status may be some milliseconds old.
+    let mut status = world.node(2).watch_status();
+    let committed = status.wait_for(|status| status.commit_index >= index);
+    timeout(Duration::from_secs(10), committed)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
