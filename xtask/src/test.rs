@@ -6,7 +6,7 @@
 use crate::arguments::Arguments;
 use crate::cargo::{self, cargo};
 use crate::failure::{Failure, Outcome};
-use crate::{check, layers, prepare, project, up};
+use crate::{check, layers, prepare, project, sim, up};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -78,6 +78,30 @@ const STEPS: &[Step] = &[
         again: "cargo test -p raft-core --no-default-features --features mutants --test mutants --test scenarios, or \
                 cargo test -p fuzz-targets --features mutants --test mutants",
         run: mutants,
+    },
+    Step {
+        name: "same traces",
+        quick: false,
+        again: "cargo xtask sim hashes, and cargo run -p raft-sim --features cli -- hashes",
+        run: sim::same_traces,
+    },
+    Step {
+        name: "simulation",
+        quick: false,
+        again: "cargo xtask sim --seeds 2000 --first SEED, with the seed printed above, or cargo xtask sim ledger",
+        run: sim::seeds,
+    },
+    Step {
+        name: "model",
+        quick: false,
+        again: "cargo xtask sim model --states 200000",
+        run: sim::model,
+    },
+    Step {
+        name: "simulated mutants",
+        quick: false,
+        again: "cargo xtask sim mutants --sample 5 --first SEED, with the seed printed above",
+        run: sim::mutants,
     },
     Step {
         name: "doctests",

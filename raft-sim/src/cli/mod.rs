@@ -5,6 +5,7 @@
 //! Only this module knows threads and the clock of the machine; what a run does depends on neither.
 
 mod error;
+mod hashes;
 mod ledger;
 mod minimise;
 #[cfg(feature = "model")]
@@ -43,6 +44,8 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Make a run that found something smaller, and write it to a file
     Minimise(minimise::MinimiseArguments),
+    /// Print what happened in runs, each as one number
+    Hashes(hashes::HashesArguments),
     /// Run everything that once found something
     Ledger(ledger::LedgerArguments),
     /// Whether the simulator finds bugs: each mutant of the core must violate an invariant
@@ -82,6 +85,7 @@ fn run(command_line: CommandLine) -> Result<ExitCode, CliError> {
         None => seeds::run(&command_line.seeds),
         Some(Command::Replay(arguments)) => replay::run(&arguments),
         Some(Command::Minimise(arguments)) => minimise::run(&arguments),
+        Some(Command::Hashes(arguments)) => hashes::run(&arguments),
         Some(Command::Ledger(arguments)) => ledger::run(&arguments),
         #[cfg(feature = "mutants")]
         Some(Command::Mutants(arguments)) => mutants::run(&arguments),
