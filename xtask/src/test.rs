@@ -94,7 +94,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "model",
         quick: false,
-        again: "cargo xtask sim model --states 200000",
+        again: "cargo xtask sim model --states 100000",
         run: sim::model,
     },
     Step {

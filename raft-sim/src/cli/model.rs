@@ -8,7 +8,7 @@ use clap::Args;
 use super::error::CliError;
 use super::output::{self, Progress, grouped};
 use super::summary;
-use crate::model::{self, Ended, Outcome, Scope, replication};
+use crate::model::{self, Ended, Outcome, Scope, leases, replication, suspects};
 
 /// Take small groups through every order of events there is
 ///
@@ -83,7 +83,8 @@ fn chosen(arguments: &ModelArguments) -> Result<Vec<Scope>, CliError> {
 
 /// The scopes of every model.
 fn all() -> Vec<Scope> {
-    replication::scopes()
+    let models = [replication::scopes(), suspects::scopes(), leases::scopes()];
+    models.concat()
 }
 
 fn explore(scope: Scope, arguments: &ModelArguments) -> Outcome {
