@@ -16,8 +16,8 @@ use crate::observation::{Observation, View};
 /// I7. The history keeps what each step committed first, and the configurations that the replica counted with in it.
 #[derive(Debug, Default)]
 pub(super) struct CommitQuorum {
-    /// What disks held before they were damaged.
-    promised: BTreeMap<NodeId, LogImage>,
+    /// What disks held before they were damaged, each time: an answer of long ago may count for what was lost first.
+    promised: BTreeMap<NodeId, Vec<LogImage>>,
 }
 
 impl CommitQuorum {
@@ -28,7 +28,10 @@ impl CommitQuorum {
             return false;
         }
         let node = view.nodes.get(node);
-        let had = || self.promised.get(&node.id()).is_none_or(|log| log.has(id));
+        let had = || {
+            let promised = self.promised.get(&node.id());
+            promised.is_none_or(|logs| logs.iter().any(|log| log.has(id)))
+        };
         node.durable().has(id) || (node.lost && had())
     }
 
@@ -87,7 +90,7 @@ impl Invariant for CommitQuorum {
             Observation::Stepped { after, .. } => self.stepped(after.id, view),
             Observation::Damaged { node, .. } => {
                 let promised = view.nodes.get(*node).promised.clone();
-                self.promised.insert(*node, promised);
+                self.promised.entry(*node).or_default().push(promised);
                 Ok(())
             }
             _ => Ok(()),
