@@ -221,6 +221,8 @@ pub enum RoleChangeReason {
     Stalled,
     /// A leader lost its vote by a change of the members that is committed now (R64).
     Removed,
+    /// A candidate learned that it may have lost what it had promised (R68).
+    Suspected,
 }
 
 impl fmt::Display for RoleChangeReason {
@@ -239,6 +241,7 @@ impl fmt::Display for RoleChangeReason {
                 f.write_str("its own disk or state machine made no progress for an election timeout")
             }
             RoleChangeReason::Removed => f.write_str("it is no voter any more"),
+            RoleChangeReason::Suspected => f.write_str("it may have lost what it had promised"),
         }
     }
 }

@@ -255,6 +255,7 @@ scenarios! {
         late_acknowledgement
         late_answer_of_a_former_suspect
         late_vote_for_a_wiped_founder
+        learns_of_the_past_while_it_campaigns
         lost_entries
         newcomer
         stays_a_suspect

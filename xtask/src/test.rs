@@ -265,7 +265,10 @@ fn mutants() -> Outcome {
         "--test",
         "mutants",
     ];
-    cargo::run(&mut cargo(words))
+    cargo::run(&mut cargo(words))?;
+    let mut model = cargo(["test", "--quiet", "-p", "raft-sim"]);
+    model.args(["--features", "mutants,model", "--test", "model_mutants"]);
+    cargo::run(&mut model)
 }
 
 fn doctests() -> Outcome {

@@ -158,6 +158,13 @@ impl Raft {
         }
     }
 
+    /// A candidate that learns from a vote request that the group has a past asks for no more votes, and gives itself none.
+    pub(super) fn give_up_as_suspect(&mut self) {
+        if self.common.is_suspect() && matches!(self.role, Role::Candidate(_)) {
+            self.become_follower(None, None, RoleChangeReason::Suspected);
+        }
+    }
+
     pub(super) fn restart_election_timer(&mut self) {
         let deadline = self.common.random_election_deadline();
         match &mut self.role {

@@ -80,7 +80,8 @@ impl Raft {
                 leader_changed || matches!(reason, Why::HigherTerm { .. })
             }
             (Kind::PreCandidate | Kind::Candidate, Kind::Follower) => {
-                matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound | Why::VoteLost)
+                let gives_up = matches!(reason, Why::VoteLost | Why::Suspected);
+                gives_up || matches!(reason, Why::HigherTerm { .. } | Why::LeaderFound)
             }
             (Kind::Leader, Kind::Follower) => {
                 let gives_up = matches!(reason, Why::QuorumLost | Why::Stalled | Why::Removed);

@@ -119,6 +119,7 @@ impl Raft {
                 if self.common.answer_vote(from, request) {
                     self.restart_election_timer();
                 }
+                self.give_up_as_suspect();
             }
             Body::RequestVoteResponse(response) => self.vote_response(from, response),
             Body::RequestPreVoteResponse(response) => {
