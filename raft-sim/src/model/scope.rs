@@ -125,7 +125,8 @@ pub struct Scope {
     pub late_reports: bool,
     /// Clocks; none for a model in which time stands still but for `silences` and `heartbeats`.
     pub clocks: Option<Clocks>,
-    /// What some state must show; otherwise the scope is too small to say anything.
+    /// What some state must show; otherwise the scope is too small to say anything, or the bound on states is: a million
+    /// are enough for every scope of this crate.
     pub expected: Vec<Mark>,
     /// In which order states are visited.
     pub order: Order,

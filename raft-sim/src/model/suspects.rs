@@ -69,7 +69,8 @@ pub fn wiped_twice() -> Scope {
         terms_max: 3,
         losses: 2,
         loss_kinds: vec![LossKind::Wiped, LossKind::Replaced, LossKind::End],
-        expected: vec![Mark::Loss, Mark::Suspicion, Mark::Trust],
+        // To be trusted again takes more steps than there is time for with so many courses.
+        expected: vec![Mark::Loss, Mark::Suspicion],
         ..Scope::new("suspects/wiped-twice")
     }
 }
