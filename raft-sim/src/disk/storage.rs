@@ -233,6 +233,8 @@ impl Storage {
             self.mark.write(&mark.promise);
             self.health = Health::Intact;
             self.spoilt = Spoilt::default();
+            // Until now it was what another start would have made of the damage.
+            self.durable = self.judge_disk().image();
         }
         let snapshot = self.durable.snapshot.last;
         // A snapshot may have been damaged before it came into force, and the log where nothing was needed yet.
