@@ -70,7 +70,7 @@ impl Swarm {
             }
         });
         let settings = draw_settings(&mut random);
-        let network = self.draw_network(seed, &mut random);
+        let network = self.draw_network(seed, &settings, &mut random);
         let faults = self.draw_faults(&mut random, &settings, duration_ms);
         Plan {
             seed,
@@ -82,8 +82,10 @@ impl Swarm {
         }
     }
 
-    fn draw_network(&self, seed: u64, random: &mut Random) -> NetworkFaults {
-        let delay_us = pick(random, &[50, 200, 1_000, 20_000]);
+    fn draw_network(&self, seed: u64, settings: &Settings, random: &mut Random) -> NetworkFaults {
+        // The broadcast time is much shorter than the election timeout (paper §5.6), else split votes never end (I27).
+        let delay_us =
+            pick(random, &[50, 200, 1_000, 20_000]).min(settings.election_timeout_ms * 1_000 / 100);
         let calm = NetworkFaults {
             delay_us,
             jitter_us: delay_us / 4,
