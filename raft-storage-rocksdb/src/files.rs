@@ -9,6 +9,12 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Makes the name of the file or directory at `path` durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_directory(parent.unwrap_or(Path::new(".")))
+}
+
 /// Creates a directory and those above it, durably. Nothing if it is there.
 pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
@@ -22,5 +28,5 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(error),
         _ => {}
     }
-    sync_directory(parent.unwrap_or(Path::new(".")))
+    sync_parent(path)
 }

@@ -108,6 +108,7 @@ mod error;
 mod files;
 mod format;
 mod log;
+mod slots;
 mod snapshot;
 mod worker;
 

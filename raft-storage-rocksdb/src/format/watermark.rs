@@ -15,7 +15,6 @@ use raft_core::types::{GroupId, HardState, Index, NodeId, Term};
 
 use super::record::{Link, u32_at, u64_at, vote_from};
 
-pub(crate) const SLOT_BYTES: usize = 4096;
 const MAGIC: [u8; 7] = *b"RFTMARK";
 pub(crate) const VERSION: u8 = 1;
 /// The part of a slot that says something.
@@ -73,10 +72,6 @@ impl Slot {
             Slot::Version(_) | Slot::Torn => None,
         }
     }
-}
-
-pub(crate) fn slot_at(sequence: u64) -> usize {
-    if sequence.is_multiple_of(2) { 0 } else { SLOT_BYTES }
 }
 
 pub(crate) fn encode_slot(group: GroupId, sequence: u64, promise: &Promise) -> [u8; BODY_BYTES] {

@@ -6,9 +6,7 @@
 //! On open, anything less or other than that is an error.
 //!
 //! One file for each group, because then groups share nothing: no index of slots, no growth, no compaction, and a
-//! group's file is created once, lives as long as its group, and is found by its name. A file has two slots of
-//! 4 KiB, written in turn with `O_DSYNC`; the valid slot with the higher sequence number counts. A torn write
-//! therefore damages only the slot that was not acknowledged, on disks with 512-byte and with 4 KiB sectors alike.
+//! group's file is created once, lives as long as its group, and is found by its name. It has two [slots](crate::slots).
 //!
 //! The order of writes, which makes a false alarm impossible:
 //! - the copy of term and vote is written *after* RocksDB has synced them and before they are acknowledged: it is
@@ -19,18 +17,16 @@
 //! What is acknowledged between two raises of the mark is not covered by it: see
 //! [`RocksLogOptions::mark_entries_max`](crate::RocksLogOptions).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use raft_core::types::{GroupId, HardState, Index};
 
 use crate::error::OpenError;
 use crate::files::{create_directory, sync_directory};
-use crate::format::watermark::{
-    BODY_BYTES, Promise, SLOT_BYTES, Slot, VERSION, decode_slot, encode_slot, slot_at,
-};
+use crate::format::watermark::{Promise, Slot, VERSION, decode_slot, encode_slot};
+use crate::slots::{self, Slots};
 
 impl Promise {
     /// Compares what was recovered with what was promised (R11).
@@ -65,9 +61,8 @@ pub(crate) struct WatermarkDir {
 /// The watermark of one group.
 #[derive(Debug)]
 pub(crate) struct Watermark {
-    path: PathBuf,
+    slots: Slots,
     group: GroupId,
-    sequence: u64,
     promise: Promise,
 }
 
@@ -102,39 +97,27 @@ impl WatermarkDir {
 
     /// Creates the file of a new group, durably, with a promise of nothing.
     pub(crate) fn create(&self, group: GroupId) -> io::Result<Watermark> {
-        let path = self.file(group);
-        let unfinished = path.with_extension("tmp");
-        let watermark = Watermark {
-            path,
+        let promise = Promise::default();
+        let slots = Slots::create(self.file(group), |sequence| {
+            encode_slot(group, sequence, &promise).to_vec()
+        })?;
+        Ok(Watermark {
+            slots,
             group,
-            sequence: 1,
-            promise: Promise::default(),
-        };
-        let mut content = vec![0; 2 * SLOT_BYTES];
-        for sequence in 0..2 {
-            let slot = encode_slot(group, sequence, &Promise::default());
-            let at = slot_at(sequence);
-            content[at..at + BODY_BYTES].copy_from_slice(&slot);
-        }
-        fs::write(&unfinished, content)?;
-        File::open(&unfinished)?.sync_all()?;
-        fs::rename(&unfinished, &watermark.path)?;
-        sync_directory(&self.path)?;
-        Ok(watermark)
+            promise,
+        })
     }
 
     /// Reads the file of `group`.
     pub(crate) fn load(&self, group: GroupId) -> Result<Watermark, OpenError> {
         let path = self.file(group);
-        let content = match fs::read(&path) {
-            Ok(content) => content,
+        let slots = match slots::read(&path) {
+            Ok(slots) => slots.map(|slot| decode_slot(group, &slot)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(OpenError::WatermarkMissing { group, path });
             }
             Err(error) => return Err(OpenError::directory(&path, error)),
         };
-        let slots =
-            [0, 1].map(|slot| decode_slot(group, content.get(slot * SLOT_BYTES..).unwrap_or_default()));
         if let Some(found) = slots.iter().find_map(|slot| match slot {
             Slot::Version(found) => Some(*found),
             _ => None,
@@ -159,9 +142,8 @@ impl WatermarkDir {
             tracing::warn!(%group, path = %path.display(), "one of two watermark copies is torn; the other one counts");
         }
         Ok(Watermark {
-            path,
+            slots: Slots::opened(path, sequence),
             group,
-            sequence,
             promise,
         })
     }
@@ -181,26 +163,17 @@ impl Watermark {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.slots.path()
     }
 
-    /// Replaces the promise, durably; does nothing if it stays the same. The file is opened for each write: with
-    /// thousands of groups, descriptors would be the scarcer thing.
+    /// Replaces the promise, durably; does nothing if it stays the same.
     pub(crate) fn store(&mut self, promise: Promise) -> io::Result<()> {
         if promise == self.promise {
             return Ok(());
         }
-        let sequence = self.sequence + 1;
-        let mut slot = vec![0; SLOT_BYTES];
-        slot[..BODY_BYTES].copy_from_slice(&encode_slot(self.group, sequence, &promise));
-        // The bits are a small set of flags; the type differs between rustix and the standard library only in sign.
-        let flags = rustix::fs::OFlags::DSYNC.bits().cast_signed();
-        let file = OpenOptions::new()
-            .write(true)
-            .custom_flags(flags)
-            .open(&self.path)?;
-        file.write_all_at(&slot, slot_at(sequence) as u64)?;
-        self.sequence = sequence;
+        let group = self.group;
+        self.slots
+            .write(|sequence| encode_slot(group, sequence, &promise).to_vec())?;
         self.promise = promise;
         Ok(())
     }
@@ -216,6 +189,8 @@ mod tests {
     use raft_core::types::{NodeId, Term, Trust};
 
     use super::*;
+    use crate::format::watermark::BODY_BYTES;
+    use crate::slots::{SLOT_BYTES, slot_at};
 
     fn promise(term: u64, last: u64) -> Promise {
         Promise {
@@ -250,7 +225,8 @@ mod tests {
         mark.store(promise(2, 20)).unwrap();
         let path = marks.file(GroupId(1));
         let whole = fs::read(&path).unwrap();
-        let newest = slot_at(mark.sequence);
+        // The slot of the third write: the first two are written when the file is created.
+        let newest = slot_at(3);
         for cut in 0..BODY_BYTES {
             let mut torn = whole.clone();
             torn[newest + cut] ^= 0x40;
