@@ -64,6 +64,16 @@ pub enum OpenError {
         /// The last index that is known to have been acknowledged.
         acknowledged: Index,
     },
+    /// The journal does not have all that was acknowledged, or what it has is damaged (R11, R77).
+    #[error(
+        "the journal in {path} lost or damaged what was acknowledged as durable: {reason}; {LOSS_REMEDY}"
+    )]
+    JournalLost {
+        /// The directory of the journal.
+        path: PathBuf,
+        /// What is missing or damaged.
+        reason: String,
+    },
     /// The recovered term or vote is older than the copy that was made before it was acknowledged (R11, R68).
     #[error(
         "group {group}: the recovered term is {recovered_term} with vote {}, but term {acknowledged_term} with vote {} was \
@@ -132,6 +142,15 @@ impl OpenError {
         }
     }
 
+    /// A call that was refused while the store in `path` was opened.
+    pub(crate) fn disk(path: &Path, error: DiskError) -> OpenError {
+        OpenError::Directory {
+            path: path.to_path_buf(),
+            remedy: error.remedy,
+            source: io::Error::other(error.detail),
+        }
+    }
+
     /// An error of RocksDB about the database in `path`.
     pub(crate) fn database(path: &Path, error: rocksdb::Error) -> OpenError {
         let text = error.to_string();
@@ -171,10 +190,7 @@ pub(crate) struct DiskError {
 impl DiskError {
     pub(crate) fn database(path: &Path, error: &rocksdb::Error) -> DiskError {
         let detail = error.to_string();
-        let remedy = io_kind(&detail).map_or(
-            "the log cannot be written; check the disk, then restart the process",
-            |kind| io_remedy(&io::Error::from(kind)),
-        );
+        let remedy = io_kind(&detail).map_or(WRITE_REMEDY, |kind| io_remedy(&io::Error::from(kind)));
         DiskError {
             path: path.to_path_buf(),
             remedy,
@@ -194,7 +210,10 @@ impl DiskError {
     pub(crate) fn file(path: &Path, error: &io::Error) -> DiskError {
         DiskError {
             path: path.to_path_buf(),
-            remedy: io_remedy(error),
+            remedy: match io_remedy(error) {
+                UNKNOWN_REMEDY => WRITE_REMEDY,
+                remedy => remedy,
+            },
             detail: error.to_string(),
         }
     }
@@ -212,6 +231,9 @@ fn io_kind(text: &str) -> Option<io::ErrorKind> {
     .find_map(|(part, kind)| text.contains(part).then_some(kind))
 }
 
+const WRITE_REMEDY: &str = "the log cannot be written; check the disk, then restart the process";
+const UNKNOWN_REMEDY: &str = "the data directory cannot be used; check the disk and the path";
+
 fn io_remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => "the disk is full; free some space, then restart the process",
@@ -227,7 +249,7 @@ fn io_remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "this is not a directory; choose another data directory"
         }
-        _ => "the data directory cannot be used; check the disk and the path",
+        _ => UNKNOWN_REMEDY,
     }
 }
 

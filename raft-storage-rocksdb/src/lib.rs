@@ -24,7 +24,9 @@
 //!
 //! | path | content |
 //! |---|---|
-//! | `<log>/db/` | one RocksDB database with the logs and states of all groups |
+//! | `<log>/journal/<20 digits>.seg` | a segment of the journal: the newest batches, in the order they were acknowledged |
+//! | `<log>/journal/control` | which segments there are, and up to where everything was acknowledged |
+//! | `<log>/db/` | one RocksDB database with the logs and states of all groups, as far as its tables are written |
 //! | `<log>/watermarks/group-<20 digits>.mark` | a group's watermark: what must be in the database at least |
 //! | `<snapshots>/group-<20 digits>/snap-<index, 20 digits>-<term>.snap` | a finished snapshot |
 //! | `<snapshots>/group-<20 digits>/snap-<index, 20 digits>-<term>.tmp` | one that was begun, to go on with |
@@ -47,28 +49,44 @@
 //! # One write
 //!
 //! Any number of callers queue writes for any number of groups. One thread takes all that is queued, makes one
-//! `WriteBatch` of it (truncations, entries, hard states, snapshots), writes it with one sync, and answers in order.
-//! A batch is what arrived during the last sync; nothing waits for a timer. Purged entries are deleted by another
-//! thread, in small unsynced batches; a range deletion happens only when a group is destroyed.
+//! `WriteBatch` of it (truncations, entries, hard states, snapshots), appends that to the journal with one sync, applies it
+//! to RocksDB, and answers in order. A batch is what arrived during the last sync; nothing waits for a timer. Purged
+//! entries are deleted by another thread, in small batches that need no sync; a range deletion happens only when a
+//! group is destroyed.
+//!
+//! RocksDB's own write-ahead log is off. Its files grow with every write, so that each sync is one of the file system's
+//! metadata, too; and none of its recovery modes can tell a torn last record from a damaged one, or notice that the
+//! end of the log is missing. The journal's segments have all their blocks from the beginning, and each sector says what it belongs to.
+//! A record of up to 128 KiB is written twice under one sync, in two places of the segment, so that one of them may be lost
+//! or damaged afterwards; for a larger one the control file is written before it is acknowledged. When a segment is full, the
+//! next one is ready, RocksDB writes its tables, and the full one is used again.
 //!
 //! After any failed write or sync the store takes no more writes until it is opened, and thereby verified, again:
 //! what a failed write left on disk is unknown (R60).
 //!
 //! # The watermark
 //!
-//! No recovery mode of RocksDB notices that its live write-ahead log was cut between two records, or deleted: it opens with
-//! less. Each group therefore has a small file outside the database: two slots with checksums, written in turn and
+//! Each group has a small file outside the journal and the database: two slots with checksums, written in turn and
 //! synced. It holds a second copy of term and vote, written before a change of either is acknowledged, and a mark:
 //! an index up to which the log is durable, with the chain value there. The mark follows the log lazily, by default
-//! every 4,096 entries, every second and on a clean end; a truncation lowers it first. A loss of only what was
-//! acknowledged since the mark moved last is *not* noticed.
+//! every 4,096 entries, every second and on a clean end; a truncation lowers it first.
+//!
+//! The control file of the journal has such a mark, too, for all groups together, raised ten times in a second. What is
+//! *not* noticed is a journal segment that was replaced by an older copy of itself, if nothing that it lacks is older than
+//! that tenth of a second.
 //!
 //! # What `open` decides
 //!
 //! | what is found | decision |
 //! |---|---|
-//! | the last record of the live log is incomplete, as after a crash | it is dropped; it was never acknowledged |
-//! | damage anywhere else in RocksDB's files | [`OpenError::Corrupt`] |
+//! | the last record of the journal is incomplete in both its places, as after power loss | it is wiped; it was never acknowledged |
+//! | the last record, or the one before it, is damaged or missing in one of its places | it is put back from the other, with a warning |
+//! | any other damage in the journal, wherever it is | [`OpenError::JournalLost`], naming the record (R77) |
+//! | a segment that is missing, cut, stale or of another store; tables that are older than the journal's beginning, or newer than its end | [`OpenError::JournalLost`] |
+//! | a journal that ends before what its control file knows as acknowledged | [`OpenError::JournalLost`] |
+//! | no control file, or two damaged slots in it, although something was written | [`OpenError::Corrupt`] |
+//! | RocksDB's tables are gone or older, and the journal has everything since | they are made again |
+//! | damage in RocksDB's tables or other files | [`OpenError::Corrupt`] |
 //! | an entry whose checksum, place, term or chain does not fit, or a hole | [`OpenError::Corrupt`], naming group and index |
 //! | a log that ends below its mark | [`OpenError::LogLost`], naming what was recovered and what was acknowledged |
 //! | at the mark, another entry than the one that was acknowledged | [`OpenError::Corrupt`] |
@@ -81,18 +99,17 @@
 //! | the database is open elsewhere | [`OpenError::Locked`] |
 //! | a directory that is full, read-only, or none | [`OpenError::Directory`] |
 //!
+//! With [`OnLoss::Suspect`], `JournalLost`, `LogLost` and `HardStateLost` do not refuse: what is left is sound, and the
+//! replica is stored as a suspect, which neither votes nor counts until it has caught up with the others (R68).
+//!
 //! # RocksDB's settings, and why
 //!
 //! | setting | why |
 //! |---|---|
-//! | recovery mode TolerateCorruptedTailRecords | the only one that opens after a torn last record and refuses a flipped bit before it; the default mode silently drops everything after the bit (R77) |
-//! | track_and_verify_wals_in_manifest | notices an older write-ahead log that is short or gone |
+//! | no write-ahead log | the journal is one, see above |
 //! | paranoid checks, checksums on every read | damage is an error at once, and stops writes |
-//! | sync on every acknowledged batch | the promise (R11) |
-//! | no recycled write-ahead logs | old records behind the new ones look like damage to the strict mode |
-//! | no unordered, pipelined or manually flushed writes | what can be read is durable, in the order of the calls |
-//! | atomic flush | entries and state reach table files together |
-//! | 64 MiB memtables, 256 MiB of write-ahead logs | bounds memory and the time to replay on open |
+//! | atomic flush | entries, state and the number of the last record reach table files together |
+//! | 128 MiB memtables | tables are written when a segment is full, not before |
 //! | no compression | payloads are often compressed already, and the writer's core is the scarce thing |
 //!
 //! # Executors
@@ -113,5 +130,5 @@ mod snapshot;
 mod worker;
 
 pub use error::OpenError;
-pub use log::{OnLoss, RocksLogOptions, RocksLogStore};
+pub use log::{LogCounters, OnLoss, RocksLogOptions, RocksLogStore};
 pub use snapshot::FileSnapshotStore;

@@ -312,7 +312,9 @@ pub(crate) fn decode_record(store: u64, place: Place, bytes: &[u8]) -> Found {
         return Found::Damaged(format!("its format version {} is unknown", header[0]));
     }
     if (sequence, previous) != (place.next, place.chain) {
-        return Found::Damaged(String::from("it does not continue the chain of the record before it"));
+        return Found::Damaged(String::from(
+            "it does not continue the chain of the record before it",
+        ));
     }
     let body_bytes = u32_at(header, 4) as usize;
     let Some(sectors) = bytes.get(..disk_bytes(body_bytes)) else {
@@ -463,7 +465,11 @@ mod tests {
         for bit in 0..SEGMENT_HEAD_BYTES * 8 {
             let mut damaged = sector;
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(SegmentHead::decode(&damaged), Err(HeadError::Damaged), "bit {bit}");
+            assert_eq!(
+                SegmentHead::decode(&damaged),
+                Err(HeadError::Damaged),
+                "bit {bit}"
+            );
         }
         for bit in 0..CONTROL_BYTES * 8 {
             let mut damaged = slot;

@@ -317,6 +317,23 @@ pub(crate) fn decode_deleted(group: GroupId, value: &[u8]) -> Result<Index, Reco
     Ok(Index(u64_at(body, 0)))
 }
 
+/// The number of the last record of the journal that the database has.
+pub(crate) fn encode_applied(sequence: u64) -> [u8; 12] {
+    let mut value = [0; 12];
+    value[..8].copy_from_slice(&sequence.to_le_bytes());
+    let checksum = crc32c::crc32c(&value[..8]);
+    value[8..].copy_from_slice(&checksum.to_le_bytes());
+    value
+}
+
+pub(crate) fn decode_applied(value: &[u8]) -> Result<u64, RecordError> {
+    let value: &[u8; 12] = exact(value)?;
+    if crc32c::crc32c(&value[..8]) != u32_at(value, 8) {
+        return Err(RecordError::damaged("its checksum does not match"));
+    }
+    Ok(u64_at(value, 0))
+}
+
 /// A state record: version, checksum of key, version and body, body.
 fn seal(group: GroupId, kind: StateKind, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = vec![VERSION, 0, 0, 0, 0];

@@ -8,13 +8,18 @@ use std::path::{Path, PathBuf};
 use raft_core::types::{GroupId, Index};
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice, DBRawIterator,
-    DBRecoveryMode, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use super::options::RocksLogOptions;
 use crate::error::OpenError;
-use crate::format::record::{StateKind, entries_end, entry_key, group_of_state_key, state_key};
+use crate::format::record::{
+    RecordError, StateKind, decode_applied, encode_applied, entries_end, entry_key, group_of_state_key,
+    state_key,
+};
 
+/// The key, in the default column family, of the last record of the journal that is in the database.
+const APPLIED: &[u8] = b"applied";
 const ENTRIES: &str = "entries";
 const STATE: &str = "state";
 
@@ -35,7 +40,7 @@ impl Database {
             ColumnFamilyDescriptor::new(ENTRIES, entries),
             ColumnFamilyDescriptor::new(STATE, state),
         ];
-        match DB::open_cf_descriptors(&database_options(options), &path, families) {
+        match DB::open_cf_descriptors(&database_options(), &path, families) {
             Ok(db) => Ok(Database { db, path }),
             Err(error) => Err(OpenError::database(&path, error)),
         }
@@ -57,11 +62,35 @@ impl Database {
             .expect("the column family is created when the database is opened")
     }
 
-    /// Writes one atom; with `sync`, it survives power loss when this returns.
-    pub(crate) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), rocksdb::Error> {
+    /// Applies one atom. It is not durable by that: the journal has it, or it can be made again.
+    pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
         let mut options = WriteOptions::default();
-        options.set_sync(sync);
+        options.disable_wal(true);
         self.db.write_opt(batch, &options)
+    }
+
+    /// Applies the batch that the journal has as record `sequence`.
+    pub(crate) fn apply(&self, sequence: u64, mut batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        batch.put(APPLIED, encode_applied(sequence));
+        self.write(batch)
+    }
+
+    /// The last record of the journal that is in the database; `None` if there has been none. Outside the error of
+    /// RocksDB stands what is wrong with the value.
+    pub(crate) fn applied(&self) -> Result<Result<Option<u64>, RecordError>, rocksdb::Error> {
+        let value = self.db.get_pinned_opt(APPLIED, &verified())?;
+        Ok(value.map(|value| decode_applied(&value)).transpose())
+    }
+
+    /// Makes everything durable that was written so far.
+    pub(crate) fn flush(&self) -> Result<(), rocksdb::Error> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let families: Vec<&ColumnFamily> = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, ENTRIES, STATE]
+            .iter()
+            .filter_map(|name| self.db.cf_handle(name))
+            .collect();
+        self.db.flush_cfs_opt(&families, &options)
     }
 
     /// One consistent view, for a scan that others write beside.
@@ -150,24 +179,14 @@ fn column_family_options() -> Options {
     options
 }
 
-fn database_options(options: &RocksLogOptions) -> Options {
+fn database_options() -> Options {
     let mut database = Options::default();
     database.create_if_missing(true);
     database.create_missing_column_families(true);
-    // A torn last record is what a crash leaves; anything else that does not fit refuses to open (R77).
-    database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    // A write-ahead log that was closed and is missing or too short is noticed.
-    database.set_track_and_verify_wals_in_manifest(true);
     database.set_paranoid_checks(true);
-    // A recycled file holds old records behind the new ones: the strict recovery modes cannot tell them from damage.
-    database.set_recycle_log_file_num(0);
-    // Unordered and pipelined writes show entries before they are durable, or in another order.
-    database.set_unordered_write(false);
-    database.set_enable_pipelined_write(false);
-    database.set_manual_wal_flush(false);
-    // Entries and state reach the table files together, so no crash shows one without the other.
+    // Entries, state and the number of the last record reach the table files together, so that the tables are what the
+    // journal was up to one record, and nothing of the next one.
     database.set_atomic_flush(true);
-    database.set_max_total_wal_size(options.wal_bytes_max);
     database.set_max_background_jobs(2);
     // One thread writes.
     database.set_allow_concurrent_memtable_write(false);

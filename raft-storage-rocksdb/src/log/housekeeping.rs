@@ -1,9 +1,12 @@
-//! The thread for what is nobody's hurry: raising the watermarks, and deleting purged entries.
+//! The thread for what is nobody's hurry: raising the watermarks, writing tables so that segments of the journal are
+//! free again, and deleting purged entries.
 //!
-//! Purged entries are deleted in small unsynced batches that slide between the writer's syncs. Each batch also stores
-//! how far it came, so that no purge ever walks over the tombstones of the one before it.
+//! Purged entries are deleted in small batches that slide between the writer's. They are not in the journal: a crash that
+//! forgets them brings back what lies below the log's beginning, where nobody looks. Each batch also stores how
+//! far it came, so that no purge ever walks over the tombstones of the one before it.
 //! Must never touch a log that failed, and never delete at or above a log's first index.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,7 @@ use rocksdb::WriteBatch;
 
 use super::database::Database;
 use super::group::{self, Group, Groups, lock};
+use super::journal::Files;
 use super::queue::Queue;
 use super::scan::ScanError;
 use crate::error::DiskError;
@@ -20,11 +24,19 @@ use crate::format::record::{StateKind, encode_deleted, entry_key, index_of_key, 
 /// Entries that one purge batch deletes: a fraction of a millisecond of the writer's time.
 const PURGE_ENTRIES: usize = 256;
 
-/// How the housekeeping is called and stopped.
+/// How often the control file of the journal follows it. What is lost behind the mark in such a way that the journal looks as
+/// if it had never been written (an older copy of a segment was put in its place) goes unnoticed; all else is noticed anyway.
+const JOURNAL_MARK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How the housekeeping is called and stopped, and what the writer tells it.
 #[derive(Debug, Default)]
 pub(crate) struct Housekeeping {
     state: Mutex<Called>,
     bell: Condvar,
+    /// The last record of the journal that is durable.
+    durable: AtomicU64,
+    /// The last record of the journal that is in RocksDB.
+    applied: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +48,7 @@ struct Called {
 /// What the housekeeping works on.
 pub(crate) struct Housekeeper {
     pub(crate) database: Arc<Database>,
+    pub(crate) journal: Arc<Files>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) calls: Arc<Housekeeping>,
@@ -48,6 +61,16 @@ impl Housekeeping {
     pub(crate) fn call(&self) {
         lock(&self.state).now = true;
         self.bell.notify_one();
+    }
+
+    /// The journal is durable up to record `sequence`.
+    pub(crate) fn durable(&self, sequence: u64) {
+        self.durable.store(sequence, Ordering::Release);
+    }
+
+    /// RocksDB has the journal up to record `sequence`.
+    pub(crate) fn applied(&self, sequence: u64) {
+        self.applied.store(sequence, Ordering::Release);
     }
 
     /// Ends the thread after it raised every watermark.
@@ -77,7 +100,7 @@ impl Housekeeper {
     pub(crate) fn run(self) {
         let mut last_sweep = Instant::now();
         loop {
-            let go_on = self.calls.wait(self.mark_interval);
+            let go_on = self.calls.wait(JOURNAL_MARK_INTERVAL.min(self.mark_interval));
             if self.queue.is_failed() {
                 return;
             }
@@ -88,6 +111,7 @@ impl Housekeeper {
             let lag_max = if sweep { 1 } else { self.mark_entries_max };
             let groups = group::all(&self.groups);
             let done = groups.iter().try_for_each(|group| raise_mark(group, lag_max));
+            let done = done.and_then(|()| self.tend_journal(go_on));
             let done = done.and_then(|()| if go_on { self.purge(&groups) } else { Ok(()) });
             if let Err(error) = done {
                 tracing::error!(%error, "the log store failed and takes no more writes");
@@ -98,6 +122,22 @@ impl Housekeeper {
                 return;
             }
         }
+    }
+
+    /// Raises the mark in the control file, makes the next file ready, and frees the full ones.
+    fn tend_journal(&self, go_on: bool) -> Result<(), DiskError> {
+        self.journal.mark(self.calls.durable.load(Ordering::Acquire))?;
+        if !go_on {
+            return Ok(());
+        }
+        self.journal.prepare();
+        if self.journal.has_full_segments() {
+            let applied = self.calls.applied.load(Ordering::Acquire);
+            let flushed = self.database.flush();
+            flushed.map_err(|error| DiskError::database(self.database.path(), &error))?;
+            self.journal.release(applied)?;
+        }
+        Ok(())
     }
 
     /// Deletes purged entries, one batch of each group in turn, until nothing is left.
@@ -130,7 +170,7 @@ impl Housekeeper {
         let key = state_key(group.id, StateKind::Deleted);
         batch.put_cf(self.database.state(), key, encode_deleted(group.id, deleted));
         self.database
-            .write(batch, false)
+            .write(batch)
             .map_err(|error| DiskError::database(self.database.path(), &error))?;
         purge.deleted = deleted;
         Ok(deleted < through)

@@ -4,14 +4,18 @@
 //! - `writer`, `housekeeping`: the two threads that change the disk;
 //! - `stage`: turns requests into one batch, without I/O but for a rare read;
 //! - `queue`: what waits for the writer;
+//! - `counters`: what the writer did;
 //! - `group`: what the threads know about one group, in memory;
 //! - `scan`: reads and verifies a whole log;
-//! - `database`, `watermark`: the two kinds of files;
+//! - `journal`: makes batches durable;
+//! - `database`, `watermark`: the other two kinds of files;
 //! - `options`: pure.
 
+mod counters;
 mod database;
 mod group;
 mod housekeeping;
+mod journal;
 mod options;
 mod queue;
 mod scan;
@@ -20,5 +24,6 @@ mod store;
 mod watermark;
 mod writer;
 
+pub use counters::LogCounters;
 pub use options::{OnLoss, RocksLogOptions};
 pub use store::RocksLogStore;

@@ -9,10 +9,13 @@ pub struct RocksLogOptions {
     pub queue_bytes_max: usize,
     /// Calls of `write`, `compact` and `destroy` that may wait for the writer. At least 1.
     pub queue_requests_max: usize,
-    /// The size of a memtable; what is not in a table file yet is replayed on open.
+    /// The size of a memtable of RocksDB, in bytes. Best above `segment_bytes`: then tables are written when a segment
+    /// of the journal is full, and not in between.
     pub memtable_bytes: usize,
-    /// The size of all write-ahead logs together; beyond it, memtables are flushed.
-    pub wal_bytes_max: u64,
+    /// The size of a segment of the journal, in bytes; at least 64 KiB. One or two of them are read when the store is
+    /// opened, and one more waits to be used: three at rest, more while RocksDB writes tables. A batch that is larger
+    /// gets a larger segment.
+    pub segment_bytes: u64,
     /// How many entries may become durable before the watermark follows. Entries above the watermark are durable all
     /// the same; but if the disk loses exactly those, nobody notices.
     pub mark_entries_max: u64,
@@ -43,8 +46,8 @@ impl Default for RocksLogOptions {
         RocksLogOptions {
             queue_bytes_max: 64 << 20,
             queue_requests_max: 4096,
-            memtable_bytes: 64 << 20,
-            wal_bytes_max: 256 << 20,
+            memtable_bytes: 128 << 20,
+            segment_bytes: 64 << 20,
             mark_entries_max: 4096,
             mark_interval: Duration::from_secs(1),
             reader_threads: 1,

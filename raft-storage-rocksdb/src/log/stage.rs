@@ -50,8 +50,6 @@ pub(crate) struct Staged {
 /// A finished batch.
 pub(crate) struct StagedBatch {
     pub(crate) batch: WriteBatch,
-    /// Whether anybody waits for its durability.
-    pub(crate) sync: bool,
     /// The groups that it changes.
     pub(crate) groups: Vec<GroupId>,
 }
@@ -184,7 +182,6 @@ impl<'a> Stage<'a> {
             tails,
             staged: StagedBatch {
                 batch: WriteBatch::with_capacity_bytes(bytes),
-                sync: false,
                 groups: Vec::new(),
             },
             scratch: Vec::new(),
@@ -227,7 +224,6 @@ impl<'a> Stage<'a> {
         if nothing {
             return;
         }
-        self.staged.sync = true;
         let state = self.database.state();
         let tail = tail(self.tails, group);
         if let Some(begin) = plan.begin {
@@ -306,7 +302,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Stages a new beginning of the log after `through`. Needs no sync of its own.
+    /// Stages a new beginning of the log after `through`.
     pub(crate) fn compact(&mut self, group: GroupId, through: EntryId) -> Result<(), LogStoreError> {
         let tail = tail(self.tails, group);
         if through.index <= tail.purged.id.index {

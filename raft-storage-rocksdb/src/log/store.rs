@@ -13,15 +13,17 @@ use raft_core::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
 use raft_core::types::{EntryId, GroupId, HardState, Index, Trust};
 use rocksdb::WriteBatch;
 
+use super::counters::{Counters, LogCounters};
 use super::database::Database;
 use super::group::{self, Group, Groups};
 use super::housekeeping::{Housekeeper, Housekeeping};
+use super::journal::{Findings, Journal, Recovery};
 use super::options::{OnLoss, RocksLogOptions};
 use super::queue::{Job, Queue};
 use super::scan::{ScanError, scan};
 use super::stage::Tail;
 use super::watermark::WatermarkDir;
-use super::writer::Writer;
+use super::writer::{Disk, Writer};
 use crate::error::OpenError;
 use crate::files::create_directory;
 use crate::format::record::{EntryView, Link, StateKind, encode_hard_state, index_of_key, state_key};
@@ -37,6 +39,7 @@ pub struct RocksLogStore {
     groups: Arc<Groups>,
     queue: Arc<Queue>,
     housekeeping: Arc<Housekeeping>,
+    counters: Arc<Counters>,
     readers: Workers,
     writer: Option<JoinHandle<()>>,
     housekeeper: Option<JoinHandle<()>>,
@@ -61,11 +64,25 @@ impl RocksLogStore {
     pub fn open(dir: impl AsRef<Path>, options: RocksLogOptions) -> Result<RocksLogStore, OpenError> {
         let dir = dir.as_ref();
         create_directory(dir).map_err(|error| OpenError::directory(dir, error))?;
+        // RocksDB's lock keeps every other process away from all of the directory.
         let database = Arc::new(Database::open(dir.join("db"), &options)?);
         let watermarks = WatermarkDir::open(dir.join("watermarks"))?;
         let groups = Arc::new(Groups::default());
-        let tails = recover(&database, &watermarks, &groups, options.on_loss)?;
-        let spawned = RocksLogStore::spawn(database, watermarks, groups, tails, &options);
+        let (journal, tails) = match replay(&database, &dir.join("journal"), &options)? {
+            Findings::Sound(journal) => {
+                let tails = recover(&database, &watermarks, &groups, options.on_loss, None)?;
+                (journal, tails)
+            }
+            Findings::Lost { reason, restart } => {
+                let tails = recover(&database, &watermarks, &groups, options.on_loss, Some(&reason))?;
+                // Every group is a suspect durably, before the journal looks sound again.
+                database
+                    .flush()
+                    .map_err(|error| OpenError::database(database.path(), error))?;
+                (restart.begin()?, tails)
+            }
+        };
+        let spawned = RocksLogStore::spawn(database, journal, watermarks, groups, tails, &options);
         spawned.map_err(|error| OpenError::directory(dir, error))
     }
 
@@ -77,8 +94,15 @@ impl RocksLogStore {
         RocksLogStore::open(dir, RocksLogOptions::default())
     }
 
+    /// What was written since the store was opened.
+    #[must_use]
+    pub fn counters(&self) -> LogCounters {
+        self.counters.read()
+    }
+
     fn spawn(
         database: Arc<Database>,
+        journal: Journal,
         watermarks: WatermarkDir,
         groups: Arc<Groups>,
         tails: BTreeMap<GroupId, Tail>,
@@ -97,24 +121,32 @@ impl RocksLogStore {
             groups: Arc::clone(&groups),
             queue: Arc::clone(&queue),
             housekeeping: Arc::clone(&housekeeping),
+            counters: Arc::default(),
             readers,
             writer: None,
             housekeeper: None,
         };
         let housekeeper = Housekeeper {
             database: Arc::clone(&database),
+            journal: journal.files(),
             groups: Arc::clone(&groups),
             queue: Arc::clone(&queue),
             calls: Arc::clone(&housekeeping),
             mark_entries_max: options.mark_entries_max.max(1),
             mark_interval: options.mark_interval,
         };
+        housekeeping.applied(journal.next() - 1);
+        housekeeping.durable(journal.next() - 1);
         let writer = Writer {
-            database,
+            disk: Disk {
+                journal,
+                database,
+                housekeeping: Arc::clone(&housekeeping),
+                counters: Arc::clone(&store.counters),
+            },
             watermarks,
             groups,
             queue,
-            housekeeping: Arc::clone(&housekeeping),
             mark_entries_max: options.mark_entries_max.max(1),
             tails,
         };
@@ -155,12 +187,38 @@ fn named(name: &str) -> std::thread::Builder {
     std::thread::Builder::new().name(name.to_owned())
 }
 
-/// Verifies every group that the database or a watermark knows.
+/// Brings the database to where the journal ends.
+fn replay(database: &Database, dir: &Path, options: &RocksLogOptions) -> Result<Findings, OpenError> {
+    let failed = |error| OpenError::database(database.path(), error);
+    let applied = database
+        .applied()
+        .map_err(failed)?
+        .map_err(|error| OpenError::Corrupt {
+            what: format!("the number of the last record in {}", database.path().display()),
+            detail: error.to_string(),
+        })?;
+    let mut apply = |sequence, body: &[u8]| {
+        let batch = WriteBatch::from_data(body);
+        database.apply(sequence, batch).map_err(failed)
+    };
+    let recovery = Recovery {
+        dir,
+        segment_bytes: options.segment_bytes,
+        on_loss: options.on_loss,
+        applied,
+        apply: &mut apply,
+    };
+    recovery.run()
+}
+
+/// Verifies every group that the database or a watermark knows. `journal_lost` says that and what the journal lost: then
+/// nobody can tell which group's entries they were.
 fn recover(
     database: &Database,
     watermarks: &WatermarkDir,
     groups: &Groups,
     on_loss: OnLoss,
+    journal_lost: Option<&str>,
 ) -> Result<BTreeMap<GroupId, Tail>, OpenError> {
     let mut ids = database
         .groups()
@@ -183,14 +241,19 @@ fn recover(
             continue;
         };
         let checked = promise.check(id, &scanned.recovered.hard_state, scanned.last.id.index);
-        if let Err(loss) = checked {
+        let loss = checked.err();
+        if let Some(loss) = loss {
             if on_loss == OnLoss::Refuse {
                 return Err(loss);
             }
+            tracing::warn!(group = %id, reason = %loss, "the replica starts as a suspect");
+            distrust(database, id, &mut scanned.recovered, &promise)?;
+        } else if let Some(reason) = journal_lost {
+            tracing::warn!(group = %id, reason, "the replica starts as a suspect");
             distrust(database, id, &mut scanned.recovered, &promise)?;
         }
         let hard_state = scanned.recovered.hard_state;
-        // RocksDB has written to table files whatever it replayed, so everything that was recovered is durable now.
+        // The journal is synced, or else the tables are: everything that was recovered is durable now.
         let durable = Promise::of(&hard_state, &scanned.last);
         watermark
             .store(durable)
@@ -222,7 +285,8 @@ fn distrust(
         state_key(group, StateKind::HardState),
         encode_hard_state(group, hard_state),
     );
-    let written = database.write(batch, true);
+    // With everything before it, so that the journal is not replayed over it.
+    let written = database.write(batch).and_then(|()| database.flush());
     written.map_err(|error| OpenError::database(database.path(), error))
 }
 

@@ -5,8 +5,8 @@
 //!
 //! The order of one commit, which the watermark's promise rests on:
 //! 1. create the watermark of new groups; lower the mark of groups whose log gets shorter in between;
-//! 2. write the batch to RocksDB, synced;
-//! 3. show the new log to readers;
+//! 2. append the batch to the journal, synced;
+//! 3. apply it to RocksDB, and show the new log to readers;
 //! 4. copy changed terms and votes into the watermark, and answer.
 //!
 //! Any error but a refused batch fails the store for good: what a failed write or sync left on disk is unknown until
@@ -19,9 +19,11 @@ use raft_core::traits::LogStoreError;
 use raft_core::types::{GroupId, Index};
 use rocksdb::WriteBatch;
 
+use super::counters::Counters;
 use super::database::Database;
 use super::group::{self, Group, Groups, Purge};
 use super::housekeeping::Housekeeping;
+use super::journal::Journal;
 use super::queue::{Job, Queue, Request};
 use super::scan::Scanned;
 use super::stage::{Stage, StagedBatch, Tail};
@@ -32,14 +34,21 @@ use crate::format::watermark::Promise;
 
 /// What the writer thread owns and shares.
 pub(crate) struct Writer {
-    pub(crate) database: Arc<Database>,
+    pub(crate) disk: Disk,
     pub(crate) watermarks: WatermarkDir,
     pub(crate) groups: Arc<Groups>,
     pub(crate) queue: Arc<Queue>,
-    pub(crate) housekeeping: Arc<Housekeeping>,
     /// How far a mark may lag before the housekeeping is called.
     pub(crate) mark_entries_max: u64,
     pub(crate) tails: BTreeMap<GroupId, Tail>,
+}
+
+/// Where batches go.
+pub(crate) struct Disk {
+    pub(crate) journal: Journal,
+    pub(crate) database: Arc<Database>,
+    pub(crate) housekeeping: Arc<Housekeeping>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// Fails the queue when the writer thread ends in any way but the regular one, so that no caller waits for ever.
@@ -100,7 +109,7 @@ impl Writer {
         let mut taken = Vec::with_capacity(requests.len());
         let mut failure = None;
         let staged_bytes = requests.iter().map(Request::bytes).sum();
-        let mut stage = Stage::new(&self.database, &mut self.tails, staged_bytes);
+        let mut stage = Stage::new(&self.disk.database, &mut self.tails, staged_bytes);
         while failure.is_none()
             && let Some(request) = requests.pop_front_if(|request| !matches!(request.job, Job::Destroy(_)))
         {
@@ -112,7 +121,11 @@ impl Writer {
             if let (Job::Write(_), Err(error)) = (&request.job, &result)
                 && !matches!(error, LogStoreError::NotContiguous { .. })
             {
-                failure = Some(DiskError::because(self.database.path(), error));
+                failure = Some(DiskError::because(self.disk.database.path(), error));
+            }
+            if let (Job::Write(batch), Ok(())) = (&request.job, &result) {
+                let entries = batch.iter().map(|write| write.log.entries().len());
+                self.disk.counters.appended(entries.sum());
             }
             taken.push((request, result));
         }
@@ -131,17 +144,13 @@ impl Writer {
             requests += 1;
             bytes += request.finish(result);
         }
+        self.disk.counters.answered(requests);
         self.queue.release(requests, bytes);
         outcome
     }
 
     fn commit(&mut self, staged: Option<StagedBatch>) -> Result<(), DiskError> {
-        let Some(StagedBatch {
-            mut batch,
-            sync,
-            groups,
-        }) = staged
-        else {
+        let Some(StagedBatch { mut batch, groups }) = staged else {
             return Ok(());
         };
         let mut created = Vec::new();
@@ -160,9 +169,8 @@ impl Writer {
             }
         }
         {
-            let _purges = restart_purges(&self.database, &self.tails, &groups, &mut batch);
-            let written = self.database.write(batch, sync);
-            written.map_err(|error| DiskError::database(self.database.path(), &error))?;
+            let _purges = restart_purges(&self.disk.database, &self.tails, &groups, &mut batch);
+            self.disk.write(batch)?;
             for tail in groups.iter().filter_map(|id| self.tails.get(id)) {
                 tail.publish();
             }
@@ -187,7 +195,7 @@ impl Writer {
             call_housekeeping |= lag >= self.mark_entries_max || staged.purges;
         }
         if call_housekeeping {
-            self.housekeeping.call();
+            self.disk.housekeeping.call();
         }
         Ok(())
     }
@@ -208,7 +216,7 @@ impl Writer {
             let result = marked.watermark.store(Promise::default());
             result.map_err(|error| DiskError::file(marked.watermark.path(), &error))?;
         }
-        let (state, entries) = (self.database.state(), self.database.entries());
+        let (state, entries) = (self.disk.database.state(), self.disk.database.entries());
         let mut batch = WriteBatch::default();
         for kind in [
             StateKind::Purged,
@@ -219,14 +227,30 @@ impl Writer {
             batch.delete_cf(state, state_key(id, kind));
         }
         batch.delete_range_cf(entries, &entry_key(id, Index::ZERO)[..], &entries_end(id)[..]);
-        self.database
-            .write(batch, true)
-            .map_err(|error| DiskError::database(self.database.path(), &error))?;
+        self.disk.write(batch)?;
         purge.gone = true;
         group::remove(&self.groups, id);
         self.watermarks
             .remove(id)
             .map_err(|error| DiskError::file(&self.watermarks.file(id), &error))
+    }
+}
+
+impl Disk {
+    /// Makes one batch durable, and then visible.
+    fn write(&mut self, batch: WriteBatch) -> Result<(), DiskError> {
+        let sequence = self.journal.next();
+        let begins_segment = self.journal.is_full_for(batch.data().len());
+        self.journal.append(batch.data())?;
+        self.counters.synced(batch.data().len());
+        self.housekeeping.durable(sequence);
+        let applied = self.database.apply(sequence, batch);
+        applied.map_err(|error| DiskError::database(self.database.path(), &error))?;
+        self.housekeeping.applied(sequence);
+        if begins_segment {
+            self.housekeeping.call();
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,8 @@ use raft_storage_rocksdb::{OnLoss, OpenError, RocksLogOptions, RocksLogStore};
 
 use crate::support::*;
 
-/// A closed store with 400 entries, all in the live write-ahead log; `votes` also in a term that was voted in.
+/// A closed store with 400 entries, all in the one segment of its journal, and in tables; `votes` also in a term that was
+/// voted in.
 async fn store_with_live_log(dir: &Path, votes: bool) {
     let store = open(dir);
     if votes {
@@ -20,15 +21,19 @@ async fn store_with_live_log(dir: &Path, votes: bool) {
     }
 }
 
-/// The same, all in table files.
+/// A closed store whose journal has let go of its first segments.
 async fn store_with_tables(dir: &Path) {
-    store_with_live_log(dir, true).await;
-    // Opening writes what was replayed into table files.
-    drop(open(dir));
+    let store = open(dir);
+    write(&store, vote(G, 1, Some(3))).await;
+    let mut last = 0;
+    while segments(dir)[0].ends_with("00000000000000000001.seg") {
+        write(&store, append(G, commands(1, last + 1..=last + 100))).await;
+        last += 100;
+    }
 }
 
 fn refusal(dir: &Path) -> OpenError {
-    let error = RocksLogStore::open_default(dir).expect_err("a damaged store must not open");
+    let error = RocksLogStore::open(dir, options()).expect_err("a damaged store must not open");
     let text = error.to_string();
     assert!(
         text.contains("restore its data directory"),
@@ -37,71 +42,78 @@ fn refusal(dir: &Path) -> OpenError {
     error
 }
 
-/// R11: no recovery mode of RocksDB notices a live log that was cut at the end of a record.
+fn expect_journal_lost(dir: &Path, part: &str) {
+    let error = refusal(dir);
+    assert!(matches!(error, OpenError::JournalLost { .. }), "{error}");
+    assert!(error.to_string().contains(part), "{error}");
+}
+
+/// R11: a journal that was cut is noticed, wherever it was cut, and stays noticed; a suspect may go on with the rest.
 #[tokio::test]
 async fn a_live_log_cut_to_half_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     store_with_live_log(dir.path(), true).await;
-    let log = newest(dir.path(), "log");
-    cut(&log, fs::metadata(&log).unwrap().len() / 2);
-    match refusal(dir.path()) {
-        OpenError::LogLost {
-            group,
-            recovered,
-            acknowledged,
-        } => {
-            assert_eq!((group, acknowledged), (G, Index(400)));
-            assert!(recovered > Index(100) && recovered < Index(300), "{recovered}");
-        }
-        other => panic!("{other}"),
-    }
-    // It stays refused.
-    assert!(matches!(refusal(dir.path()), OpenError::LogLost { .. }));
+    // The tables are as a crash leaves them: empty.
+    fs::remove_dir_all(dir.path().join("db")).unwrap();
+    let log = live_segment(dir.path());
+    cut(&log, records_at(&log) as u64 + 200 * 512);
+    expect_journal_lost(dir.path(), "was cut or replaced");
+    expect_journal_lost(dir.path(), "was cut or replaced");
     // An operator may let it go on as a suspect (R68); that is remembered, also when it is opened as usual again.
-    let options = RocksLogOptions {
+    let as_suspect = RocksLogOptions {
         on_loss: OnLoss::Suspect,
-        ..RocksLogOptions::default()
+        ..options()
     };
-    let recovered = RocksLogStore::open(dir.path(), options)
-        .unwrap()
-        .load(G)
-        .await
-        .unwrap();
-    assert!(recovered.lost && recovered.last_index < Index(300));
+    let store = RocksLogStore::open(dir.path(), as_suspect).unwrap();
+    let recovered = store.load(G).await.unwrap();
+    assert!(recovered.lost);
+    assert_eq!(
+        recovered.last_index,
+        Index(199),
+        "the vote was the first of 200 records"
+    );
     assert_eq!(recovered.hard_state.trust, Trust::Suspect);
-    let again = RocksLogStore::open_default(dir.path())
-        .unwrap()
-        .load(G)
-        .await
-        .unwrap();
+    drop(store);
+    let store = open(dir.path());
+    let again = store.load(G).await.unwrap();
     assert_eq!(again.last_index, recovered.last_index);
     assert_eq!(again.hard_state, recovered.hard_state);
+    write(&store, append(G, commands(1, 200..=210))).await;
+    drop(store);
+    assert_eq!(open(dir.path()).load(G).await.unwrap().last_index, Index(210));
 }
 
-/// R11: the same when it is gone altogether, whichever copy notices first.
+/// R11: the same when a segment is gone altogether.
 #[tokio::test]
 async fn a_deleted_live_log_is_noticed() {
-    for votes in [true, false] {
-        let dir = tempfile::tempdir().unwrap();
-        store_with_live_log(dir.path(), votes).await;
-        fs::remove_file(newest(dir.path(), "log")).unwrap();
-        let error = refusal(dir.path());
-        match votes {
-            true => assert!(
-                matches!(error, OpenError::HardStateLost { group: G, .. }),
-                "{error}"
-            ),
-            false => assert!(matches!(error, OpenError::LogLost { group: G, .. }), "{error}"),
-        }
-    }
+    let dir = tempfile::tempdir().unwrap();
+    store_with_live_log(dir.path(), true).await;
+    fs::remove_file(live_segment(dir.path())).unwrap();
+    expect_journal_lost(dir.path(), "its segment 1 is missing");
 }
 
-/// R11: and when the whole database is gone.
+/// R11: when the tables are gone, the journal brings everything back, or it says that it begins too late for that.
 #[tokio::test]
-async fn a_deleted_database_is_noticed() {
+async fn a_deleted_database_is_made_again_or_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    store_with_live_log(dir.path(), true).await;
+    fs::remove_dir_all(dir.path().join("db")).unwrap();
+    let store = open(dir.path());
+    assert_eq!(read(&store, G, 1, 400).await, commands(1, 1..=400));
+    assert_eq!(store.load(G).await.unwrap().hard_state.term.0, 1);
+    let dir = tempfile::tempdir().unwrap();
+    store_with_tables(dir.path()).await;
+    fs::remove_dir_all(dir.path().join("db")).unwrap();
+    expect_journal_lost(dir.path(), "tables end before record 1");
+}
+
+/// R11: a store of which only the watermarks are left.
+#[tokio::test]
+async fn a_deleted_log_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     store_with_live_log(dir.path(), false).await;
     fs::remove_dir_all(dir.path().join("db")).unwrap();
+    fs::remove_dir_all(dir.path().join("journal")).unwrap();
     assert!(matches!(
         refusal(dir.path()),
         OpenError::LogLost {
@@ -112,6 +124,17 @@ async fn a_deleted_database_is_noticed() {
     ));
 }
 
+/// R11: without its control file nobody knows what the journal should hold.
+#[tokio::test]
+async fn a_deleted_control_file_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    store_with_live_log(dir.path(), false).await;
+    fs::remove_file(dir.path().join("journal/control")).unwrap();
+    expect_corrupt(dir.path(), &["control file is missing"]);
+    fs::remove_dir_all(dir.path().join("db")).unwrap();
+    expect_corrupt(dir.path(), &["control file is missing"]);
+}
+
 /// R68: a vote that was acknowledged and lost could be given twice.
 #[tokio::test]
 async fn a_lost_vote_is_noticed() {
@@ -120,12 +143,21 @@ async fn a_lost_vote_is_noticed() {
     write(&store, vote(G, 5, None)).await;
     drop(store);
     let before = tempfile::tempdir().unwrap();
-    copy_dir(&dir.path().join("db"), before.path());
+    copy_dir(dir.path(), before.path());
     let store = open(dir.path());
     write(&store, vote(G, 5, Some(2))).await;
     drop(store);
+    // Older tables alone do no harm: the journal has what they lack.
     fs::remove_dir_all(dir.path().join("db")).unwrap();
-    copy_dir(before.path(), &dir.path().join("db"));
+    copy_dir(&before.path().join("db"), &dir.path().join("db"));
+    let store = open(dir.path());
+    let recovered = store.load(G).await.unwrap();
+    assert_eq!(recovered.hard_state.vote.map(|node| node.0), Some(2));
+    drop(store);
+    for part in ["db", "journal"] {
+        fs::remove_dir_all(dir.path().join(part)).unwrap();
+        copy_dir(&before.path().join(part), &dir.path().join(part));
+    }
     let error = refusal(dir.path());
     assert!(
         matches!(
@@ -139,6 +171,23 @@ async fn a_lost_vote_is_noticed() {
     );
 }
 
+/// An older copy of the live segment looks as if the records after it had never been written; the control file knows better.
+#[tokio::test]
+async fn an_older_copy_of_the_journal_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    write(&store, append(G, commands(1, 1..=5))).await;
+    drop(store);
+    let before = tempfile::tempdir().unwrap();
+    copy_dir(&dir.path().join("journal"), before.path());
+    let live = live_segment(dir.path());
+    let store = open(dir.path());
+    write(&store, append(G, commands(1, 6..=7))).await;
+    drop(store);
+    fs::copy(before.path().join(live.file_name().unwrap()), &live).unwrap();
+    expect_journal_lost(dir.path(), "every record up to 2 was acknowledged");
+}
+
 #[tokio::test]
 async fn a_missing_watermark_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
@@ -150,15 +199,42 @@ async fn a_missing_watermark_is_noticed() {
     ));
 }
 
-/// R77: a bit that flipped in the middle of the live log is no torn tail.
+/// R77: a bit that flipped in the middle of the journal is no torn tail.
 #[tokio::test]
-async fn a_flipped_bit_in_the_live_log_is_refused() {
+async fn a_flipped_bit_in_the_journal_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     store_with_live_log(dir.path(), true).await;
-    let log = newest(dir.path(), "log");
-    flip(&log, fs::metadata(&log).unwrap().len() as usize / 2, 3);
-    let error = refusal(dir.path());
-    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    let log = live_segment(dir.path());
+    flip(&log, records_at(&log) + 100 * 512 + 60, 3);
+    expect_journal_lost(dir.path(), "record 101");
+}
+
+/// The last record has a twin: what happens to one of the two is mended from the other.
+#[tokio::test]
+async fn a_damaged_last_record_is_put_back_from_its_twin() {
+    let dir = tempfile::tempdir().unwrap();
+    store_with_live_log(dir.path(), true).await;
+    fs::remove_dir_all(dir.path().join("db")).unwrap();
+    let log = live_segment(dir.path());
+    let last = records_at(&log) + 400 * 512;
+    let whole = fs::read(&log).unwrap();
+    for damage in ["flip", "zero"] {
+        let mut bytes = whole.clone();
+        match damage {
+            "flip" => bytes[last + 77] ^= 4,
+            _ => bytes[last..last + 512].fill(0),
+        }
+        fs::write(&log, bytes).unwrap();
+        let store = open(dir.path());
+        assert_eq!(read(&store, G, 1, 400).await, commands(1, 1..=400), "{damage}");
+        drop(store);
+        assert_eq!(
+            fs::read(&log).unwrap()[last..last + 512],
+            whole[last..last + 512],
+            "{damage}"
+        );
+        fs::remove_dir_all(dir.path().join("db")).unwrap();
+    }
 }
 
 /// R77: nor is one in a table file; the message names the group and the index.
@@ -180,7 +256,7 @@ async fn a_flipped_bit_in_a_table_is_refused() {
     );
 }
 
-/// What a crash in the middle of a write leaves: the write is gone, everything acknowledged is there.
+/// What power loss in the middle of a write leaves: the write is gone, everything acknowledged is there.
 #[tokio::test]
 async fn a_torn_last_record_is_no_damage() {
     let dir = tempfile::tempdir().unwrap();
@@ -188,28 +264,53 @@ async fn a_torn_last_record_is_no_damage() {
     write(&store, vote(G, 1, Some(1))).await;
     write(&store, append(G, commands(1, 1..=99))).await;
     drop(store);
-    drop(open(dir.path()));
-    // The last write is not acknowledged: the watermarks are those from before it, and its record is cut.
+    // The next write is never acknowledged: of the files, only the segment knows of it, and not all of it arrived there.
     let acknowledged = tempfile::tempdir().unwrap();
-    copy_dir(&dir.path().join("watermarks"), acknowledged.path());
-    let store = open_with_lazy_marks(dir.path());
-    write(&store, append(G, commands(1, 100..=110))).await;
+    copy_dir(dir.path(), acknowledged.path());
+    let store = open(dir.path());
+    write(&store, append(G, commands(1, 100..=130))).await;
     drop(store);
-    let log = newest(dir.path(), "log");
-    let bytes = fs::metadata(&log).unwrap().len();
-    for cut_bytes in [1, 3, 7, 50, 200] {
+    let log = live_segment(dir.path());
+    let (old, new) = (
+        fs::read(live_segment(acknowledged.path())).unwrap(),
+        fs::read(&log).unwrap(),
+    );
+    let written: Vec<usize> = (0..old.len())
+        .step_by(512)
+        .filter(|at| old[*at..at + 512] != new[*at..at + 512])
+        .collect();
+    assert!(
+        written.len() >= 6,
+        "the record has sectors, and its twin as many: {written:?}"
+    );
+    let mut numbers = Numbers(7);
+    for _ in 0..30 {
         let crashed = tempfile::tempdir().unwrap();
-        copy_dir(dir.path(), crashed.path());
-        copy_dir(acknowledged.path(), &crashed.path().join("watermarks"));
-        cut(&newest(crashed.path(), "log"), bytes - cut_bytes);
+        copy_dir(acknowledged.path(), crashed.path());
+        let mut bytes = old.clone();
+        let half = written.len() / 2;
+        // At least one sector of each of the two copies is missing; any others may be.
+        let missing = [
+            numbers.below(half as u64) as usize,
+            half + numbers.below(half as u64) as usize,
+        ];
+        for (position, at) in written.iter().enumerate() {
+            if !missing.contains(&position) && numbers.below(2) == 0 {
+                bytes[*at..at + 512].copy_from_slice(&new[*at..at + 512]);
+            }
+        }
+        fs::write(live_segment(crashed.path()), bytes).unwrap();
+        for _ in 0..2 {
+            let store = open(crashed.path());
+            assert_eq!(store.load(G).await.unwrap().last_index, Index(99));
+        }
         let store = open(crashed.path());
-        assert_eq!(
-            store.load(G).await.unwrap().last_index,
-            Index(99),
-            "{cut_bytes} bytes cut"
-        );
-        assert_eq!(read(&store, G, 1, 99).await, commands(1, 1..=99));
         write(&store, append(G, commands(2, 100..=101))).await;
+        drop(store);
+        assert_eq!(
+            read(&open(crashed.path()), G, 100, 101).await,
+            commands(2, 100..=101)
+        );
     }
 }
 
@@ -327,7 +428,7 @@ async fn an_unknown_version_is_not_called_damage() {
         value[0] = 9;
         database.put_cf(entries, key(G, 2), value).unwrap();
     });
-    let error = RocksLogStore::open_default(dir.path()).unwrap_err();
+    let error = RocksLogStore::open(dir.path(), options()).unwrap_err();
     assert!(
         matches!(
             error,
@@ -346,7 +447,7 @@ async fn an_unknown_version_is_not_called_damage() {
 async fn no_single_damage_is_passed_over() {
     const ROUNDS: u64 = 100;
     let original = tempfile::tempdir().unwrap();
-    store_with_tables(original.path()).await;
+    store_with_live_log(original.path(), true).await;
     let store = open(original.path());
     write(&store, append(G, commands(2, 390..=450))).await;
     write(&store, vote(G, 2, Some(1))).await;
@@ -358,7 +459,8 @@ async fn no_single_damage_is_passed_over() {
     for round in 0..ROUNDS {
         let dir = tempfile::tempdir().unwrap();
         copy_dir(original.path(), dir.path());
-        let mut files: Vec<_> = [dir.path().join("db"), dir.path().join("watermarks")]
+        let mut files: Vec<_> = ["db", "journal", "watermarks"]
+            .map(|part| dir.path().join(part))
             .iter()
             .flat_map(|dir| fs::read_dir(dir).unwrap())
             .map(|file| file.unwrap().path())
@@ -376,7 +478,7 @@ async fn no_single_damage_is_passed_over() {
             "flip"
         };
         let case = format!("round {round}: {what} at {at} of {bytes} in {}", file.display());
-        match RocksLogStore::open_default(dir.path()) {
+        match RocksLogStore::open(dir.path(), options()) {
             Err(_) => refused += 1,
             Ok(store) => {
                 let recovered = store.load(G).await.unwrap();

@@ -224,8 +224,9 @@ fn a_failed_write_stops_the_store_for_good() {
         return block_on(write_until_refused(Path::new(&dir)));
     }
     let dir = tempfile::tempdir().unwrap();
-    // 1 MiB; without the signal, writes beyond it fail with an error.
-    let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\""];
+    // 6 MiB: the first segment of the journal has 4, the second would have 8. Without the signal, writes beyond the limit fail
+    // with an error.
+    let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 12288; exec \"$0\" \"$@\""];
     let mut child = again(TEST, &limited, dir.path(), 0);
     let mut said = String::new();
     child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
@@ -248,7 +249,7 @@ fn a_failed_write_stops_the_store_for_good() {
 }
 
 async fn write_until_refused(dir: &Path) {
-    let store = open(dir);
+    let store = RocksLogStore::open_default(dir).unwrap();
     for index in 1.. {
         let mut entry = command(1, index);
         entry.payload = raft_core::entry::Payload::Command(vec![0x5a; 10_000].into());

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::effect::LogChange;
@@ -79,25 +78,35 @@ pub(crate) async fn read(store: &RocksLogStore, group: GroupId, first: u64, last
         .unwrap()
 }
 
-pub(crate) fn open(dir: &Path) -> RocksLogStore {
-    RocksLogStore::open_default(dir).unwrap()
-}
-
-/// A store whose watermark follows only on a clean end, as if every crash came right before it was raised.
-pub(crate) fn open_with_lazy_marks(dir: &Path) -> RocksLogStore {
-    let options = RocksLogOptions {
-        mark_entries_max: u64::MAX,
-        mark_interval: Duration::from_secs(3600),
+/// Small segments, so that they begin, end and are released.
+pub(crate) fn options() -> RocksLogOptions {
+    RocksLogOptions {
+        segment_bytes: 256 << 10,
         ..RocksLogOptions::default()
-    };
-    RocksLogStore::open(dir, options).unwrap()
+    }
 }
 
-/// The newest file of the database with this extension.
-pub(crate) fn newest(dir: &Path, extension: &str) -> PathBuf {
-    let mut files = files_of(&dir.join("db"), extension);
+pub(crate) fn open(dir: &Path) -> RocksLogStore {
+    RocksLogStore::open(dir, options()).unwrap()
+}
+
+/// The segments of the journal, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut files = files_of(&dir.join("journal"), "seg");
     files.sort();
-    files.pop().unwrap()
+    files
+}
+
+/// The segment that is appended to.
+pub(crate) fn live_segment(dir: &Path) -> PathBuf {
+    segments(dir).pop().unwrap()
+}
+
+/// Where the records of a segment begin: after its head and its two twin slots, whose size the head names.
+pub(crate) fn records_at(segment: &Path) -> usize {
+    let bytes = fs::read(segment).unwrap();
+    let twin_bytes = u64::from_le_bytes(bytes[32..40].try_into().unwrap());
+    4096 + 2 * twin_bytes as usize
 }
 
 pub(crate) fn files_of(dir: &Path, extension: &str) -> Vec<PathBuf> {

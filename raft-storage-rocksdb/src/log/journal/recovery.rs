@@ -1,0 +1,503 @@
+//! What a journal that was found holds, and whether that is all it ever acknowledged.
+//!
+//! Every record from the first segment's first one on is verified and handed over in order. Where they end is decided
+//! so, for the first place that does not hold the record that should follow:
+//!
+//! | what stands there | decision |
+//! |---|---|
+//! | anything, but the twin slot has the record | it is put back, with a warning |
+//! | anything, and a later record or segment exists | lost: a later one is written only after this one was acknowledged (R77) |
+//! | a record that was whole once and is not now | lost: it may have been acknowledged |
+//! | a record of which a sector never arrived, and the control file does not know it as acknowledged | the torn end of a crash: it is wiped |
+//! | nothing, and the control file does not know more | the end |
+//! | a torn record, or nothing, and the control file knows more | lost |
+//!
+//! Beside that, lost is: a segment that the control file names and that is missing, has another size or another head
+//! than it was given, or does not begin where the one before it ends; records that RocksDB's tables have and the journal has
+//! not, or that lie between the two. A control file that is missing although there are records, or has no valid slot, refuses.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::files::{Full, control_path, remove_unfinished, segments_in};
+use super::segment::{Segment, file_name};
+use super::{Files, Journal};
+use crate::error::OpenError;
+use crate::files::{create_directory, sync_directory};
+use crate::format::journal::{
+    Control, Found, HeadError, Place, SECTOR_BYTES, SegmentHead, Stamp, TWINS_AT, VERSION, decode_record,
+    is_later, low, stamp,
+};
+use crate::log::options::OnLoss;
+use crate::slots::{self, Slots};
+
+/// The first record of a new journal.
+const ORIGIN: Place = Place { next: 1, chain: 0 };
+
+/// Takes a record: its number and its body.
+pub(crate) type Apply<'a> = dyn FnMut(u64, &[u8]) -> Result<(), OpenError> + 'a;
+
+/// Reads a journal.
+pub(crate) struct Recovery<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) segment_bytes: u64,
+    pub(crate) on_loss: OnLoss,
+    /// The last record that RocksDB's tables have; `None` if they have never had one.
+    pub(crate) applied: Option<u64>,
+    /// Takes each record that the tables do not have, in order.
+    pub(crate) apply: &'a mut Apply<'a>,
+}
+
+/// What was found.
+pub(crate) enum Findings {
+    /// All that was ever acknowledged. The journal is ready for more.
+    Sound(Journal),
+    /// Something acknowledged is lost; what was handed over is sound. Only with [`OnLoss::Suspect`].
+    Lost { reason: String, restart: Restart },
+}
+
+/// How a journal that lost records goes on: with new files, once RocksDB's tables have what is left.
+pub(crate) struct Restart {
+    dir: PathBuf,
+    segment_bytes: u64,
+    number: u64,
+    begin: Place,
+}
+
+/// The segments that should be there, with what their heads say.
+struct Listed {
+    number: u64,
+    path: PathBuf,
+    head: SegmentHead,
+}
+
+/// The walk through the records.
+struct Walk {
+    store: u64,
+    place: Place,
+    full: VecDeque<Full>,
+}
+
+/// Why the walk ended early.
+enum Stop {
+    Lost(String),
+    Failed(OpenError),
+}
+
+impl From<OpenError> for Stop {
+    fn from(error: OpenError) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+fn lost<T>(reason: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Lost(reason.into()))
+}
+
+impl Recovery<'_> {
+    /// Opens the journal, or creates it if there never was one.
+    ///
+    /// # Errors
+    /// [`OpenError::JournalLost`] if something acknowledged is lost and that is refused; otherwise what the files did not
+    /// allow.
+    pub(crate) fn run(mut self) -> Result<Findings, OpenError> {
+        let dir = self.dir;
+        let io = |error| OpenError::directory(dir, error);
+        create_directory(dir).map_err(io)?;
+        remove_unfinished(dir).map_err(io)?;
+        let numbers = segments_in(dir).map_err(io)?;
+        let Some((slots, control)) = self.read_control()? else {
+            self.check_new(&numbers)?;
+            for number in numbers {
+                fs::remove_file(dir.join(file_name(number))).map_err(io)?;
+            }
+            return Ok(Findings::Sound(
+                create(dir, self.segment_bytes, 1, ORIGIN).map_err(io)?,
+            ));
+        };
+        let mut walk = Walk {
+            store: control.store,
+            place: ORIGIN,
+            full: VecDeque::new(),
+        };
+        match self.walk(&control, &numbers, &mut walk) {
+            Ok((segment, place)) => {
+                let files = Files::opened(dir, self.segment_bytes, slots, control, walk.full, &segment);
+                // What was read may stand in the page cache only; it is built upon from now on.
+                segment.sync().map_err(io)?;
+                sync_directory(dir).map_err(io)?;
+                files
+                    .mark(place.next - 1)
+                    .map_err(|error| OpenError::disk(dir, error))?;
+                Ok(Findings::Sound(Journal::new(files, segment, place)))
+            }
+            Err(Stop::Failed(error)) => Err(error),
+            Err(Stop::Lost(reason)) if self.on_loss == OnLoss::Refuse => Err(OpenError::JournalLost {
+                path: dir.to_path_buf(),
+                reason,
+            }),
+            Err(Stop::Lost(reason)) => {
+                let after_tables = self.applied.map_or(1, |applied| applied + 1);
+                let last = numbers.last().copied().unwrap_or_default();
+                Ok(Findings::Lost {
+                    reason,
+                    restart: Restart {
+                        dir: dir.to_path_buf(),
+                        segment_bytes: self.segment_bytes,
+                        number: last.max(control.last_segment) + 1,
+                        begin: Place {
+                            next: walk.place.next.max(after_tables),
+                            chain: 0,
+                        },
+                    },
+                })
+            }
+        }
+    }
+
+    /// The control file; `None` if there is none.
+    fn read_control(&self) -> Result<Option<(Slots, Control)>, OpenError> {
+        let path = control_path(self.dir);
+        let slots = match slots::read(&path) {
+            Ok(slots) => slots.map(|slot| Control::decode(&slot)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(OpenError::directory(&path, error)),
+        };
+        if let Some(found) = slots.iter().find_map(|slot| match slot {
+            Err(HeadError::Version(found)) => Some(*found),
+            _ => None,
+        }) {
+            return Err(version(&path, found));
+        }
+        let newest = slots.iter().flatten().max_by_key(|(sequence, _)| *sequence);
+        let Some((sequence, control)) = newest.copied() else {
+            return Err(OpenError::Corrupt {
+                what: format!("the control file {} of the journal", path.display()),
+                detail: String::from("neither of its two copies has a right checksum"),
+            });
+        };
+        if slots.iter().any(Result::is_err) {
+            tracing::warn!(path = %path.display(), "one of two copies of the journal's control data is torn; the other one counts");
+        }
+        Ok(Some((Slots::opened(path, sequence), control)))
+    }
+
+    /// Without a control file nothing was ever acknowledged: then there is no record, either.
+    fn check_new(&self, numbers: &[u64]) -> Result<(), OpenError> {
+        let mut has_records = self.applied.is_some();
+        for number in numbers {
+            let path = self.dir.join(file_name(*number));
+            let bytes = read(&path)?;
+            let used = bytes.get(TWINS_AT as usize..).unwrap_or_default();
+            has_records |= used.iter().any(|byte| *byte != 0);
+        }
+        if !has_records {
+            return Ok(());
+        }
+        Err(OpenError::Corrupt {
+            what: format!("the journal in {}", self.dir.display()),
+            detail: String::from("its control file is missing although the log is not empty"),
+        })
+    }
+
+    /// Goes through all records; the last segment, ready to be appended to, and the place there.
+    fn walk(
+        &mut self,
+        control: &Control,
+        numbers: &[u64],
+        walk: &mut Walk,
+    ) -> Result<(Segment, Place), Stop> {
+        let (listed, gap) = self.list(control, numbers)?;
+        let Some((last, before)) = listed.split_last() else {
+            return lost(gap.unwrap_or_else(|| String::from("it has no segment")));
+        };
+        walk.place = before.first().unwrap_or(last).head.begin;
+        let next_of_tables = self.applied.unwrap_or_default() + 1;
+        if walk.place.next > next_of_tables {
+            let reason = format!(
+                "it begins with record {}, but RocksDB's tables end before record {next_of_tables}",
+                walk.place.next
+            );
+            return lost(reason);
+        }
+        for (position, segment) in before.iter().enumerate() {
+            let next = listed.get(position + 1).map(|next| next.head.begin);
+            self.full_segment(walk, segment, next)?;
+        }
+        if let Some(gap) = gap {
+            let bytes = read(&last.path)?;
+            // As much as there is; it is not the end, whatever stands there.
+            let _end = self.records(walk, last, &bytes, None)?;
+            return lost(gap);
+        }
+        let segment = self.last_segment(walk, last, control)?;
+        if walk.place.next < next_of_tables {
+            let reason = format!(
+                "it ends before record {}, but RocksDB's tables have everything before record {next_of_tables}",
+                walk.place.next
+            );
+            return lost(reason);
+        }
+        Ok((segment, walk.place))
+    }
+
+    /// The segments that the control file names, and the one after them if it was begun, as far as they are there without a
+    /// gap, and what is wrong behind them. Removes what is left over.
+    fn list(&self, control: &Control, numbers: &[u64]) -> Result<(Vec<Listed>, Option<String>), Stop> {
+        let mut listed: Vec<Listed> = Vec::new();
+        for number in numbers {
+            let path = self.dir.join(file_name(*number));
+            let head = read_head(&path)?;
+            let of_another_journal = head.is_some_and(|head| head.store != control.store);
+            let is_after = *number > control.last_segment;
+            if *number < control.first_segment || (is_after && of_another_journal) {
+                fs::remove_file(&path).map_err(|error| OpenError::directory(&path, error))?;
+                continue;
+            }
+            let expected = control.first_segment + listed.len() as u64;
+            let gap = match head {
+                _ if *number != expected => format!("its segment {expected} is missing"),
+                None => format!("the head of {} is damaged", path.display()),
+                Some(head) if head.store != control.store || head.number != *number => {
+                    format!("{} is a segment of another place", path.display())
+                }
+                Some(head) => {
+                    listed.push(Listed {
+                        number: *number,
+                        path,
+                        head,
+                    });
+                    continue;
+                }
+            };
+            return Ok((listed, Some(gap)));
+        }
+        let end = control.first_segment + listed.len() as u64;
+        let gap = if end <= control.last_segment {
+            Some(format!("its segment {end} is missing"))
+        } else if end > control.last_segment + 2 {
+            Some(format!("it has segment {}, which was never begun", end - 1))
+        } else {
+            None
+        };
+        Ok((listed, gap))
+    }
+
+    /// A segment with another one after it: every record up to that one is there.
+    fn full_segment(&mut self, walk: &mut Walk, segment: &Listed, next: Option<Place>) -> Result<(), Stop> {
+        let bytes = read(&segment.path)?;
+        let end = next.map(|next| next.next);
+        if let Err((_, found)) = self.records(walk, segment, &bytes, end)? {
+            return lost(format!(
+                "record {} in {} {}, but there are later ones",
+                walk.place.next,
+                segment.path.display(),
+                said(&found)
+            ));
+        }
+        check_size(segment, &bytes)?;
+        if next != Some(walk.place) {
+            return lost(format!(
+                "the segment after {} does not continue it",
+                segment.path.display()
+            ));
+        }
+        walk.full.push_back(Full {
+            number: segment.number,
+            file_bytes: segment.head.file_bytes,
+            last: walk.place.next - 1,
+        });
+        Ok(())
+    }
+
+    /// The segment that is appended to: finds where its records end, and why.
+    fn last_segment(
+        &mut self,
+        walk: &mut Walk,
+        segment: &Listed,
+        control: &Control,
+    ) -> Result<Segment, Stop> {
+        let bytes = read(&segment.path)?;
+        let (at, found) = match self.records(walk, segment, &bytes, None)? {
+            Ok(at) => (at, Found::Torn { some: false }),
+            Err(end) => end,
+        };
+        check_size(segment, &bytes)?;
+        let next = walk.place.next;
+        let rest = at.max(TWINS_AT as usize);
+        let twins = TWINS_AT as usize..segment.head.records_at() as usize;
+        let areas = [twins, rest..bytes.len()];
+        let mut residue = Vec::new();
+        for sector_at in areas.into_iter().flat_map(|area| area.step_by(SECTOR_BYTES)) {
+            let Some(sector) = bytes.get(sector_at..sector_at + SECTOR_BYTES) else {
+                continue;
+            };
+            match stamp(walk.store, sector) {
+                Stamp::Of(later) if is_later(later, next) => {
+                    return lost(format!(
+                        "record {next} in {} {}, but there are later ones",
+                        segment.path.display(),
+                        said(&found)
+                    ));
+                }
+                Stamp::Of(this) if this == low(next) => residue.push(sector_at),
+                Stamp::Damaged => residue.push(sector_at),
+                Stamp::Empty | Stamp::Of(_) => {}
+            }
+        }
+        if let Found::Damaged(_) = found {
+            return lost(format!(
+                "the last record, {next}, in {} {}",
+                segment.path.display(),
+                said(&found)
+            ));
+        }
+        if control.durable >= next {
+            return lost(format!(
+                "it ends before record {next}, but every record up to {} was acknowledged",
+                control.durable
+            ));
+        }
+        let io = |error| Stop::Failed(OpenError::directory(&segment.path, error));
+        let reopened = Segment::reopen(segment.path.clone(), segment.head, at as u64).map_err(io)?;
+        if !residue.is_empty() {
+            tracing::info!(
+                record = next,
+                "the last record of the journal is torn, as after a crash; it was never acknowledged"
+            );
+            for sector_at in residue {
+                reopened.put(sector_at as u64, &[0; SECTOR_BYTES]).map_err(io)?;
+            }
+        }
+        Ok(reopened)
+    }
+
+    /// Hands over the records of a segment, up to record `end` exclusive; where they end, or what stood in the way.
+    fn records(
+        &mut self,
+        walk: &mut Walk,
+        segment: &Listed,
+        bytes: &[u8],
+        end: Option<u64>,
+    ) -> Result<Result<usize, (usize, Found)>, Stop> {
+        let mut at = segment.head.records_at() as usize;
+        while end.is_none_or(|end| walk.place.next < end) {
+            let found = decode_record(walk.store, walk.place, bytes.get(at..).unwrap_or_default());
+            let (body, disk_bytes, after) = match found {
+                Found::Whole {
+                    body,
+                    disk_bytes,
+                    after,
+                } => (body, disk_bytes, after),
+                found => match twin(walk, segment, bytes, at) {
+                    Some((sectors, body, after)) => {
+                        mend(segment, at, sectors, walk.place.next, &found)?;
+                        (body, sectors.len(), after)
+                    }
+                    None => return Ok(Err((at, found))),
+                },
+            };
+            if self.applied.is_none_or(|applied| walk.place.next > applied) {
+                (self.apply)(walk.place.next, &body)?;
+            }
+            walk.place = after;
+            at += disk_bytes;
+        }
+        Ok(Ok(at))
+    }
+}
+
+impl Restart {
+    /// Begins a new journal in the place of the old one, and removes that.
+    pub(crate) fn begin(self) -> Result<Journal, OpenError> {
+        let io = |error| OpenError::directory(&self.dir, error);
+        let old = segments_in(&self.dir).map_err(io)?;
+        let journal = create(&self.dir, self.segment_bytes, self.number, self.begin).map_err(io)?;
+        for number in old {
+            fs::remove_file(self.dir.join(file_name(number))).map_err(io)?;
+        }
+        sync_directory(&self.dir).map_err(io)?;
+        Ok(journal)
+    }
+}
+
+fn create(dir: &Path, segment_bytes: u64, number: u64, begin: Place) -> io::Result<Journal> {
+    // Any number that no other journal has will do.
+    let mut store = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut store)?;
+    let (files, segment) = Files::create(dir, segment_bytes, u64::from_le_bytes(store), number, begin)?;
+    Ok(Journal::new(files, segment, begin))
+}
+
+/// The record that follows `walk.place` in its twin slot, if it is whole there: its sectors, body, and the place after it.
+fn twin<'b>(walk: &Walk, segment: &Listed, bytes: &'b [u8], at: usize) -> Option<(&'b [u8], Vec<u8>, Place)> {
+    let slot_at = segment.head.twin_at(walk.place.next) as usize;
+    let slot = bytes.get(slot_at..slot_at + segment.head.twin_bytes as usize)?;
+    match decode_record(walk.store, walk.place, slot) {
+        Found::Whole {
+            body,
+            disk_bytes,
+            after,
+        } if at + disk_bytes <= bytes.len() => Some((&slot[..disk_bytes], body, after)),
+        _ => None,
+    }
+}
+
+fn mend(segment: &Listed, at: usize, sectors: &[u8], number: u64, found: &Found) -> Result<(), Stop> {
+    let io = |error| Stop::Failed(OpenError::directory(&segment.path, error));
+    tracing::warn!(
+        record = number,
+        path = %segment.path.display(),
+        "the record {}; it is put back from its twin", said(found)
+    );
+    let file = Segment::reopen(segment.path.clone(), segment.head, at as u64).map_err(io)?;
+    file.put(at as u64, sectors).map_err(io)?;
+    file.sync().map_err(io)
+}
+
+fn check_size(segment: &Listed, bytes: &[u8]) -> Result<(), Stop> {
+    if bytes.len() as u64 == segment.head.file_bytes {
+        return Ok(());
+    }
+    lost(format!(
+        "{} has {} bytes instead of {}: it was cut or replaced",
+        segment.path.display(),
+        bytes.len(),
+        segment.head.file_bytes
+    ))
+}
+
+fn said(found: &Found) -> String {
+    match found {
+        Found::Whole { .. } => String::from("is whole"),
+        Found::Torn { some: false } => String::from("is missing"),
+        Found::Torn { some: true } => String::from("is incomplete"),
+        Found::Damaged(detail) => format!("is damaged: {detail}"),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
+    fs::read(path).map_err(|error| OpenError::directory(path, error))
+}
+
+/// The head of a segment; `None` if it is damaged.
+fn read_head(path: &Path) -> Result<Option<SegmentHead>, OpenError> {
+    let mut sector = Vec::with_capacity(SECTOR_BYTES);
+    let opened = File::open(path).and_then(|file| file.take(SECTOR_BYTES as u64).read_to_end(&mut sector));
+    opened.map_err(|error| OpenError::directory(path, error))?;
+    match SegmentHead::decode(&sector) {
+        Ok(head) => Ok(Some(head)),
+        Err(HeadError::Damaged) => Ok(None),
+        Err(HeadError::Version(found)) => Err(version(path, found)),
+    }
+}
+
+fn version(path: &Path, found: u8) -> OpenError {
+    OpenError::Version {
+        what: format!("the journal's file {}", path.display()),
+        found,
+        known: VERSION,
+    }
+}
