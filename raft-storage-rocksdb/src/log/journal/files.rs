@@ -228,6 +228,21 @@ impl Files {
         sync_directory(&self.dir).map_err(|error| DiskError::file(&self.dir, &error))
     }
 
+    /// Notes what recovery found: `last` is the last segment, which the control file may not know yet, and every
+    /// record up to `durable` will be built upon.
+    pub(crate) fn settle(&self, last: &Segment, durable: u64) -> Result<(), DiskError> {
+        let mut state = self.state();
+        let control = Control {
+            last_segment: last.head.number,
+            durable: durable.max(state.control.durable),
+            ..state.control
+        };
+        if control == state.control {
+            return Ok(());
+        }
+        state.store(control)
+    }
+
     /// Notes that every record up to `durable` was acknowledged; nothing if that is known.
     pub(crate) fn mark(&self, durable: u64) -> Result<(), DiskError> {
         let mut state = self.state();

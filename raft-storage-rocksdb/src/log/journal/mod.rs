@@ -17,6 +17,8 @@
 mod files;
 mod recovery;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
