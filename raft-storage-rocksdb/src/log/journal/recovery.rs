@@ -129,7 +129,7 @@ impl Recovery<'_> {
                 segment.sync().map_err(io)?;
                 sync_directory(dir).map_err(io)?;
                 files
-                    .mark(place.next - 1)
+                    .settle(&segment, place.next - 1)
                     .map_err(|error| OpenError::disk(dir, error))?;
                 Ok(Findings::Sound(Journal::new(files, segment, place)))
             }
