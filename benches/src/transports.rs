@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use raft_core::entry::Entry;
 use raft_core::memory::InProcessNetwork;
-use raft_core::message::{AppendEntries, Body, InstallSnapshot, Message};
+use raft_core::message::{AppendEntries, Body, InstallSnapshot, Message, SnapshotContent};
 use raft_core::traits::{Inbound, SnapshotWriter, Transport, TransportError};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term};
 use raft_node::certificates::{authority::Authority, node_certificate};
@@ -58,6 +58,7 @@ impl Inbound for Counter {
     async fn begin_snapshot(
         &self,
         header: &InstallSnapshot,
+        _content: SnapshotContent,
     ) -> Result<Box<dyn SnapshotWriter>, TransportError> {
         Err(TransportError::Refused {
             to: header.to,

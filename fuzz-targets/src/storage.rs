@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use raft_core::entry::{Entry, Payload};
 use raft_core::membership::Membership;
-use raft_core::message::SnapshotMeta;
+use raft_core::message::{SnapshotContent, SnapshotMeta};
 use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
 use raft_core::wire;
 
@@ -18,7 +18,7 @@ use format::record::{
     self, ENTRY_HEADER_BYTES, EntryView, Link, StateKind, entry_key, index_of_key, state_key,
 };
 use format::snapshot::{
-    BLOCK_BYTES, CHECKSUM_BYTES, Header, PREFIX_BYTES, TRAILER_BYTES, Trailer, block_at, block_checksum,
+    BLOCK_BYTES, CHECKSUM_BYTES, Header, PREFIX_BYTES, TRAILER_BYTES, block_at, block_checksum,
     decode_header, decode_trailer, encode_header, encode_trailer, header_bytes, verify_block,
 };
 use format::watermark::{BODY_BYTES, Promise, Slot, decode_slot, encode_slot};
@@ -211,15 +211,15 @@ fn file(bytes: &[u8]) -> Option<Vec<u8>> {
         .filter(|end| *end >= header.bytes)?;
     let trailer = decode_trailer(&header, bytes.len() as u64, bytes[end..].first_chunk()?).ok()?;
     let mut content = Vec::new();
-    for number in 0..trailer.content_bytes.div_ceil(BLOCK_BYTES as u64) {
+    for number in 0..trailer.bytes.div_ceil(BLOCK_BYTES as u64) {
         let at = usize::try_from(block_at(&header, number)).expect("it is within the file");
         let block_end = (at + BLOCK_BYTES + CHECKSUM_BYTES).min(end);
         let mut block = bytes[at..block_end].to_vec();
         verify_block(number, &mut block).ok()?;
         content.extend(block);
     }
-    assert_eq!(content.len() as u64, trailer.content_bytes);
-    (crc32c::crc32c(&content) == trailer.content_checksum).then_some(content)
+    assert_eq!(content.len() as u64, trailer.bytes);
+    (crc32c::crc32c(&content) == trailer.checksum).then_some(content)
 }
 
 /// A header with this group, identity and configuration, a right length and checksum.
@@ -242,11 +242,7 @@ fn file_with(meta: &SnapshotMeta, content: &[u8]) -> Vec<u8> {
         let checksum = crc32c::crc32c_append(block_checksum(number as u64), block);
         bytes.extend(checksum.to_le_bytes());
     }
-    let trailer = Trailer {
-        content_bytes: content.len() as u64,
-        content_checksum: crc32c::crc32c(content),
-    };
-    bytes.extend(encode_trailer(&header, &trailer));
+    bytes.extend(encode_trailer(&header, SnapshotContent::of(content)));
     bytes
 }
 

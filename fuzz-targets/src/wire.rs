@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use raft_core::entry::Payload;
-use raft_core::message::{AppendResult, Body, Message};
+use raft_core::message::{AppendResult, Body, Message, SnapshotContent};
 use raft_core::types::{EntryId, Index, Term};
 use raft_core::wire::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, WireError, decode_frame_body, decode_install_snapshot,
@@ -74,7 +74,9 @@ pub fn membership(data: &[u8]) {
 /// # Panics
 /// If something does not hold that the module promises.
 pub fn snapshot_header(data: &[u8]) {
-    if let Some(header) = survives(data, decode_install_snapshot, encode_install_snapshot) {
+    let encode =
+        |(header, content): &(_, _), out: &mut Vec<u8>| encode_install_snapshot(header, *content, out);
+    if let Some((header, _)) = survives(data, decode_install_snapshot, encode) {
         assert!(header.term.0 < COUNTER_MAX);
         check_id(header.meta.last);
     }
@@ -253,7 +255,7 @@ pub fn membership_seeds() -> Vec<Vec<u8>> {
 pub fn snapshot_header_seeds() -> Vec<Vec<u8>> {
     let encoded = |header| {
         let mut out = Vec::new();
-        encode_install_snapshot(header, &mut out);
+        encode_install_snapshot(header, SnapshotContent::of(b"content"), &mut out);
         out
     };
     samples::snapshot_headers().iter().map(encoded).collect()

@@ -222,6 +222,27 @@ pub struct SnapshotMeta {
     pub membership: Membership,
 }
 
+/// What tells the content of one snapshot from that of another. Two replicas that save the same state need not write the
+/// same bytes, and half of the one with half of the other is neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotContent {
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// The CRC-32C of all of them.
+    pub checksum: u32,
+}
+
+impl SnapshotContent {
+    /// That of `content`.
+    #[must_use]
+    pub fn of(content: &[u8]) -> SnapshotContent {
+        SnapshotContent {
+            bytes: content.len() as u64,
+            checksum: crc32c::crc32c(content),
+        }
+    }
+}
+
 /// What precedes the bytes of a snapshot on the wire (InstallSnapshot, paper Figure 13).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstallSnapshot {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Connection, RecvStream, SendStream};
-use raft_core::message::InstallSnapshot;
+use raft_core::message::{InstallSnapshot, SnapshotContent};
 use raft_core::traits::{Inbound, SnapshotWriter};
 use raft_core::wire::{FrameKind, decode_install_snapshot};
 use tokio::task::JoinSet;
@@ -102,14 +102,14 @@ impl Stream {
         inbound: &dyn Inbound,
         sender: &mut SendStream,
     ) -> Result<(), StreamError> {
-        let header = self.header(ends).await?;
+        let (header, identity) = self.header(ends).await?;
         let Ok(_permit) = shared.snapshot_permits.clone().try_acquire_owned() else {
             let count = shared.limits.inbound_snapshots_max;
             return Err(StreamError::Refuse(format!(
                 "busy: {count} snapshots are being received already"
             )));
         };
-        let mut content = self.begin(inbound, &header).await?;
+        let mut content = self.begin(inbound, &header, identity).await?;
         let go_on = SnapshotReply::Continue {
             offset: content.offset(),
         };
@@ -125,25 +125,26 @@ impl Stream {
             .map_err(|error| StreamError::Refuse(error.to_string()))
     }
 
-    async fn header(&mut self, ends: Ends) -> Result<InstallSnapshot, StreamError> {
+    async fn header(&mut self, ends: Ends) -> Result<(InstallSnapshot, SnapshotContent), StreamError> {
         let body = self
             .frames
             .next_within(FrameKind::InstallSnapshot, self.frame_bytes_max, self.stall)
             .await
             .map_err(stream_error)?;
-        let header =
+        let (header, identity) =
             decode_install_snapshot(body).map_err(|error| StreamError::Connection(LinkError::Wire(error)))?;
         ends.check(header.from, header.to)
             .map_err(StreamError::Connection)?;
-        Ok(header)
+        Ok((header, identity))
     }
 
     async fn begin(
         &self,
         inbound: &dyn Inbound,
         header: &InstallSnapshot,
+        identity: SnapshotContent,
     ) -> Result<Box<dyn SnapshotWriter>, StreamError> {
-        timeout(self.stall, inbound.begin_snapshot(header))
+        timeout(self.stall, inbound.begin_snapshot(header, identity))
             .await
             .map_err(|_| self.store_stalled())?
             .map_err(|error| StreamError::Refuse(error.to_string()))

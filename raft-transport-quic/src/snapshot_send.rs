@@ -79,7 +79,7 @@ impl Transfer {
         mut content: Box<dyn SnapshotReader>,
     ) -> Result<(), TransportError> {
         let first = frame(FrameKind::InstallSnapshot, 128, |out| {
-            encode_install_snapshot(header, out);
+            encode_install_snapshot(header, content.content(), out);
         });
         self.write(first).await?;
         match self.reply().await? {
@@ -104,11 +104,9 @@ impl Transfer {
     }
 
     async fn seek(&self, content: &mut dyn SnapshotReader, offset: u64) -> Result<(), TransportError> {
-        if offset > content.size_bytes() {
-            let error = TransferError::Reply(format!(
-                "it has {offset} bytes of a snapshot of {}",
-                content.size_bytes()
-            ));
+        let bytes = content.content().bytes;
+        if offset > bytes {
+            let error = TransferError::Reply(format!("it has {offset} bytes of a snapshot of {bytes}"));
             return Err(unreachable(self.to, error));
         }
         local(self.stall, content.seek(offset)).await

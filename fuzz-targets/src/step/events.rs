@@ -8,7 +8,7 @@ use raft_core::config::Config;
 use raft_core::entry::{SessionCommand, SessionRequest};
 use raft_core::input::{ChangeRequest, Input, Proposal, Proposed};
 use raft_core::membership::{MemberChange, Membership, MembershipParts};
-use raft_core::message::{Message, SnapshotMeta};
+use raft_core::message::{Message, SnapshotContent, SnapshotMeta};
 use raft_core::types::{EntryId, GroupId, NodeId, Sequence, SessionId, Ticket};
 use raft_core::wire::{decode_install_snapshot, decode_messages, encode_install_snapshot, encode_messages};
 
@@ -171,8 +171,8 @@ fn snapshot(node: &mut Node, input: &mut Unstructured<'_>) -> Result<()> {
     }
     let header = messages::snapshot_header(node, input)?;
     let mut bytes = Vec::new();
-    encode_install_snapshot(&header, &mut bytes);
-    if let Ok(header) = decode_install_snapshot(Bytes::from(bytes)) {
+    encode_install_snapshot(&header, SnapshotContent::default(), &mut bytes);
+    if let Ok((header, _)) = decode_install_snapshot(Bytes::from(bytes)) {
         node.receive_snapshot(header);
     }
     Ok(())

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::membership::Membership;
-use crate::message::SnapshotMeta;
+use crate::message::{SnapshotContent, SnapshotMeta};
 use crate::traits::{SnapshotStore, SnapshotStoreError, SnapshotWriter};
 use crate::types::{EntryId, GroupId, Index, NodeId, Term};
 
 /// Checks every invariant of [`SnapshotStore`] that can be checked without pulling the plug.
 ///
-/// `open` opens the same, initially empty place each time. The suite uses groups 1 to 5 and leaves data behind.
+/// `open` opens the same, initially empty place each time. The suite uses groups 1 to 7 and leaves data behind.
 ///
 /// # Panics
 /// Names the invariant that does not hold.
@@ -21,6 +21,8 @@ where
 {
     a_snapshot_survives(&open, GroupId(1)).await;
     an_unfinished_snapshot_is_invisible_and_resumable(&open, GroupId(2)).await;
+    only_the_same_content_is_resumed(&open, GroupId(6)).await;
+    other_content_than_announced_is_refused(&open, GroupId(7)).await;
     an_aborted_snapshot_is_gone(&open, GroupId(3)).await;
     removal_keeps_the_two_newest(&open, GroupId(4)).await;
     an_empty_snapshot_is_a_snapshot(&open, GroupId(5)).await;
@@ -65,7 +67,11 @@ async fn an_unfinished_snapshot_is_invisible_and_resumable(
 ) {
     let whole = content(200_000);
     let store = open().await;
-    let mut writer = begin(&*store, group, &meta(5)).await;
+    let resume = async |store: &dyn SnapshotStore| {
+        let content = Some(SnapshotContent::of(&whole));
+        store.begin(group, &meta(5), content).await.expect("begin")
+    };
+    let mut writer = resume(&*store).await;
     assert_eq!(writer.offset(), 0, "a new snapshot begins at 0");
     write(&mut *writer, &whole[..80_000]).await;
     assert_eq!(writer.offset(), 80_000, "the offset counts what was written");
@@ -78,7 +84,7 @@ async fn an_unfinished_snapshot_is_invisible_and_resumable(
         "an unfinished snapshot cannot be opened"
     );
     drop(writer);
-    let mut writer = begin(&*store, group, &meta(5)).await;
+    let mut writer = resume(&*store).await;
     let stored = usize::try_from(writer.offset()).expect("an offset fits");
     assert!(stored <= 80_000, "more is stored than was written");
     write(&mut *writer, &whole[stored..]).await;
@@ -89,6 +95,64 @@ async fn an_unfinished_snapshot_is_invisible_and_resumable(
         whole,
         "a resumed snapshot is the whole one"
     );
+}
+
+/// R54: the beginning of one content is no beginning of another one, even if both are snapshots of the same state.
+async fn only_the_same_content_is_resumed(open: &impl AsyncFn() -> Arc<dyn SnapshotStore>, group: GroupId) {
+    let one = content(150_000);
+    let other: Vec<u8> = one.iter().map(|byte| !byte).collect();
+    let announce = async |store: &dyn SnapshotStore, bytes: &[u8]| {
+        let content = Some(SnapshotContent::of(bytes));
+        store.begin(group, &meta(5), content).await.expect("begin")
+    };
+    let store = open().await;
+    write(&mut *announce(&*store, &one).await, &one[..60_000]).await;
+    let writer = announce(&*store, &other).await;
+    assert_eq!(writer.offset(), 0, "another content begins at 0");
+    drop(writer);
+    write(&mut *announce(&*store, &other).await, &other[..60_000]).await;
+    let made_here = begin(&*store, group, &meta(5)).await;
+    assert_eq!(made_here.offset(), 0, "a snapshot that is made here begins at 0");
+    drop(made_here);
+    drop(store);
+    let store = open().await;
+    let mut writer = announce(&*store, &one).await;
+    let stored = usize::try_from(writer.offset()).expect("an offset fits");
+    write(&mut *writer, &one[stored..]).await;
+    writer.finish().await.expect("finish");
+    assert_eq!(
+        read(&*store, group, &meta(5), 0).await,
+        one,
+        "a finished snapshot is of one content"
+    );
+}
+
+/// R54: what did not arrive as it was sent never becomes a snapshot, nor the beginning of one.
+async fn other_content_than_announced_is_refused(
+    open: &impl AsyncFn() -> Arc<dyn SnapshotStore>,
+    group: GroupId,
+) {
+    let sent = content(100_000);
+    let announced = Some(SnapshotContent::of(&sent));
+    let mut altered = sent.clone();
+    altered[70_000] ^= 1;
+    let store = open().await;
+    for arrived in [&sent[..99_999], &[&sent[..], &[0]].concat(), &altered, &[]] {
+        let mut writer = store.begin(group, &meta(5), announced).await.expect("begin");
+        assert_eq!(writer.offset(), 0, "what was refused is thrown away");
+        write(&mut *writer, arrived).await;
+        let result = writer.finish().await;
+        assert!(
+            matches!(result, Err(SnapshotStoreError::Corrupt(_))),
+            "{} bytes instead of the announced 100000: {result:?}",
+            arrived.len()
+        );
+        assert!(list(&*store, group).await.is_empty());
+    }
+    let mut writer = store.begin(group, &meta(5), announced).await.expect("begin");
+    write(&mut *writer, &sent).await;
+    writer.finish().await.expect("finish what was announced");
+    assert_eq!(list(&*store, group).await, [meta(5)]);
 }
 
 async fn an_aborted_snapshot_is_gone(open: &impl AsyncFn() -> Arc<dyn SnapshotStore>, group: GroupId) {
@@ -141,7 +205,7 @@ async fn an_empty_snapshot_is_a_snapshot(open: &impl AsyncFn() -> Arc<dyn Snapsh
     let store = open().await;
     save(&*store, group, &meta(1), b"").await;
     let mut reader = store.open(group, meta(1).last).await.expect("open");
-    assert_eq!(reader.size_bytes(), 0);
+    assert_eq!(reader.content(), SnapshotContent::default());
     assert_eq!(reader.meta(), &meta(1));
     assert!(reader.read_chunk(10).await.expect("read").is_empty());
 }
@@ -165,7 +229,7 @@ async fn list(store: &dyn SnapshotStore, group: GroupId) -> Vec<SnapshotMeta> {
 }
 
 async fn begin(store: &dyn SnapshotStore, group: GroupId, meta: &SnapshotMeta) -> Box<dyn SnapshotWriter> {
-    store.begin(group, meta).await.expect("begin")
+    store.begin(group, meta, None).await.expect("begin")
 }
 
 async fn write(writer: &mut dyn SnapshotWriter, bytes: &[u8]) {
@@ -199,6 +263,13 @@ async fn read(store: &dyn SnapshotStore, group: GroupId, meta: &SnapshotMeta, of
         }
         bytes.extend_from_slice(&chunk);
     }
-    assert_eq!(reader.size_bytes(), (bytes.len() + offset) as u64);
+    assert_eq!(reader.content().bytes, (bytes.len() + offset) as u64);
+    if offset == 0 {
+        assert_eq!(
+            reader.content(),
+            SnapshotContent::of(&bytes),
+            "what tells contents apart"
+        );
+    }
     bytes
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::entry::Entry;
 use crate::membership::{Contact, Membership};
 use crate::memory::MemorySnapshotStore;
-use crate::message::{AppendEntries, Body, InstallSnapshot, Message, SnapshotMeta};
+use crate::message::{AppendEntries, Body, InstallSnapshot, Message, SnapshotContent, SnapshotMeta};
 use crate::traits::{Inbound, SnapshotReader, SnapshotStore, SnapshotWriter, Transport, TransportError};
 use crate::types::{EntryId, GroupId, Index, NodeId, Round, Term};
 
@@ -50,6 +50,7 @@ where
     members_come_and_go(&**one, &**two, &inbound_one, &inbound_two).await;
     a_snapshot_arrives_whole(&**one, &inbound_two).await;
     an_interrupted_snapshot_is_resumed(&**one, &inbound_two).await;
+    a_beginning_from_another_sender_is_no_part_of_it(&**one, &inbound_two).await;
     a_refused_snapshot_is_reported(&**one, &inbound_two).await;
     snapshots_to_dead_peers_fail(&**one).await;
     for transport in &transports {
@@ -153,7 +154,10 @@ async fn a_snapshot_arrives_whole(sender: &dyn Transport, receiver: &Recorder) {
 
 async fn an_interrupted_snapshot_is_resumed(sender: &dyn Transport, receiver: &Recorder) {
     let (header, content) = snapshot(20, 500_000).await;
-    let begun = receiver.snapshots.begin(GROUP, &header.meta).await;
+    let begun = receiver
+        .snapshots
+        .begin(GROUP, &header.meta, Some(content.content()));
+    let begun = begun.await;
     let mut writer = begun.expect("begin in memory");
     let beginning = Bytes::from(snapshot_bytes(200_000));
     writer.write_chunk(beginning).await.expect("write in memory");
@@ -165,6 +169,27 @@ async fn an_interrupted_snapshot_is_resumed(sender: &dyn Transport, receiver: &R
         receiver.content(&header).await,
         snapshot_bytes(500_000),
         "a resumed snapshot must be the whole one"
+    );
+}
+
+/// R54: two replicas save the same state as different bytes. What one has begun to send, another one must not end.
+async fn a_beginning_from_another_sender_is_no_part_of_it(sender: &dyn Transport, receiver: &Recorder) {
+    let (header, content) = snapshot(21, 500_000).await;
+    let other = vec![0xa5; 500_000];
+    let begun = receiver
+        .snapshots
+        .begin(GROUP, &header.meta, Some(SnapshotContent::of(&other)));
+    let mut writer = begun.await.expect("begin in memory");
+    let beginning = Bytes::from(other).slice(..200_000);
+    writer.write_chunk(beginning).await.expect("write in memory");
+    drop(writer);
+    send_snapshot(sender, header.clone(), content)
+        .await
+        .expect("send a snapshot that another sender began");
+    assert_eq!(
+        receiver.content(&header).await,
+        snapshot_bytes(500_000),
+        "the content of one sender, not of two"
     );
 }
 
@@ -272,6 +297,7 @@ impl Inbound for Recorder {
     async fn begin_snapshot(
         &self,
         header: &InstallSnapshot,
+        content: SnapshotContent,
     ) -> Result<Box<dyn SnapshotWriter>, TransportError> {
         if header.meta.last.index == REFUSED {
             return Err(TransportError::Refused {
@@ -279,8 +305,8 @@ impl Inbound for Recorder {
                 reason: "this snapshot is not wanted".into(),
             });
         }
-        let begun = self.snapshots.begin(header.group, &header.meta).await;
-        begun.map_err(|error| TransportError::Io(error.into()))
+        let begun = self.snapshots.begin(header.group, &header.meta, Some(content));
+        begun.await.map_err(|error| TransportError::Io(error.into()))
     }
 
     async fn finish_snapshot(
@@ -338,7 +364,7 @@ async fn snapshot(index: u64, bytes: usize) -> (InstallSnapshot, Box<dyn Snapsho
             .expect("the suite names valid voters"),
     };
     let store = MemorySnapshotStore::new();
-    let mut writer = store.begin(GROUP, &meta).await.expect("begin in memory");
+    let mut writer = store.begin(GROUP, &meta, None).await.expect("begin in memory");
     let content = Bytes::from(snapshot_bytes(bytes));
     writer.write_chunk(content).await.expect("write in memory");
     writer.finish().await.expect("finish in memory");

@@ -156,7 +156,7 @@ impl Transport for InProcessTransport {
         let to = header.to;
         let failed = |error: crate::traits::SnapshotStoreError| TransportError::Io(error.into());
         let inbound = self.reach(to)?;
-        let mut writer = inbound.begin_snapshot(&header).await?;
+        let mut writer = inbound.begin_snapshot(&header, content.content()).await?;
         content.seek(writer.offset()).await.map_err(failed)?;
         loop {
             let chunk = content.read_chunk(CHUNK_BYTES).await.map_err(failed)?;

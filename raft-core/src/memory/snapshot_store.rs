@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::message::SnapshotMeta;
+use crate::message::{SnapshotContent, SnapshotMeta};
 use crate::traits::{SnapshotReader, SnapshotStore, SnapshotStoreError, SnapshotWriter};
 use crate::types::{EntryId, GroupId};
 
@@ -20,13 +20,22 @@ pub struct MemorySnapshotStore {
 struct State {
     /// The order of the keys is the order of age: snapshots cover committed entries, whose terms never fall.
     finished: BTreeMap<(GroupId, EntryId), Finished>,
-    unfinished: BTreeMap<(GroupId, EntryId), Vec<u8>>,
+    unfinished: BTreeMap<(GroupId, EntryId), Unfinished>,
 }
 
 #[derive(Clone, Debug)]
 struct Finished {
     meta: SnapshotMeta,
     content: Bytes,
+    identity: SnapshotContent,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    meta: SnapshotMeta,
+    /// What the content is to be, if that is known.
+    expected: Option<SnapshotContent>,
+    content: Vec<u8>,
 }
 
 impl MemorySnapshotStore {
@@ -48,18 +57,26 @@ impl SnapshotStore for MemorySnapshotStore {
         &self,
         group: GroupId,
         meta: &SnapshotMeta,
+        content: Option<SnapshotContent>,
     ) -> Result<Box<dyn SnapshotWriter>, SnapshotStoreError> {
-        let stored = self
-            .lock()
-            .unfinished
-            .entry((group, meta.last))
-            .or_default()
-            .len();
+        let key = (group, meta.last);
+        let mut state = self.lock();
+        let begun = state.unfinished.get(&key);
+        let resumed =
+            begun.filter(|begun| content.is_some() && begun.expected == content && begun.meta == *meta);
+        let offset = resumed.map_or(0, |begun| begun.content.len() as u64);
+        if resumed.is_none() {
+            let begun = Unfinished {
+                meta: meta.clone(),
+                expected: content,
+                content: Vec::new(),
+            };
+            state.unfinished.insert(key, begun);
+        }
         Ok(Box::new(Writer {
             store: self.clone(),
-            group,
-            meta: meta.clone(),
-            offset: stored as u64,
+            key,
+            offset,
         }))
     }
 
@@ -100,9 +117,19 @@ impl SnapshotStore for MemorySnapshotStore {
 
 struct Writer {
     store: MemorySnapshotStore,
-    group: GroupId,
-    meta: SnapshotMeta,
+    key: (GroupId, EntryId),
     offset: u64,
+}
+
+impl Writer {
+    /// What was written, if no other writer of the same snapshot interfered.
+    fn own<'a>(&self, state: &'a mut State) -> Result<&'a mut Unfinished, SnapshotStoreError> {
+        let own = |begun: &&mut Unfinished| begun.content.len() as u64 == self.offset;
+        state.unfinished.get_mut(&self.key).filter(own).ok_or_else(|| {
+            let message = "a second writer of the same snapshot interfered; begin it again";
+            SnapshotStoreError::Io(message.into())
+        })
+    }
 }
 
 #[async_trait]
@@ -112,31 +139,34 @@ impl SnapshotWriter for Writer {
     }
 
     async fn write_chunk(&mut self, chunk: Bytes) -> Result<(), SnapshotStoreError> {
-        let mut state = self.store.lock();
-        let content = state.unfinished.entry((self.group, self.meta.last)).or_default();
-        if content.len() as u64 != self.offset {
-            let message = "a second writer of the same snapshot interfered; begin it again";
-            return Err(SnapshotStoreError::Io(message.into()));
-        }
-        content.extend_from_slice(&chunk);
+        self.own(&mut self.store.lock())?
+            .content
+            .extend_from_slice(&chunk);
         self.offset += chunk.len() as u64;
         Ok(())
     }
 
     async fn finish(self: Box<Self>) -> Result<(), SnapshotStoreError> {
-        let key = (self.group, self.meta.last);
         let mut state = self.store.lock();
-        let content = state.unfinished.remove(&key).unwrap_or_default();
+        let begun = self.own(&mut state)?;
+        let (identity, expected) = (SnapshotContent::of(&begun.content), begun.expected);
         let finished = Finished {
-            meta: self.meta,
-            content: content.into(),
+            meta: begun.meta.clone(),
+            content: std::mem::take(&mut begun.content).into(),
+            identity,
         };
-        state.finished.insert(key, finished);
+        state.unfinished.remove(&self.key);
+        if expected.is_some_and(|expected| expected != identity) {
+            let last = self.key.1;
+            let reason = format!("the content of the snapshot at {last} is not the one that was announced");
+            return Err(SnapshotStoreError::Corrupt(reason));
+        }
+        state.finished.insert(self.key, finished);
         Ok(())
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SnapshotStoreError> {
-        self.store.lock().unfinished.remove(&(self.group, self.meta.last));
+        self.store.lock().unfinished.remove(&self.key);
         Ok(())
     }
 }
@@ -152,8 +182,8 @@ impl SnapshotReader for Reader {
         &self.snapshot.meta
     }
 
-    fn size_bytes(&self) -> u64 {
-        self.snapshot.content.len() as u64
+    fn content(&self) -> SnapshotContent {
+        self.snapshot.identity
     }
 
     async fn seek(&mut self, offset: u64) -> Result<(), SnapshotStoreError> {

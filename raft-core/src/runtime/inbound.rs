@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::shared::Shared;
 use crate::input::Input;
-use crate::message::{InstallSnapshot, Message};
+use crate::message::{InstallSnapshot, Message, SnapshotContent};
 use crate::traits::{Inbound, SnapshotStoreError, SnapshotWriter, TransportError};
 use crate::types::NodeId;
 
@@ -43,6 +43,7 @@ impl Inbound for NodeInbound {
     async fn begin_snapshot(
         &self,
         header: &InstallSnapshot,
+        content: SnapshotContent,
     ) -> Result<Box<dyn SnapshotWriter>, TransportError> {
         let shared = self.node()?;
         if let Some(reason) = refusal(&shared, header) {
@@ -58,7 +59,8 @@ impl Inbound for NodeInbound {
             });
         }
         let slot = Slot(self.receiving.clone());
-        let begun = shared.snapshot_store.begin(header.group, &header.meta).await;
+        let store = &shared.snapshot_store;
+        let begun = store.begin(header.group, &header.meta, Some(content)).await;
         let inner = begun.map_err(|error| TransportError::Io(error.into()))?;
         Ok(Box::new(Receiving { inner, _slot: slot }))
     }

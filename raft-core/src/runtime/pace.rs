@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::Config;
-use crate::message::SnapshotMeta;
+use crate::message::{SnapshotContent, SnapshotMeta};
 use crate::traits::{SnapshotReader, SnapshotStoreError};
 
 /// A token bucket that holds one chunk: a chunk passes when those before it have used up their time.
@@ -73,8 +73,8 @@ impl SnapshotReader for PacedReader {
         self.content.meta()
     }
 
-    fn size_bytes(&self) -> u64 {
-        self.content.size_bytes()
+    fn content(&self) -> SnapshotContent {
+        self.content.content()
     }
 
     async fn seek(&mut self, offset: u64) -> Result<(), SnapshotStoreError> {
@@ -111,8 +111,8 @@ mod tests {
             &self.meta
         }
 
-        fn size_bytes(&self) -> u64 {
-            self.left as u64
+        fn content(&self) -> SnapshotContent {
+            SnapshotContent::of(&vec![0; self.left])
         }
 
         async fn seek(&mut self, offset: u64) -> Result<(), SnapshotStoreError> {

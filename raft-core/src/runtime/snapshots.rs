@@ -42,12 +42,7 @@ async fn write(
     content: Box<dyn Read + Send>,
 ) -> Result<(), Cause> {
     let (store, group) = (&shared.snapshot_store, shared.config.group);
-    let mut writer = store.begin(group, meta).await?;
-    if writer.offset() > 0 {
-        // The beginning of another stream of the same state, which need not have the same bytes.
-        writer.abort().await?;
-        writer = store.begin(group, meta).await?;
-    }
+    let mut writer = store.begin(group, meta, None).await?;
     let (sender, mut chunks) = mpsc::channel(CHUNKS_MAX);
     let alive = shared.lifecycle.alive();
     shared.handle.spawn_blocking(move || {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::Cause;
-use crate::message::SnapshotMeta;
+use crate::message::{SnapshotContent, SnapshotMeta};
 use crate::types::{EntryId, GroupId};
 
 /// Stable storage for the snapshots of many groups.
@@ -19,12 +19,16 @@ use crate::types::{EntryId, GroupId};
 ///   not displace the one that is.
 #[async_trait]
 pub trait SnapshotStore: Send + Sync + 'static {
-    /// Begins a new snapshot. If one with the same `meta` was begun and not finished, the writer goes on where it
-    /// stopped: see [`SnapshotWriter::offset`].
+    /// Begins a snapshot.
+    ///
+    /// One that is received has a `content` that is known beforehand: if one with the same `meta` and the same `content` was
+    /// begun and not finished, the writer goes on where that stopped (see [`SnapshotWriter::offset`]), and it finishes only if
+    /// the content is that one. One that is made here has none: whatever was begun with the same `meta` is thrown away.
     async fn begin(
         &self,
         group: GroupId,
         meta: &SnapshotMeta,
+        content: Option<SnapshotContent>,
     ) -> Result<Box<dyn SnapshotWriter>, SnapshotStoreError>;
 
     /// Opens the finished snapshot whose last entry is `last`.
@@ -50,7 +54,8 @@ pub trait SnapshotWriter: Send {
     /// Appends bytes.
     async fn write_chunk(&mut self, chunk: Bytes) -> Result<(), SnapshotStoreError>;
 
-    /// Makes the snapshot durable and visible.
+    /// Makes the snapshot durable and visible; [`Corrupt`](SnapshotStoreError::Corrupt) if what was written is not the content
+    /// it was begun with. That is then thrown away, and the next one begins at 0.
     async fn finish(self: Box<Self>) -> Result<(), SnapshotStoreError>;
 
     /// Throws away what was written.
@@ -63,8 +68,8 @@ pub trait SnapshotReader: Send {
     /// What the snapshot covers.
     fn meta(&self) -> &SnapshotMeta;
 
-    /// The size of its content in bytes.
-    fn size_bytes(&self) -> u64;
+    /// What its content is; all that is read is verified against it.
+    fn content(&self) -> SnapshotContent;
 
     /// Goes to `offset`, to resume a transfer.
     async fn seek(&mut self, offset: u64) -> Result<(), SnapshotStoreError>;

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::Cause;
 use super::snapshot_store::{SnapshotReader, SnapshotWriter};
 use crate::membership::Membership;
-use crate::message::{InstallSnapshot, Message};
+use crate::message::{InstallSnapshot, Message, SnapshotContent};
 use crate::types::{GroupId, NodeId};
 
 /// Carries messages between the nodes of a cluster. It may lose, delay and reorder them; it never invents or alters
@@ -60,14 +60,16 @@ pub trait Inbound: Send + Sync + 'static {
     /// Never blocks: what does not fit into the queue is lost.
     fn receive(&self, from: NodeId, messages: Vec<Message>);
 
-    /// A peer wants to stream the snapshot that `header` names. The writer's
+    /// A peer wants to stream the snapshot that `header` names, with this content. The writer's
     /// [`offset`](SnapshotWriter::offset) tells from which byte the peer shall go on; an error tells it to stop.
     async fn begin_snapshot(
         &self,
         header: &InstallSnapshot,
+        content: SnapshotContent,
     ) -> Result<Box<dyn SnapshotWriter>, TransportError>;
 
-    /// Every byte of the snapshot was written to `content`. Returns once it is durable and was offered to the replica.
+    /// Every byte of the snapshot was written to `content`. Returns once it is verified, durable and was offered to the
+    /// replica.
     async fn finish_snapshot(
         &self,
         header: InstallSnapshot,

@@ -9,8 +9,8 @@ use crate::entry::{Entry, LogSlice, Payload, SessionEntry};
 use crate::membership::{Contact, Membership, MembershipError, MembershipParts};
 use crate::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, InstallSnapshot, Message,
-    RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow,
-    TrustRestored,
+    RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotContent, SnapshotMeta,
+    TimeoutNow, TrustRestored,
 };
 use crate::types::{EntryId, GroupId, Index, NodeId, Round, Sequence, SessionId, Term};
 
@@ -53,8 +53,8 @@ pub fn decode_membership(bytes: Bytes) -> Result<Membership, WireError> {
     Ok(membership)
 }
 
-/// The header of a snapshot stream that is all of `bytes`.
-pub fn decode_install_snapshot(bytes: Bytes) -> Result<InstallSnapshot, WireError> {
+/// The header of a snapshot stream that is all of `bytes`, and what the stream holds.
+pub fn decode_install_snapshot(bytes: Bytes) -> Result<(InstallSnapshot, SnapshotContent), WireError> {
     let mut reader = Reader(bytes);
     let header = InstallSnapshot {
         group: GroupId(reader.u64()?),
@@ -66,8 +66,12 @@ pub fn decode_install_snapshot(bytes: Bytes) -> Result<InstallSnapshot, WireErro
             membership: reader.membership()?,
         },
     };
+    let content = SnapshotContent {
+        bytes: reader.u64()?,
+        checksum: reader.u32()?,
+    };
     reader.finish()?;
-    Ok(header)
+    Ok((header, content))
 }
 
 /// The batch of messages that is all of `bytes`.

@@ -3,7 +3,7 @@
 use super::encode_request::{encode_forward_request, encode_forward_response, encode_session_request};
 use crate::entry::{Entry, Payload};
 use crate::membership::Membership;
-use crate::message::{AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message};
+use crate::message::{AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message, SnapshotContent};
 use crate::types::{EntryId, NodeId};
 
 /// The tag of a payload's kind, stored beside its bytes.
@@ -48,14 +48,16 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
     put_u64(membership.highest_id().0, out);
 }
 
-/// Appends the header of a snapshot stream.
-pub fn encode_install_snapshot(header: &InstallSnapshot, out: &mut Vec<u8>) {
+/// Appends the header of a snapshot stream, which says also what the stream holds.
+pub fn encode_install_snapshot(header: &InstallSnapshot, content: SnapshotContent, out: &mut Vec<u8>) {
     put_u64(header.group.0, out);
     put_u64(header.from.0, out);
     put_u64(header.to.0, out);
     put_u64(header.term.0, out);
     put_id(header.meta.last, out);
     encode_membership(&header.meta.membership, out);
+    put_u64(content.bytes, out);
+    out.extend_from_slice(&content.checksum.to_le_bytes());
 }
 
 /// Appends a batch of messages.

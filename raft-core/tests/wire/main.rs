@@ -15,7 +15,7 @@ use raft_core::membership::Membership;
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, ForwardRequest, ForwardResponse, ForwardResult,
     InstallSnapshot, Message, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse,
-    SnapshotMeta,
+    SnapshotContent, SnapshotMeta,
 };
 use raft_core::request::{ClientRequest, RefusalReason};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
@@ -252,9 +252,13 @@ fn memberships_and_snapshot_headers_survive_and_every_part_of_them_is_refused() 
         let bytes = encoded(|out| encode_membership(&membership, out));
         check(&membership, &bytes, decode_membership);
     }
+    let content = SnapshotContent {
+        bytes: u64::MAX,
+        checksum: 0xdead_beef,
+    };
     check(
-        &header(),
-        &encoded(|out| encode_install_snapshot(&header(), out)),
+        &(header(), content),
+        &encoded(|out| encode_install_snapshot(&header(), content, out)),
         decode_install_snapshot,
     );
 }
@@ -408,7 +412,7 @@ fn terms_and_indexes_out_of_range_are_refused() {
         term: Term(limit),
         ..header()
     };
-    let snapshot = encoded(|out| encode_install_snapshot(&snapshot, out));
+    let snapshot = encoded(|out| encode_install_snapshot(&snapshot, SnapshotContent::default(), out));
     assert_eq!(
         decode_install_snapshot(Bytes::from(snapshot)),
         Err(WireError::OutOfRange(limit))

@@ -16,7 +16,7 @@
 //! the bytes that are there are the ones that were written; and a reader that begins in the middle must not pass damage on.
 //! The checksum of the whole content, which a read from the start verifies, also covers the order of the blocks.
 
-use raft_core::message::SnapshotMeta;
+use raft_core::message::{SnapshotContent, SnapshotMeta};
 use raft_core::types::GroupId;
 
 use super::record::{RecordError, decode_meta, encode_meta, u32_at, u64_at};
@@ -42,13 +42,6 @@ pub(crate) struct Header {
     pub(crate) meta: SnapshotMeta,
     pub(crate) bytes: usize,
     pub(crate) checksum: u32,
-}
-
-/// What the end of a finished file says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Trailer {
-    pub(crate) content_bytes: u64,
-    pub(crate) content_checksum: u32,
 }
 
 /// The header's bytes, and the header as reading it back would give it.
@@ -110,10 +103,11 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Result<Header, RecordError> {
     })
 }
 
-pub(crate) fn encode_trailer(header: &Header, trailer: &Trailer) -> [u8; TRAILER_BYTES] {
+/// The end of a finished file, which says what its content is.
+pub(crate) fn encode_trailer(header: &Header, content: SnapshotContent) -> [u8; TRAILER_BYTES] {
     let mut bytes = [0; TRAILER_BYTES];
-    bytes[..8].copy_from_slice(&trailer.content_bytes.to_le_bytes());
-    bytes[8..12].copy_from_slice(&trailer.content_checksum.to_le_bytes());
+    bytes[..8].copy_from_slice(&content.bytes.to_le_bytes());
+    bytes[8..12].copy_from_slice(&content.checksum.to_le_bytes());
     let checksum = crc32c::crc32c_append(header.checksum, &bytes[..12]);
     bytes[12..].copy_from_slice(&checksum.to_le_bytes());
     bytes
@@ -124,23 +118,23 @@ pub(crate) fn decode_trailer(
     header: &Header,
     file_bytes: u64,
     bytes: &[u8; TRAILER_BYTES],
-) -> Result<Trailer, RecordError> {
-    let trailer = Trailer {
-        content_bytes: u64_at(bytes, 0),
-        content_checksum: u32_at(bytes, 8),
+) -> Result<SnapshotContent, RecordError> {
+    let content = SnapshotContent {
+        bytes: u64_at(bytes, 0),
+        checksum: u32_at(bytes, 8),
     };
-    if encode_trailer(header, &trailer) != *bytes {
+    if encode_trailer(header, content) != *bytes {
         return Err(RecordError::damaged("the checksum of its end does not match"));
     }
-    let blocks = trailer.content_bytes.div_ceil(BLOCK_BYTES as u64);
+    let blocks = content.bytes.div_ceil(BLOCK_BYTES as u64);
     let all_bytes = blocks
         .checked_mul(CHECKSUM_BYTES as u64)
-        .and_then(|checksums| checksums.checked_add(trailer.content_bytes))
+        .and_then(|checksums| checksums.checked_add(content.bytes))
         .and_then(|blocks| blocks.checked_add((header.bytes + TRAILER_BYTES) as u64));
     if all_bytes != Some(file_bytes) {
         return Err(RecordError::damaged("its length is not what its end says"));
     }
-    Ok(trailer)
+    Ok(content)
 }
 
 /// Where in the file a block begins.

@@ -5,11 +5,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use raft_core::message::SnapshotContent;
 use raft_core::traits::SnapshotStoreError;
 
 use crate::error::DiskError;
 use crate::format::snapshot::{
-    CHECKSUM_BYTES, Header, PREFIX_BYTES, TRAILER_BYTES, Trailer, block_at, decode_header, decode_trailer,
+    CHECKSUM_BYTES, Header, PREFIX_BYTES, TRAILER_BYTES, block_at, decode_header, decode_trailer,
     header_bytes, verify_block,
 };
 
@@ -23,8 +24,12 @@ pub(crate) fn read_header(file: &File, path: &Path) -> Result<Header, SnapshotSt
     decode_header(&bytes).map_err(|error| damaged(path, &error.to_string()))
 }
 
-/// Reads and verifies the end of a finished file, and that the file is as long as it says.
-pub(crate) fn read_trailer(file: &File, path: &Path, header: &Header) -> Result<Trailer, SnapshotStoreError> {
+/// Reads and verifies the end of a finished file, and that the file is as long as it says. Returns what the content is.
+pub(crate) fn read_trailer(
+    file: &File,
+    path: &Path,
+    header: &Header,
+) -> Result<SnapshotContent, SnapshotStoreError> {
     let file_bytes = file.metadata().map_err(|error| failed(path, &error))?.len();
     let Some(at) = file_bytes
         .checked_sub(TRAILER_BYTES as u64)

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use raft_core::message::SnapshotMeta;
+use raft_core::message::{SnapshotContent, SnapshotMeta};
 use raft_core::traits::{SnapshotReader, SnapshotStoreError};
 
 use super::file::{damaged, failed, read_block, read_header, read_trailer};
-use crate::format::snapshot::{BLOCK_BYTES, Header, Trailer};
+use crate::format::snapshot::{BLOCK_BYTES, Header};
 use crate::worker::Workers;
 
 /// A finished file whose header and end are verified.
@@ -20,7 +20,8 @@ pub(crate) struct Finished {
     file: File,
     path: PathBuf,
     pub(crate) header: Header,
-    pub(crate) trailer: Trailer,
+    /// What the content is, as the end of the file says.
+    pub(crate) content: SnapshotContent,
     position: u64,
     /// The block at `position`, if it was read already.
     block: Option<(u64, Bytes)>,
@@ -37,12 +38,12 @@ impl Finished {
             Err(error) => return Err(failed(path, &error)),
         };
         let header = read_header(&file, path)?;
-        let trailer = read_trailer(&file, path, &header)?;
+        let content = read_trailer(&file, path, &header)?;
         Ok(Some(Finished {
             file,
             path: path.to_path_buf(),
             header,
-            trailer,
+            content,
             position: 0,
             block: None,
             checksum: Some(0),
@@ -50,7 +51,7 @@ impl Finished {
     }
 
     fn seek(&mut self, offset: u64) -> Result<(), SnapshotStoreError> {
-        let size = self.trailer.content_bytes;
+        let size = self.content.bytes;
         if offset > size {
             let cause = format!(
                 "{}: offset {offset} is beyond the content of {size} bytes",
@@ -66,9 +67,9 @@ impl Finished {
     }
 
     fn read(&mut self, bytes_max: usize) -> Result<Bytes, SnapshotStoreError> {
-        if self.position == self.trailer.content_bytes {
+        if self.position == self.content.bytes {
             return match self.checksum {
-                Some(checksum) if checksum != self.trailer.content_checksum => {
+                Some(checksum) if checksum != self.content.checksum => {
                     Err(damaged(&self.path, "the checksum of its content does not match"))
                 }
                 _ => Ok(Bytes::new()),
@@ -90,7 +91,7 @@ impl Finished {
     }
 
     fn load(&mut self, number: u64) -> Result<Bytes, SnapshotStoreError> {
-        let rest = self.trailer.content_bytes - number * BLOCK_BYTES as u64;
+        let rest = self.content.bytes - number * BLOCK_BYTES as u64;
         let content_bytes = usize::try_from(rest).unwrap_or(usize::MAX).min(BLOCK_BYTES);
         let mut block = Vec::new();
         read_block(
@@ -111,7 +112,7 @@ impl Finished {
 #[derive(Debug)]
 pub(crate) struct FileSnapshotReader {
     meta: SnapshotMeta,
-    size_bytes: u64,
+    content: SnapshotContent,
     finished: Arc<Mutex<Finished>>,
     workers: Arc<Workers>,
 }
@@ -120,7 +121,7 @@ impl FileSnapshotReader {
     pub(crate) fn new(finished: Finished, workers: Arc<Workers>) -> FileSnapshotReader {
         FileSnapshotReader {
             meta: finished.header.meta.clone(),
-            size_bytes: finished.trailer.content_bytes,
+            content: finished.content,
             finished: Arc::new(Mutex::new(finished)),
             workers,
         }
@@ -133,8 +134,8 @@ impl SnapshotReader for FileSnapshotReader {
         &self.meta
     }
 
-    fn size_bytes(&self) -> u64 {
-        self.size_bytes
+    fn content(&self) -> SnapshotContent {
+        self.content
     }
 
     async fn seek(&mut self, offset: u64) -> Result<(), SnapshotStoreError> {

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use raft_core::message::SnapshotMeta;
+use raft_core::message::{SnapshotContent, SnapshotMeta};
 use raft_core::traits::{SnapshotReader, SnapshotStore, SnapshotStoreError, SnapshotWriter};
 use raft_core::types::{EntryId, GroupId, Index, Term};
 
 use super::file::{damaged, failed};
 use super::reader::{FileSnapshotReader, Finished};
-use super::writer::{FileSnapshotWriter, InUse, Unfinished};
+use super::writer::{Claim, FileSnapshotWriter, InUse, Paths, Unfinished};
 use crate::error::OpenError;
 use crate::files::{create_directory, sync_directory};
 use crate::worker::{WorkerGone, Workers};
@@ -71,11 +71,18 @@ impl SnapshotStore for FileSnapshotStore {
         &self,
         group: GroupId,
         meta: &SnapshotMeta,
+        content: Option<SnapshotContent>,
     ) -> Result<Box<dyn SnapshotWriter>, SnapshotStoreError> {
         let (dir, in_use, meta) = (self.group_dir(group), Arc::clone(&self.in_use), meta.clone());
         let begun = self.run(move || {
             create_directory(&dir).map_err(|error| failed(&dir, &error))?;
-            Unfinished::begin(&in_use, &dir.join(name(meta.last, UNFINISHED)), group, &meta)
+            let paths = Paths {
+                unfinished: dir.join(unfinished_name(meta.last, content)),
+                finished: dir.join(name(meta.last, FINISHED)),
+            };
+            let begun = Unfinished::begin(&in_use, paths, group, &meta, content)?;
+            remove_other_beginnings(&dir, meta.last, &begun, &in_use)?;
+            Ok(begun)
         });
         Ok(Box::new(FileSnapshotWriter::new(
             begun.await?,
@@ -127,6 +134,42 @@ fn name(last: EntryId, extension: &str) -> String {
     format!("snap-{:020}-{}.{extension}", last.index.0, last.term.0)
 }
 
+/// The name of a file that is being written. What is received has its content in the name, so that a transfer goes on with
+/// the bytes that it began with, never with those of another sender.
+fn unfinished_name(last: EntryId, content: Option<SnapshotContent>) -> String {
+    match content {
+        Some(SnapshotContent { bytes, checksum }) => {
+            let (index, term) = (last.index.0, last.term.0);
+            format!("snap-{index:020}-{term}-{bytes}-{checksum:08x}.{UNFINISHED}")
+        }
+        None => name(last, UNFINISHED),
+    }
+}
+
+/// Removes what was begun of the same snapshot with another content, unless somebody is writing it.
+fn remove_other_beginnings(
+    dir: &Path,
+    last: EntryId,
+    begun: &Unfinished,
+    in_use: &InUse,
+) -> Result<(), SnapshotStoreError> {
+    for file in files(dir)? {
+        let is_other = file.extension == UNFINISHED && file.last == last && file.path != begun.path();
+        if is_other && let Ok(_claim) = Claim::take(in_use, &file.path) {
+            remove_file(&file.path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file that may be gone already.
+fn remove_file(path: &Path) -> Result<(), SnapshotStoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path, &error)),
+        _ => Ok(()),
+    }
+}
+
 /// A file whose name is a snapshot's.
 struct Named {
     path: PathBuf,
@@ -139,12 +182,15 @@ impl Named {
         let extension = [FINISHED, UNFINISHED]
             .into_iter()
             .find(|known| path.extension() == Some(known.as_ref()))?;
-        let (index, term) = path
-            .file_stem()?
-            .to_str()?
-            .strip_prefix("snap-")?
-            .split_once('-')?;
-        let last = EntryId::new(Term(term.parse().ok()?), Index(index.parse().ok()?));
+        let mut parts = path.file_stem()?.to_str()?.strip_prefix("snap-")?.split('-');
+        let (index, term) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        match parts.count() {
+            0 => {}
+            // The content that is being received.
+            2 if extension == UNFINISHED => {}
+            _ => return None,
+        }
+        let last = EntryId::new(Term(term), Index(index));
         Some(Named {
             path,
             last,
@@ -223,12 +269,8 @@ fn remove_older(dir: &Path, group: GroupId, keep: EntryId) -> Result<(), Snapsho
         let older = file.age() < (keep.index, keep.term);
         let needed = file.extension == FINISHED && kept.contains(&file.last);
         if older && !needed {
-            match fs::remove_file(&file.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed(&file.path, &error));
-                }
-                _ => removed = true,
-            }
+            remove_file(&file.path)?;
+            removed = true;
         }
     }
     if removed {

@@ -1,4 +1,4 @@
-//! One snapshot that is being written: appended block by block, found again after a crash, finished by a rename.
+//! One snapshot that is being written: appended block by block, found again after a crash, verified, finished by a rename.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -9,29 +9,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use raft_core::message::SnapshotMeta;
+use raft_core::message::{SnapshotContent, SnapshotMeta};
 use raft_core::traits::{SnapshotStoreError, SnapshotWriter};
 use raft_core::types::GroupId;
 
 use super::file::{failed, read_block, read_header};
 use crate::files::sync_directory;
 use crate::format::snapshot::{
-    BLOCK_BYTES, CHECKSUM_BYTES, Header, Trailer, block_at, block_checksum, encode_header, encode_trailer,
+    BLOCK_BYTES, CHECKSUM_BYTES, Header, block_at, block_checksum, encode_header, encode_trailer,
 };
 use crate::worker::Workers;
+
+/// So much is written at most before it is synced: one sync of all of a large snapshot would keep the disk from the log for
+/// seconds.
+const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 
 /// The unfinished files that some writer has open.
 pub(crate) type InUse = Arc<Mutex<BTreeSet<PathBuf>>>;
 
 /// Takes a file for one writer, until it is dropped.
 #[derive(Debug)]
-struct Claim {
+pub(crate) struct Claim {
     in_use: InUse,
     path: PathBuf,
 }
 
 impl Claim {
-    fn take(in_use: &InUse, path: &Path) -> Result<Claim, SnapshotStoreError> {
+    pub(crate) fn take(in_use: &InUse, path: &Path) -> Result<Claim, SnapshotStoreError> {
         let taken = in_use
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -59,14 +63,26 @@ impl Drop for Claim {
     }
 }
 
+/// The two names of a snapshot's file.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    pub(crate) unfinished: PathBuf,
+    pub(crate) finished: PathBuf,
+}
+
 /// A file without an end.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
     file: File,
     path: PathBuf,
+    finished: PathBuf,
     header: Header,
-    content_bytes: u64,
-    content_checksum: u32,
+    /// What the content is to be, if it is known beforehand.
+    expected: Option<SnapshotContent>,
+    /// What the content is so far.
+    content: SnapshotContent,
+    /// How much of the content is certainly on disk.
+    synced_bytes: u64,
     /// The checksum of the last block so far; it is on disk behind the block's content.
     block_checksum: u32,
     /// A write failed: what is on disk is verified by the next `begin`.
@@ -75,13 +91,15 @@ pub(crate) struct Unfinished {
 }
 
 impl Unfinished {
-    /// Goes on with the file at `path` if it has the same header, else begins it.
+    /// Goes on with the unfinished file if it has the same header and its content is known, else begins it.
     pub(crate) fn begin(
         in_use: &InUse,
-        path: &Path,
+        paths: Paths,
         group: GroupId,
         meta: &SnapshotMeta,
+        expected: Option<SnapshotContent>,
     ) -> Result<Unfinished, SnapshotStoreError> {
+        let path = &paths.unfinished;
         let claim = Claim::take(in_use, path)?;
         let (bytes, header) = encode_header(group, meta);
         let opened = OpenOptions::new()
@@ -92,16 +110,18 @@ impl Unfinished {
             .open(path);
         let file = opened.map_err(|error| failed(path, &error))?;
         let resumes = match read_header(&file, path) {
-            Ok(found) => found == header,
+            Ok(found) => expected.is_some() && found == header,
             Err(SnapshotStoreError::Corrupt(_)) => false,
             Err(error) => return Err(error),
         };
         let mut unfinished = Unfinished {
             file,
-            path: path.to_path_buf(),
+            path: paths.unfinished,
+            finished: paths.finished,
             header,
-            content_bytes: 0,
-            content_checksum: 0,
+            expected,
+            content: SnapshotContent::default(),
+            synced_bytes: 0,
             block_checksum: block_checksum(0),
             broken: false,
             _claim: claim,
@@ -113,9 +133,13 @@ impl Unfinished {
                 .file
                 .set_len(0)
                 .and_then(|()| unfinished.file.write_all_at(&bytes, 0));
-            begun.map_err(|error| failed(path, &error))?;
+            begun.map_err(|error| failed(&unfinished.path, &error))?;
         }
         Ok(unfinished)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Finds out how much of the content is there and right, and cuts the rest off.
@@ -144,8 +168,8 @@ impl Unfinished {
                 Err(SnapshotStoreError::Corrupt(_)) => break,
                 Err(error) => return Err(error),
             }
-            self.content_bytes += content_bytes as u64;
-            self.content_checksum = crc32c::crc32c_append(self.content_checksum, &block);
+            self.content.bytes += content_bytes as u64;
+            self.content.checksum = crc32c::crc32c_append(self.content.checksum, &block);
             self.block_checksum = crc32c::crc32c_append(block_checksum(number), &block);
             if content_bytes < BLOCK_BYTES {
                 break;
@@ -156,8 +180,8 @@ impl Unfinished {
 
     /// Where the file ends, the checksum of the last block included.
     fn end(&self) -> u64 {
-        let blocks = self.content_bytes.div_ceil(BLOCK_BYTES as u64);
-        self.header.bytes as u64 + self.content_bytes + blocks * CHECKSUM_BYTES as u64
+        let blocks = self.content.bytes.div_ceil(BLOCK_BYTES as u64);
+        self.header.bytes as u64 + self.content.bytes + blocks * CHECKSUM_BYTES as u64
     }
 
     /// Appends to the content. The checksum of a block moves along with its end, so that the file can be resumed after
@@ -165,8 +189,8 @@ impl Unfinished {
     fn append(&mut self, mut chunk: &[u8]) -> io::Result<()> {
         while !chunk.is_empty() {
             let (number, filled) = (
-                self.content_bytes / BLOCK_BYTES as u64,
-                self.content_bytes % BLOCK_BYTES as u64,
+                self.content.bytes / BLOCK_BYTES as u64,
+                self.content.bytes % BLOCK_BYTES as u64,
             );
             if filled == 0 {
                 self.block_checksum = block_checksum(number);
@@ -180,8 +204,8 @@ impl Unfinished {
             self.file
                 .write_all_at(&checksum.to_le_bytes(), at + part.len() as u64)?;
             self.block_checksum = checksum;
-            self.content_checksum = crc32c::crc32c_append(self.content_checksum, part);
-            self.content_bytes += part.len() as u64;
+            self.content.checksum = crc32c::crc32c_append(self.content.checksum, part);
+            self.content.bytes += part.len() as u64;
             chunk = rest;
         }
         Ok(())
@@ -189,13 +213,32 @@ impl Unfinished {
 
     fn write(&mut self, chunk: &[u8]) -> Result<u64, SnapshotStoreError> {
         self.usable()?;
-        match self.append(chunk) {
-            Ok(()) => Ok(self.content_bytes),
-            Err(error) => {
-                self.broken = true;
-                Err(failed(&self.path, &error))
-            }
+        if let Err(error) = self.append(chunk) {
+            self.broken = true;
+            return Err(failed(&self.path, &error));
         }
+        if self.content.bytes - self.synced_bytes >= UNSYNCED_BYTES_MAX {
+            self.sync()?;
+        }
+        Ok(self.content.bytes)
+    }
+
+    /// Waits until the disk has everything.
+    fn sync(&mut self) -> Result<(), SnapshotStoreError> {
+        if let Err(error) = self.file.sync_all() {
+            // After a failed sync the page cache may hold what the disk does not, and would pass every check.
+            self.throw_away();
+            return Err(failed(&self.path, &error));
+        }
+        self.synced_bytes = self.content.bytes;
+        Ok(())
+    }
+
+    /// Makes sure that nobody goes on with what was written.
+    fn throw_away(&mut self) {
+        self.broken = true;
+        // What cannot be removed begins anew or is found to be damaged, too.
+        let _ = fs::remove_file(&self.path);
     }
 
     fn usable(&self) -> Result<(), SnapshotStoreError> {
@@ -209,31 +252,29 @@ impl Unfinished {
         Ok(())
     }
 
-    /// Ends the file, syncs it, gives it its name, and makes the name durable (R54, R74).
+    /// Compares the content with what it is to be, ends the file, syncs it, gives it its name, and makes the name durable
+    /// (R54, R74).
     fn finish(&mut self) -> Result<(), SnapshotStoreError> {
         self.usable()?;
-        let trailer = Trailer {
-            content_bytes: self.content_bytes,
-            content_checksum: self.content_checksum,
-        };
-        let end = encode_trailer(&self.header, &trailer);
-        let synced = self
-            .file
-            .write_all_at(&end, self.end())
-            .and_then(|()| self.file.sync_all());
-        if let Err(error) = synced {
-            // After a failed sync the page cache may hold what the disk does not, and would pass every check.
-            self.broken = true;
-            let _ = fs::remove_file(&self.path);
+        if self.expected.is_some_and(|expected| expected != self.content) {
+            self.throw_away();
+            return Err(SnapshotStoreError::Corrupt(format!(
+                "the snapshot {} did not arrive as it was sent; it is sent again from the start",
+                self.path.display()
+            )));
+        }
+        let end = encode_trailer(&self.header, self.content);
+        if let Err(error) = self.file.write_all_at(&end, self.end()) {
+            self.throw_away();
             return Err(failed(&self.path, &error));
         }
-        let finished = self.path.with_extension("snap");
-        let renamed = fs::rename(&self.path, &finished).and_then(|()| match finished.parent() {
+        self.sync()?;
+        let renamed = fs::rename(&self.path, &self.finished).and_then(|()| match self.finished.parent() {
             Some(directory) => sync_directory(directory),
             None => Ok(()),
         });
         self.broken = true;
-        renamed.map_err(|error| failed(&finished, &error))
+        renamed.map_err(|error| failed(&self.finished, &error))
     }
 
     fn abort(&mut self) -> Result<(), SnapshotStoreError> {
@@ -253,7 +294,7 @@ pub(crate) struct FileSnapshotWriter {
 impl FileSnapshotWriter {
     pub(crate) fn new(unfinished: Unfinished, workers: Arc<Workers>) -> FileSnapshotWriter {
         FileSnapshotWriter {
-            offset: unfinished.content_bytes,
+            offset: unfinished.content.bytes,
             unfinished: Arc::new(Mutex::new(unfinished)),
             workers,
         }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use raft_core::message::SnapshotMeta;
-use raft_core::traits::{SnapshotStore, SnapshotStoreError};
+use raft_core::message::{SnapshotContent, SnapshotMeta};
+use raft_core::traits::{SnapshotStore, SnapshotStoreError, SnapshotWriter};
 use raft_core::types::GroupId;
 use raft_storage_rocksdb::FileSnapshotStore;
 
@@ -22,19 +22,25 @@ fn store(dir: &Path) -> FileSnapshotStore {
     FileSnapshotStore::open(dir).unwrap()
 }
 
-/// Writes `bytes` to a snapshot without finishing it, in chunks of odd sizes.
-async fn begin(store: &FileSnapshotStore, meta: &SnapshotMeta, bytes: &[u8]) {
-    let mut writer = store.begin(G, meta).await.unwrap();
+/// Writes the first `bytes` of a snapshot of `whole` without finishing it, in chunks of odd sizes.
+async fn begin(store: &FileSnapshotStore, meta: &SnapshotMeta, whole: &[u8], bytes: usize) {
+    let mut writer = resume(store, meta, whole).await;
     assert_eq!(writer.offset(), 0);
-    for chunk in bytes.chunks(77_777) {
+    for chunk in whole[..bytes].chunks(77_777) {
         writer.write_chunk(Bytes::copy_from_slice(chunk)).await.unwrap();
     }
-    assert_eq!(writer.offset(), bytes.len() as u64);
+    assert_eq!(writer.offset(), bytes as u64);
+}
+
+/// Begins a snapshot that is known to become `whole`.
+async fn resume(store: &FileSnapshotStore, meta: &SnapshotMeta, whole: &[u8]) -> Box<dyn SnapshotWriter> {
+    let content = Some(SnapshotContent::of(whole));
+    store.begin(G, meta, content).await.unwrap()
 }
 
 /// Goes on with an unfinished snapshot, and finishes it; returns where it went on.
 async fn finish(store: &FileSnapshotStore, meta: &SnapshotMeta, bytes: &[u8]) -> usize {
-    let mut writer = store.begin(G, meta).await.unwrap();
+    let mut writer = resume(store, meta, bytes).await;
     let offset = writer.offset() as usize;
     writer
         .write_chunk(Bytes::copy_from_slice(&bytes[offset..]))
@@ -109,7 +115,7 @@ async fn a_crash_leaves_something_to_go_on_with() {
     let whole = content(3 * BLOCK_BYTES + 5_000);
     for written in [0, 1, 100, BLOCK_BYTES, BLOCK_BYTES + 99, 3 * BLOCK_BYTES + 4_999] {
         let dir = tempfile::tempdir().unwrap();
-        begin(&store(dir.path()), &meta(2, 9), &whole[..written]).await;
+        begin(&store(dir.path()), &meta(2, 9), &whole, written).await;
         let unfinished = only_file(dir.path());
         assert!(unfinished.extension().unwrap() == "tmp");
         for torn in [false, true] {
@@ -122,7 +128,7 @@ async fn a_crash_leaves_something_to_go_on_with() {
                 store.open(G, meta(2, 9).last).await,
                 Err(SnapshotStoreError::NotFound { .. })
             ));
-            let offset = store.begin(G, &meta(2, 9)).await.unwrap().offset() as usize;
+            let offset = resume(&store, &meta(2, 9), &whole).await.offset() as usize;
             match torn {
                 false => assert_eq!(offset, written),
                 true => assert!(offset <= written && written - offset <= BLOCK_BYTES),
@@ -140,7 +146,7 @@ async fn a_crash_leaves_something_to_go_on_with() {
 async fn a_resume_stops_at_the_first_byte_that_was_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let whole = content(4 * BLOCK_BYTES);
-    begin(&store(dir.path()), &meta(1, 1), &whole[..3 * BLOCK_BYTES + 10]).await;
+    begin(&store(dir.path()), &meta(1, 1), &whole, 3 * BLOCK_BYTES + 10).await;
     let file = only_file(dir.path());
     let mut bytes = fs::read(&file).unwrap();
     let hole = bytes.len() - 2 * BLOCK_BYTES;
@@ -155,12 +161,13 @@ async fn a_resume_stops_at_the_first_byte_that_was_not_written() {
 async fn another_snapshot_of_the_same_name_begins_anew() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
-    begin(&store, &meta(1, 1), &content(1_000)).await;
+    let whole = content(1_000);
+    begin(&store, &meta(1, 1), &whole, 900).await;
     let other = SnapshotMeta {
         membership: raft_core::membership::Membership::of_voters([raft_core::types::NodeId(9)]).unwrap(),
         ..meta(1, 1)
     };
-    assert_eq!(store.begin(G, &other).await.unwrap().offset(), 0);
+    assert_eq!(resume(&store, &other, &whole).await.offset(), 0);
     finish(&store, &other, &content(10)).await;
     assert_eq!(store.list(G).await.unwrap(), [other]);
 }
@@ -169,14 +176,14 @@ async fn another_snapshot_of_the_same_name_begins_anew() {
 async fn one_snapshot_has_one_writer() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
-    let first = store.begin(G, &meta(1, 1)).await.unwrap();
-    let Err(second) = store.begin(G, &meta(1, 1)).await.map(|_| ()) else {
+    let first = store.begin(G, &meta(1, 1), None).await.unwrap();
+    let Err(second) = store.begin(G, &meta(1, 1), None).await.map(|_| ()) else {
         panic!("two writers on one file")
     };
     assert!(second.to_string().contains("being written already"), "{second}");
-    store.begin(G, &meta(1, 2)).await.unwrap();
+    store.begin(G, &meta(1, 2), None).await.unwrap();
     drop(first);
-    store.begin(G, &meta(1, 1)).await.unwrap();
+    store.begin(G, &meta(1, 1), None).await.unwrap();
 }
 
 /// R77: no flipped bit of a snapshot is ever handed out.
@@ -268,11 +275,11 @@ async fn removal_takes_the_older_ones_and_what_is_unfinished_but_keeps_two() {
         finish(&store, &meta(index, index), b"finished").await;
     }
     for index in [5, 35, 45] {
-        begin(&store, &meta(index, index), b"unfinished").await;
+        begin(&store, &meta(index, index), b"unfinished", 10).await;
     }
     store.remove_older(G, id(40, 40)).await.unwrap();
     assert_eq!(store.list(G).await.unwrap(), [meta(20, 20), meta(30, 30)]);
-    let resumed = async |index| store.begin(G, &meta(index, index)).await.unwrap().offset();
+    let resumed = async |index| resume(&store, &meta(index, index), b"unfinished").await.offset();
     assert_eq!(
         (resumed(5).await, resumed(35).await, resumed(45).await),
         (0, 0, 10)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::entry::Entry;
-use raft_core::message::{InstallSnapshot, SnapshotMeta};
+use raft_core::message::{InstallSnapshot, SnapshotContent, SnapshotMeta};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
 use raft_core::wire::{FRAME_HEADER_BYTES, FrameKind, VERSION, encode_frame, encode_install_snapshot};
 use raft_transport_quic::{QuicLimits, QuicOptions};
@@ -89,7 +89,7 @@ async fn a_forged_snapshot_ends_the_connection() {
         };
         let mut bytes = Vec::new();
         encode_frame(FrameKind::InstallSnapshot, &mut bytes, |out| {
-            encode_install_snapshot(&header, out);
+            encode_install_snapshot(&header, SnapshotContent::default(), out);
         });
         let (mut sender, _receiver) = connection.open_bi().await.unwrap();
         sender.write_all(&bytes).await.unwrap();

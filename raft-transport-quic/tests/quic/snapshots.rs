@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use raft_core::membership::Membership;
-use raft_core::message::{InstallSnapshot, SnapshotMeta};
+use raft_core::message::{InstallSnapshot, SnapshotContent, SnapshotMeta};
 use raft_core::traits::{SnapshotReader, SnapshotStoreError, Transport, TransportError};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
 use raft_transport_quic::QuicLimits;
@@ -54,8 +54,8 @@ impl SnapshotReader for MemoryReader {
         &self.meta
     }
 
-    fn size_bytes(&self) -> u64 {
-        self.content.len() as u64
+    fn content(&self) -> SnapshotContent {
+        SnapshotContent::of(&self.content)
     }
 
     async fn seek(&mut self, offset: u64) -> Result<(), SnapshotStoreError> {

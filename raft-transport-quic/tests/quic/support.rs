@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use raft_core::message::{Body, ForwardRequest, InstallSnapshot, Message};
+use raft_core::message::{Body, ForwardRequest, InstallSnapshot, Message, SnapshotContent};
 use raft_core::request::ClientRequest;
 use raft_core::traits::{Inbound, PeerStatus, SnapshotStoreError, SnapshotWriter, Transport, TransportError};
 use raft_core::types::{GroupId, NodeId, Term, Ticket};
@@ -334,6 +334,7 @@ impl Inbound for Recorder {
     async fn begin_snapshot(
         &self,
         header: &InstallSnapshot,
+        _content: SnapshotContent,
     ) -> Result<Box<dyn SnapshotWriter>, TransportError> {
         *self.begun.lock().unwrap() += 1;
         match self.fate() {
