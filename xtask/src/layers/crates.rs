@@ -13,6 +13,7 @@ struct Arrow {
 
 const EVERY_BACKEND: &[&str] = &[
     "raft-core",
+    "raft-storage-engine",
     "raft-storage-rocksdb",
     "raft-transport-quic",
     "raft-kv",
@@ -23,6 +24,12 @@ const ARROWS: &[Arrow] = &[
     Arrow {
         from: "raft-core",
         to: &[],
+        tests_to: &[],
+        alone: false,
+    },
+    Arrow {
+        from: "raft-storage-engine",
+        to: &["raft-core"],
         tests_to: &[],
         alone: false,
     },
@@ -66,6 +73,7 @@ const ARROWS: &[Arrow] = &[
         from: "benches",
         to: &[
             "raft-core",
+            "raft-storage-engine",
             "raft-storage-rocksdb",
             "raft-transport-quic",
             "raft-kv",
@@ -144,6 +152,7 @@ mod tests {
     #[test]
     fn backends_know_the_core_only() {
         for backend in [
+            "raft-storage-engine",
             "raft-storage-rocksdb",
             "raft-transport-quic",
             "raft-kv",
@@ -156,6 +165,8 @@ mod tests {
             }
         }
         assert_eq!(wrong_of("raft-kv", Kind::Dev, "raft-storage-rocksdb").len(), 1);
+        let other = wrong_of("raft-storage-engine", Kind::Normal, "raft-storage-rocksdb");
+        assert_eq!(other.len(), 1);
     }
 
     #[test]

@@ -1,0 +1,9 @@
+//! Every byte that this crate writes to a disk, as pure functions: no I/O, no raft-engine.
+//!
+//! - `record`: entries and states as raft-engine keeps them, and the chain of hashes through a log;
+//! - `slot`: the slots of the files that this crate keeps beside raft-engine.
+//!
+//! Decoding never panics, and nothing is allocated on the word of a length.
+
+pub(crate) mod record;
+pub(crate) mod slot;

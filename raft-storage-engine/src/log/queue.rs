@@ -1,0 +1,168 @@
+//! What waits for the writer: bounded by bytes and by count, first come first served, closed for good by a failure.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use raft_core::traits::{GroupWrite, LogStoreError};
+use raft_core::types::{EntryId, GroupId};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::group::lock;
+use super::options::EngineLogOptions;
+
+/// What a request costs beside its payload, so that many small ones are bounded, too.
+const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// What the writer shall do.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Write(Vec<GroupWrite>),
+    Compact(GroupId, EntryId),
+    Destroy(GroupId),
+}
+
+/// A job, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) job: Job,
+    pub(crate) answer: oneshot::Sender<Result<(), LogStoreError>>,
+    bytes: u32,
+}
+
+/// The queue between the callers and the writer thread.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    ready: Condvar,
+    /// Held from the moment a call begins to wait for room until it is queued. Its waiters are served strictly in
+    /// order; with the semaphores alone, a call that finds room could overtake one that was just woken.
+    turn: tokio::sync::Mutex<()>,
+    bytes: Semaphore,
+    bytes_max: u32,
+    requests: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Request>,
+    /// No new request is taken; the writer ends when the rest is done.
+    closed: bool,
+    /// The store failed: nothing is written any more (R60).
+    failed: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(options: &EngineLogOptions) -> Queue {
+        let bytes_max = u32::try_from(options.queue_bytes_max).unwrap_or(u32::MAX).max(1);
+        Queue {
+            state: Mutex::default(),
+            ready: Condvar::new(),
+            turn: tokio::sync::Mutex::new(()),
+            bytes: Semaphore::new(bytes_max as usize),
+            bytes_max,
+            requests: Semaphore::new(options.queue_requests_max.max(1)),
+        }
+    }
+
+    /// Queues a job and waits for its answer. Jobs are done in the order in which their calls were first polled. A
+    /// call that is dropped before it was queued does nothing; afterwards it is done all the same.
+    pub(crate) async fn submit(&self, job: Job) -> Result<(), LogStoreError> {
+        let bytes = job.bytes().min(self.bytes_max);
+        let (answer, answered) = oneshot::channel();
+        {
+            let _turn = self.turn.lock().await;
+            // Both permits are given back by the writer when the request is done. Failure closes the semaphores.
+            let requests = self.requests.acquire().await.map_err(|_| LogStoreError::Failed)?;
+            let room = self
+                .bytes
+                .acquire_many(bytes)
+                .await
+                .map_err(|_| LogStoreError::Failed)?;
+            let mut state = lock(&self.state);
+            if state.failed || state.closed {
+                return Err(LogStoreError::Failed);
+            }
+            requests.forget();
+            room.forget();
+            state.waiting.push_back(Request { job, answer, bytes });
+            self.ready.notify_one();
+        }
+        answered.await.unwrap_or(Err(LogStoreError::Failed))
+    }
+
+    /// Waits for requests and takes all of them; `None` when the queue is closed and empty, or failed.
+    pub(crate) fn take(&self) -> Option<VecDeque<Request>> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.failed {
+                return None;
+            }
+            if !state.waiting.is_empty() {
+                return Some(std::mem::take(&mut state.waiting));
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Gives back the room that finished requests took.
+    pub(crate) fn release(&self, requests: usize, bytes: usize) {
+        self.requests.add_permits(requests);
+        self.bytes.add_permits(bytes);
+    }
+
+    /// Takes no more requests; what is queued is still done.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.ready.notify_all();
+    }
+
+    /// Fails everything that waits, and every later request (R60).
+    pub(crate) fn fail(&self) {
+        let waiting = {
+            let mut state = lock(&self.state);
+            state.failed = true;
+            std::mem::take(&mut state.waiting)
+        };
+        self.requests.close();
+        self.bytes.close();
+        self.ready.notify_all();
+        for request in waiting {
+            request.finish(Err(LogStoreError::Failed));
+        }
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        lock(&self.state).failed
+    }
+}
+
+impl Request {
+    /// Answers; returns the bytes to give back.
+    pub(crate) fn finish(self, result: Result<(), LogStoreError>) -> usize {
+        // The caller may have stopped waiting.
+        let _ = self.answer.send(result);
+        self.bytes as usize
+    }
+}
+
+impl Job {
+    fn bytes(&self) -> u32 {
+        let bytes = match self {
+            Job::Write(batch) => batch
+                .iter()
+                .map(|write| {
+                    let entries = write.log.entries().iter();
+                    ENTRY_OVERHEAD_BYTES
+                        + entries
+                            .map(|entry| ENTRY_OVERHEAD_BYTES + entry.payload_bytes())
+                            .sum::<usize>()
+                })
+                .sum(),
+            Job::Compact(..) | Job::Destroy(..) => ENTRY_OVERHEAD_BYTES,
+        };
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,168 @@
+//! What the tests share: short names for writes, and ways to look at and damage what is on disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_core::effect::LogChange;
+use raft_core::entry::Entry;
+use raft_core::membership::Membership;
+use raft_core::message::SnapshotMeta;
+use raft_core::traits::{GroupWrite, LogStore};
+use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
+use raft_storage_engine::{EngineLogOptions, EngineLogStore};
+
+pub(crate) const G: GroupId = GroupId(7);
+
+pub(crate) fn command(term: u64, index: u64) -> Entry {
+    Entry::command(
+        Term(term),
+        Index(index),
+        Bytes::from(format!("command {index} of term {term}")),
+    )
+}
+
+pub(crate) fn commands(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
+    indexes.map(|index| command(term, index)).collect()
+}
+
+pub(crate) fn append(group: GroupId, entries: Vec<Entry>) -> GroupWrite {
+    GroupWrite {
+        group,
+        hard_state: None,
+        snapshot: None,
+        log: LogChange::Append(entries),
+    }
+}
+
+pub(crate) fn vote(group: GroupId, term: u64, vote: Option<u64>) -> GroupWrite {
+    GroupWrite {
+        hard_state: Some(HardState {
+            term: Term(term),
+            vote: vote.map(NodeId),
+            commit: Index::ZERO,
+            trust: Trust::Trusted,
+        }),
+        ..append(group, Vec::new())
+    }
+}
+
+pub(crate) fn id(term: u64, index: u64) -> EntryId {
+    EntryId::new(Term(term), Index(index))
+}
+
+pub(crate) fn meta(term: u64, index: u64) -> SnapshotMeta {
+    SnapshotMeta {
+        last: id(term, index),
+        membership: Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]).unwrap(),
+    }
+}
+
+pub(crate) fn reset(group: GroupId, term: u64, index: u64, entries: Vec<Entry>) -> GroupWrite {
+    GroupWrite {
+        group,
+        hard_state: None,
+        snapshot: Some(meta(term, index)),
+        log: LogChange::Reset(entries),
+    }
+}
+
+pub(crate) async fn write(store: &EngineLogStore, write: GroupWrite) {
+    store.write(vec![write]).await.unwrap();
+}
+
+pub(crate) async fn read(store: &EngineLogStore, group: GroupId, first: u64, last: u64) -> Vec<Entry> {
+    store
+        .read(group, Index(first), Index(last), usize::MAX)
+        .await
+        .unwrap()
+}
+
+pub(crate) fn open(dir: &Path) -> EngineLogStore {
+    EngineLogStore::open_default(dir).unwrap()
+}
+
+/// A store whose watermark follows only on a clean end, as if every crash came right before it was raised.
+pub(crate) fn open_with_lazy_marks(dir: &Path) -> EngineLogStore {
+    let options = EngineLogOptions {
+        mark_entries_max: u64::MAX,
+        mark_interval: Duration::from_secs(3600),
+        ..EngineLogOptions::default()
+    };
+    EngineLogStore::open(dir, options).unwrap()
+}
+
+/// Files of some tens of entries, and a purge whenever something was purged.
+pub(crate) fn small_files() -> EngineLogOptions {
+    EngineLogOptions {
+        file_bytes: 16 << 10,
+        purge_bytes: 64 << 10,
+        purge_interval: Duration::from_millis(1),
+        mark_interval: Duration::from_millis(20),
+        ..EngineLogOptions::default()
+    }
+}
+
+pub(crate) fn open_with_small_files(dir: &Path) -> EngineLogStore {
+    EngineLogStore::open(dir, small_files()).unwrap()
+}
+
+/// raft-engine's files with this extension, the newest last.
+pub(crate) fn engine_files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files = files_of(&dir.join("engine"), extension);
+    files.sort();
+    files
+}
+
+/// The newest of raft-engine's files.
+pub(crate) fn newest(dir: &Path) -> PathBuf {
+    engine_files(dir, "raftlog").pop().unwrap()
+}
+
+pub(crate) fn files_of(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    all.filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect()
+}
+
+pub(crate) fn flip(path: &Path, at: usize, bit: u8) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1 << bit;
+    fs::write(path, bytes).unwrap();
+}
+
+pub(crate) fn cut(path: &Path, bytes: u64) {
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(bytes)
+        .unwrap();
+}
+
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let target = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy_dir(&file.path(), &target);
+        } else {
+            fs::copy(file.path(), target).unwrap();
+        }
+    }
+}
+
+/// A small generator of reproducible numbers (SplitMix64).
+pub(crate) struct Numbers(pub(crate) u64);
+
+impl Numbers {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % end
+    }
+}
