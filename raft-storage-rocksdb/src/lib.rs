@@ -49,9 +49,10 @@
 //! # One write
 //!
 //! Any number of callers queue writes for any number of groups. One thread takes all that is queued, makes one
-//! `WriteBatch` of it (truncations, entries, hard states, snapshots), appends that to the journal with one sync, applies it
-//! to RocksDB, and answers in order. A batch is what arrived during the last sync; nothing waits for a timer. Purged
-//! entries are deleted by another thread, in small batches that need no sync; a range deletion happens only when a
+//! batch of it (truncations, entries, hard states, snapshots), appends that to the journal with one sync, and
+//! answers in order. A batch is what arrived during the last sync; nothing waits for a timer. Another thread brings the batch
+//! to RocksDB meanwhile; until then, and as long as there is room, its entries are read from memory. Purged
+//! entries are deleted by a third thread, in small batches that need no sync; a range deletion happens only when a
 //! group is destroyed.
 //!
 //! RocksDB's own write-ahead log is off. Its files grow with every write, so that each sync is one of the file system's
@@ -115,7 +116,7 @@
 //! # Executors
 //!
 //! Nothing here needs a tokio runtime. The futures wait on channels; whatever blocks on a disk runs on threads of the
-//! stores: one writer, one for housekeeping, one or more for reads of the log, two for snapshots. Dropping a store waits
+//! stores: one writer, one that applies to RocksDB, one for housekeeping, one or more for reads of the log, two for snapshots. Dropping a store waits
 //! until what was queued is written, and releases its directory.
 //!
 //! [`LogStore`]: raft_core::traits::LogStore

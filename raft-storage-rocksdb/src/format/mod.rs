@@ -2,12 +2,14 @@
 //! the fuzz targets compile this folder alone.
 //!
 //! - `record`: the keys and values in RocksDB, and the chain of hashes through a log;
+//! - `batch`: what one group commit changes;
 //! - `journal`: the records of the journal, the heads of its segments, and its control file;
 //! - `watermark`: the slots of a watermark file;
 //! - `snapshot`: the header, the blocks and the end of a snapshot file.
 //!
 //! Decoding never panics, and nothing is allocated on the word of a length.
 
+pub(crate) mod batch;
 pub(crate) mod journal;
 pub(crate) mod record;
 pub(crate) mod snapshot;

@@ -124,20 +124,21 @@ pub(crate) fn group_of_state_key(key: &[u8]) -> Option<GroupId> {
     (kind.len() == 1).then(|| GroupId(u64::from_be_bytes(*group)))
 }
 
-/// Replaces `value` by the value of `entry`, which follows an entry with the chain value `previous`; returns the
-/// chain value of `entry`.
+/// Appends the value of `entry`, which follows an entry with the chain value `previous`, to `out`; returns the chain value
+/// of `entry`.
 pub(crate) fn encode_entry(
     key: &[u8; ENTRY_KEY_BYTES],
     entry: &Entry,
     previous: u64,
-    value: &mut Vec<u8>,
+    out: &mut Vec<u8>,
 ) -> u64 {
-    value.clear();
-    value.extend_from_slice(&[VERSION, wire::payload_kind(&entry.payload), 0, 0, 0, 0, 0, 0]);
-    value.extend_from_slice(&entry.term().0.to_le_bytes());
-    value.extend_from_slice(&previous.to_le_bytes());
-    value.extend_from_slice(&[0; 4]);
-    wire::encode_payload(&entry.payload, value);
+    let begin = out.len();
+    out.extend_from_slice(&[VERSION, wire::payload_kind(&entry.payload), 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&entry.term().0.to_le_bytes());
+    out.extend_from_slice(&previous.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    wire::encode_payload(&entry.payload, out);
+    let value = &mut out[begin..];
     let length = u32::try_from(value.len() - ENTRY_HEADER_BYTES).expect("limits keep an entry below 4 GiB");
     value[4..8].copy_from_slice(&length.to_le_bytes());
     let checksum = entry_checksum(key, value);

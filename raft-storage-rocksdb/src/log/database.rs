@@ -12,7 +12,8 @@ use rocksdb::{
 };
 
 use super::options::RocksLogOptions;
-use crate::error::OpenError;
+use crate::error::{DiskError, OpenError};
+use crate::format::batch::{Operation, Operations};
 use crate::format::record::{
     RecordError, StateKind, decode_applied, encode_applied, entries_end, entry_key, group_of_state_key,
     state_key,
@@ -66,13 +67,30 @@ impl Database {
     pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
+        // The keys of a batch ascend.
+        options.set_memtable_insert_hint_per_batch(true);
         self.db.write_opt(batch, &options)
     }
 
-    /// Applies the batch that the journal has as record `sequence`.
-    pub(crate) fn apply(&self, sequence: u64, mut batch: WriteBatch) -> Result<(), rocksdb::Error> {
+    /// Applies the batch that is the body of record `sequence` of the journal.
+    pub(crate) fn apply(&self, sequence: u64, body: &[u8]) -> Result<(), DiskError> {
+        let failed = |error: rocksdb::Error| DiskError::database(&self.path, &error);
+        let mut batch = WriteBatch::with_capacity_bytes(body.len());
+        let (entries, state) = (self.entries(), self.state());
+        for operation in Operations::of(body) {
+            match operation.map_err(|error| DiskError::because(&self.path, &error))? {
+                Operation::PutEntry { key, value } => batch.put_cf(entries, key, value),
+                Operation::DeleteEntry { key } => batch.delete_cf(entries, key),
+                Operation::DeleteEntries { group } => {
+                    let first = entry_key(group, Index::ZERO);
+                    batch.delete_range_cf(entries, &first[..], &entries_end(group)[..]);
+                }
+                Operation::PutState { key, value } => batch.put_cf(state, key, value),
+                Operation::DeleteState { key } => batch.delete_cf(state, key),
+            }
+        }
         batch.put(APPLIED, encode_applied(sequence));
-        self.write(batch)
+        self.write(batch).map_err(failed)
     }
 
     /// The last record of the journal that is in the database; `None` if there has been none. Outside the error of

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use raft_core::traits::Recovered;
 use raft_core::types::{EntryId, GroupId, Index};
 
+use super::cache::{Budget, TailCache};
 use super::scan::Scanned;
 use super::watermark::Watermark;
 use crate::format::watermark::Promise;
@@ -36,6 +37,8 @@ pub(crate) struct Published {
     pub(crate) generation: u64,
     /// What the scan on open found, until the first write changes it.
     pub(crate) recovered: Option<Recovered>,
+    /// The end of the log.
+    pub(crate) cache: TailCache,
 }
 
 /// The watermark, and what it may be raised to.
@@ -57,7 +60,13 @@ pub(crate) struct Purge {
 
 impl Group {
     /// A group as it was found on disk, and its watermark, which `durable` may raise.
-    pub(crate) fn new(id: GroupId, scanned: &Scanned, watermark: Watermark, durable: Promise) -> Group {
+    pub(crate) fn new(
+        id: GroupId,
+        scanned: &Scanned,
+        watermark: Watermark,
+        durable: Promise,
+        budget: &Arc<Budget>,
+    ) -> Group {
         Group {
             id,
             published: Mutex::new(Published {
@@ -65,6 +74,7 @@ impl Group {
                 last: scanned.last.id,
                 generation: 0,
                 recovered: Some(scanned.recovered.clone()),
+                cache: TailCache::new(Arc::clone(budget)),
             }),
             marked: Mutex::new(Marked { watermark, durable }),
             purge: Mutex::new(Purge {

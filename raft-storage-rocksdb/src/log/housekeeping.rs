@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use raft_core::types::Index;
 use rocksdb::WriteBatch;
 
+use super::applier::{ApplyFailed, Applying};
 use super::database::Database;
 use super::group::{self, Group, Groups, lock};
 use super::journal::Files;
@@ -35,8 +36,6 @@ pub(crate) struct Housekeeping {
     bell: Condvar,
     /// The last record of the journal that is durable.
     durable: AtomicU64,
-    /// The last record of the journal that is in RocksDB.
-    applied: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +48,7 @@ struct Called {
 pub(crate) struct Housekeeper {
     pub(crate) database: Arc<Database>,
     pub(crate) journal: Arc<Files>,
+    pub(crate) applying: Arc<Applying>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) calls: Arc<Housekeeping>,
@@ -68,9 +68,9 @@ impl Housekeeping {
         self.durable.store(sequence, Ordering::Release);
     }
 
-    /// RocksDB has the journal up to record `sequence`.
-    pub(crate) fn applied(&self, sequence: u64) {
-        self.applied.store(sequence, Ordering::Release);
+    /// The last record of the journal that is durable.
+    pub(crate) fn last_durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
     }
 
     /// Ends the thread after it raised every watermark.
@@ -126,13 +126,13 @@ impl Housekeeper {
 
     /// Raises the mark in the control file, makes the next file ready, and frees the full ones.
     fn tend_journal(&self, go_on: bool) -> Result<(), DiskError> {
-        self.journal.mark(self.calls.durable.load(Ordering::Acquire))?;
+        self.journal.mark(self.calls.last_durable())?;
         if !go_on {
             return Ok(());
         }
         self.journal.prepare();
         if self.journal.has_full_segments() {
-            let applied = self.calls.applied.load(Ordering::Acquire);
+            let applied = self.applying.applied();
             let flushed = self.database.flush();
             flushed.map_err(|error| DiskError::database(self.database.path(), &error))?;
             self.journal.release(applied)?;
@@ -163,6 +163,11 @@ impl Housekeeper {
         let mut purge = group.purge();
         let through = group.published().purged.index;
         if purge.gone || purge.deleted >= through {
+            return Ok(false);
+        }
+        // An entry that reached RocksDB after its deletion would stay for ever.
+        let durable = self.calls.last_durable();
+        if let Err(ApplyFailed) = self.applying.wait_for(durable) {
             return Ok(false);
         }
         let mut batch = WriteBatch::default();

@@ -1,16 +1,18 @@
 //! The log store. Arrows between the modules point down this list.
 //!
 //! - `store`: opens, and answers the calls of the trait;
-//! - `writer`, `housekeeping`: the two threads that change the disk;
+//! - `writer`, `applier`, `housekeeping`: the threads that change the disk;
 //! - `stage`: turns requests into one batch, without I/O but for a rare read;
 //! - `queue`: what waits for the writer;
 //! - `counters`: what the writer did;
-//! - `group`: what the threads know about one group, in memory;
+//! - `group`, `cache`: what the threads know about one group, in memory;
 //! - `scan`: reads and verifies a whole log;
 //! - `journal`: makes batches durable;
 //! - `database`, `watermark`: the other two kinds of files;
 //! - `options`: pure.
 
+mod applier;
+mod cache;
 mod counters;
 mod database;
 mod group;

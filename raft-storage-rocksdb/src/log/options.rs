@@ -16,6 +16,9 @@ pub struct RocksLogOptions {
     /// opened, and one more waits to be used: three at rest, more while RocksDB writes tables. A batch that is larger
     /// gets a larger segment.
     pub segment_bytes: u64,
+    /// Bytes of the newest entries of all groups that are kept in memory, beside those that RocksDB does not have yet. Reads
+    /// of them touch no disk.
+    pub cache_bytes_max: usize,
     /// How many entries may become durable before the watermark follows. Entries above the watermark are durable all
     /// the same; but if the disk loses exactly those, nobody notices.
     pub mark_entries_max: u64,
@@ -48,6 +51,7 @@ impl Default for RocksLogOptions {
             queue_requests_max: 4096,
             memtable_bytes: 128 << 20,
             segment_bytes: 64 << 20,
+            cache_bytes_max: 32 << 20,
             mark_entries_max: 4096,
             mark_interval: Duration::from_secs(1),
             reader_threads: 1,

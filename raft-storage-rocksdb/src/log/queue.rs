@@ -69,7 +69,7 @@ impl Queue {
     pub(crate) async fn submit(&self, job: Job) -> Result<(), LogStoreError> {
         let bytes = job.bytes().min(self.bytes_max);
         let (answer, answered) = oneshot::channel();
-        {
+        let was_empty = {
             let _turn = self.turn.lock().await;
             // Both permits are given back by the writer when the request is done. Failure closes the semaphores.
             let requests = self.requests.acquire().await.map_err(|_| LogStoreError::Failed)?;
@@ -85,6 +85,10 @@ impl Queue {
             requests.forget();
             room.forget();
             state.waiting.push_back(Request { job, answer, bytes });
+            state.waiting.len() == 1
+        };
+        // With no lock held: the writer would wake up and wait for it.
+        if was_empty {
             self.ready.notify_one();
         }
         answered.await.unwrap_or(Err(LogStoreError::Failed))
@@ -145,11 +149,10 @@ impl Request {
         self.bytes as usize
     }
 
-    /// Answers; returns the bytes to give back.
-    pub(crate) fn finish(self, result: Result<(), LogStoreError>) -> usize {
+    /// Answers.
+    pub(crate) fn finish(self, result: Result<(), LogStoreError>) {
         // The caller may have stopped waiting.
         let _ = self.answer.send(result);
-        self.bytes as usize
     }
 }
 

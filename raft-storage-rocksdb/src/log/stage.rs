@@ -1,6 +1,6 @@
-//! Turns any number of requests into one `WriteBatch`.
+//! Turns any number of requests into one batch.
 //!
-//! RocksDB applies the operations of a batch in order, so requests of one group need no merging: each is staged on top
+//! The operations of a batch are applied in order, so requests of one group need no merging: each is staged on top
 //! of the one before it. A request is checked completely before anything of it is staged, so that a refused one leaves
 //! nothing behind.
 
@@ -11,14 +11,13 @@ use raft_core::effect::LogChange;
 use raft_core::entry::Entry;
 use raft_core::traits::{GroupWrite, LogStoreError};
 use raft_core::types::{EntryId, GroupId, HardState, Index};
-use rocksdb::WriteBatch;
 
 use super::database::Database;
 use super::group::Group;
 use super::scan::{ScanError, Scanned, link_at};
+use crate::format::batch::Batch;
 use crate::format::record::{
-    Link, StateKind, chain_origin, encode_entry, encode_hard_state, encode_purged, encode_snapshot,
-    entry_key, state_key,
+    Link, StateKind, chain_origin, encode_hard_state, encode_purged, encode_snapshot,
 };
 
 /// What the writer thread knows about one group.
@@ -37,8 +36,8 @@ pub(crate) struct Tail {
 /// What a batch changes for one group.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    /// The places of the entries of the batch, contiguous, ending at the last entry of the log.
-    links: Vec<Link>,
+    /// The entries of the batch that remain, contiguous, ending at the last entry of the log, and their chain values.
+    pub(crate) entries: Vec<(Entry, u64)>,
     /// Where the log ends when it is shortest, between two operations of the batch: the old entries up to here stay.
     pub(crate) floor: Link,
     /// The log begins anew: what the purge knows is void.
@@ -49,7 +48,7 @@ pub(crate) struct Staged {
 
 /// A finished batch.
 pub(crate) struct StagedBatch {
-    pub(crate) batch: WriteBatch,
+    pub(crate) batch: Batch,
     /// The groups that it changes.
     pub(crate) groups: Vec<GroupId>,
 }
@@ -59,7 +58,6 @@ pub(crate) struct Stage<'a> {
     database: &'a Database,
     tails: &'a mut BTreeMap<GroupId, Tail>,
     staged: StagedBatch,
-    scratch: Vec<u8>,
 }
 
 /// A group's write, checked.
@@ -82,8 +80,8 @@ impl Tail {
         }
     }
 
-    /// The chain up to `index`, which lies between `purged` and `last`. A truncation reads it back from disk: the only
-    /// read of the writer thread, and a rare one.
+    /// The chain up to `index`, which lies between `purged` and `last`. A truncation that reaches below what is in memory reads
+    /// it back from disk: the only read of the writer thread, and a rare one.
     fn link(&self, database: &Database, group: GroupId, index: Index) -> Result<Link, LogStoreError> {
         if index == self.last.id.index {
             return Ok(self.last);
@@ -91,18 +89,22 @@ impl Tail {
         if index == self.purged.id.index {
             return Ok(self.purged);
         }
-        let staged = self
-            .staged
-            .as_ref()
-            .map(|staged| &staged.links[..])
-            .unwrap_or_default();
-        if let Some(first) = staged.first()
-            && index >= first.id.index
+        if let Some(staged) = &self.staged
+            && let Some((first, _)) = staged.entries.first()
+            && index >= first.index()
         {
-            let offset = usize::try_from(index.entries_since(first.id.index)).unwrap_or(usize::MAX);
-            if let Some(link) = staged.get(offset) {
-                return Ok(*link);
+            let offset = usize::try_from(index.entries_since(first.index())).unwrap_or(usize::MAX);
+            if let Some((entry, chain)) = staged.entries.get(offset) {
+                return Ok(Link {
+                    id: entry.id,
+                    chain: *chain,
+                });
             }
+        }
+        if let Some(group) = &self.group
+            && let Some(link) = group.published().cache.link(index)
+        {
+            return Ok(link);
         }
         match link_at(database, group, index)? {
             Some(link) => Ok(link),
@@ -162,7 +164,7 @@ impl Tail {
     fn staged(&mut self) -> &mut Staged {
         let floor = self.last;
         self.staged.get_or_insert_with(|| Staged {
-            links: Vec::new(),
+            entries: Vec::new(),
             floor,
             reset: false,
             purges: false,
@@ -181,10 +183,9 @@ impl<'a> Stage<'a> {
             database,
             tails,
             staged: StagedBatch {
-                batch: WriteBatch::with_capacity_bytes(bytes),
+                batch: Batch::with_capacity(bytes),
                 groups: Vec::new(),
             },
-            scratch: Vec::new(),
         }
     }
 
@@ -224,33 +225,23 @@ impl<'a> Stage<'a> {
         if nothing {
             return;
         }
-        let state = self.database.state();
         let tail = tail(self.tails, group);
         if let Some(begin) = plan.begin {
             tail.purged = begin;
         }
         if plan.begin.is_some() || tail.group.is_none() {
             // The first write of a group stores where its log begins: that record is what makes it exist.
-            self.staged.batch.put_cf(
-                state,
-                state_key(group, StateKind::Purged),
-                encode_purged(group, &tail.purged),
-            );
+            let value = encode_purged(group, &tail.purged);
+            self.staged.batch.put_state(group, StateKind::Purged, &value);
         }
         if let Some(hard_state) = &write.hard_state {
             tail.hard_state = *hard_state;
-            self.staged.batch.put_cf(
-                state,
-                state_key(group, StateKind::HardState),
-                encode_hard_state(group, hard_state),
-            );
+            let value = encode_hard_state(group, hard_state);
+            self.staged.batch.put_state(group, StateKind::HardState, &value);
         }
         if let Some(snapshot) = &write.snapshot {
-            self.staged.batch.put_cf(
-                state,
-                state_key(group, StateKind::Snapshot),
-                encode_snapshot(group, snapshot),
-            );
+            let value = encode_snapshot(group, snapshot);
+            self.staged.batch.put_state(group, StateKind::Snapshot, &value);
         }
         if tail.staged.is_none() {
             self.staged.groups.push(group);
@@ -263,7 +254,6 @@ impl<'a> Stage<'a> {
 
     /// Makes the log end with `plan.entries` after `plan.previous`.
     fn replace(&mut self, group: GroupId, plan: &Plan<'_>) {
-        let entries = self.database.entries();
         let tail = tail(self.tails, group);
         let old_last = tail.last.id.index;
         tail.last = plan.previous;
@@ -275,30 +265,28 @@ impl<'a> Stage<'a> {
         if reset {
             staged.reset = true;
             staged.purges = true;
-            staged.links.clear();
+            staged.entries.clear();
         } else {
             let kept = staged
-                .links
-                .partition_point(|link| link.id.index <= plan.previous.id.index);
-            staged.links.truncate(kept);
+                .entries
+                .partition_point(|(entry, _)| entry.index() <= plan.previous.id.index);
+            staged.entries.truncate(kept);
         }
+        staged.entries.reserve(plan.entries.len());
         let mut last = plan.previous;
         for entry in plan.entries {
-            let key = entry_key(group, entry.index());
             last = Link {
                 id: entry.id,
-                chain: encode_entry(&key, entry, last.chain, &mut self.scratch),
+                chain: self.staged.batch.put_entry(group, entry, last.chain),
             };
-            staged.links.push(last);
-            self.staged.batch.put_cf(entries, key, &self.scratch);
+            // A reference to the payload, not a copy of it.
+            staged.entries.push((entry.clone(), last.chain));
         }
         tail.last = last;
         // What the new log does not overwrite must not follow it. Entries at or below a new beginning are never read
         // again, and deleted by the purge.
         for index in last.id.index.0.saturating_add(1)..=old_last.0 {
-            self.staged
-                .batch
-                .delete_cf(entries, entry_key(group, Index(index)));
+            self.staged.batch.delete_entry(group, Index(index));
         }
     }
 
@@ -325,10 +313,8 @@ impl<'a> Stage<'a> {
         }
         tail.purged = purged;
         tail.staged().purges = true;
-        let key = state_key(group, StateKind::Purged);
-        self.staged
-            .batch
-            .put_cf(self.database.state(), key, encode_purged(group, &purged));
+        let value = encode_purged(group, &purged);
+        self.staged.batch.put_state(group, StateKind::Purged, &value);
         Ok(())
     }
 }

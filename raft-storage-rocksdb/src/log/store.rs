@@ -13,6 +13,8 @@ use raft_core::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
 use raft_core::types::{EntryId, GroupId, HardState, Index, Trust};
 use rocksdb::WriteBatch;
 
+use super::applier::{self, ApplyFailed, Applying};
+use super::cache::{Budget, Taken};
 use super::counters::{Counters, LogCounters};
 use super::database::Database;
 use super::group::{self, Group, Groups};
@@ -38,10 +40,12 @@ pub struct RocksLogStore {
     database: Arc<Database>,
     groups: Arc<Groups>,
     queue: Arc<Queue>,
+    applying: Arc<Applying>,
     housekeeping: Arc<Housekeeping>,
     counters: Arc<Counters>,
     readers: Workers,
     writer: Option<JoinHandle<()>>,
+    applier: Option<JoinHandle<()>>,
     housekeeper: Option<JoinHandle<()>>,
 }
 
@@ -68,13 +72,21 @@ impl RocksLogStore {
         let database = Arc::new(Database::open(dir.join("db"), &options)?);
         let watermarks = WatermarkDir::open(dir.join("watermarks"))?;
         let groups = Arc::new(Groups::default());
+        let budget = Arc::new(Budget::new(options.cache_bytes_max));
         let (journal, tails) = match replay(&database, &dir.join("journal"), &options)? {
             Findings::Sound(journal) => {
-                let tails = recover(&database, &watermarks, &groups, options.on_loss, None)?;
+                let tails = recover(&database, &watermarks, &groups, &budget, options.on_loss, None)?;
                 (journal, tails)
             }
             Findings::Lost { reason, restart } => {
-                let tails = recover(&database, &watermarks, &groups, options.on_loss, Some(&reason))?;
+                let tails = recover(
+                    &database,
+                    &watermarks,
+                    &groups,
+                    &budget,
+                    options.on_loss,
+                    Some(&reason),
+                )?;
                 // Every group is a suspect durably, before the journal looks sound again.
                 database
                     .flush()
@@ -82,7 +94,7 @@ impl RocksLogStore {
                 (restart.begin()?, tails)
             }
         };
-        let spawned = RocksLogStore::spawn(database, journal, watermarks, groups, tails, &options);
+        let spawned = RocksLogStore::spawn(database, journal, watermarks, groups, tails, budget, &options);
         spawned.map_err(|error| OpenError::directory(dir, error))
     }
 
@@ -106,9 +118,11 @@ impl RocksLogStore {
         watermarks: WatermarkDir,
         groups: Arc<Groups>,
         tails: BTreeMap<GroupId, Tail>,
+        budget: Arc<Budget>,
         options: &RocksLogOptions,
     ) -> io::Result<RocksLogStore> {
         let queue = Arc::new(Queue::new(options));
+        let applying = Arc::new(Applying::new(journal.next() - 1));
         let housekeeping = Arc::new(Housekeeping::default());
         let readers = Workers::start(
             "raft-log-read",
@@ -120,27 +134,30 @@ impl RocksLogStore {
             database: Arc::clone(&database),
             groups: Arc::clone(&groups),
             queue: Arc::clone(&queue),
+            applying: Arc::clone(&applying),
             housekeeping: Arc::clone(&housekeeping),
             counters: Arc::default(),
             readers,
             writer: None,
+            applier: None,
             housekeeper: None,
         };
         let housekeeper = Housekeeper {
             database: Arc::clone(&database),
             journal: journal.files(),
+            applying: Arc::clone(&applying),
             groups: Arc::clone(&groups),
             queue: Arc::clone(&queue),
             calls: Arc::clone(&housekeeping),
             mark_entries_max: options.mark_entries_max.max(1),
             mark_interval: options.mark_interval,
         };
-        housekeeping.applied(journal.next() - 1);
         housekeeping.durable(journal.next() - 1);
         let writer = Writer {
             disk: Disk {
                 journal,
-                database,
+                database: Arc::clone(&database),
+                applying: Arc::clone(&applying),
                 housekeeping: Arc::clone(&housekeeping),
                 counters: Arc::clone(&store.counters),
             },
@@ -149,7 +166,11 @@ impl RocksLogStore {
             queue,
             mark_entries_max: options.mark_entries_max.max(1),
             tails,
+            budget,
         };
+        let failing = Arc::clone(&store.queue);
+        let applier = move || applier::run(applying, &database, failing);
+        store.applier = Some(named("raft-log-apply").spawn(applier)?);
         store.housekeeper = Some(named("raft-log-tidy").spawn(move || housekeeper.run())?);
         store.writer = Some(named("raft-log-write").spawn(move || writer.run())?);
         // A purge that the last process did not finish goes on.
@@ -157,15 +178,64 @@ impl RocksLogStore {
         Ok(store)
     }
 
-    fn bounds(&self, group: GroupId) -> Bounds {
-        group::find(&self.groups, group).map_or_else(Bounds::default, |group| {
-            let published = group.published();
-            Bounds {
-                purged: published.purged,
-                last: published.last,
-                generation: published.generation,
+    /// One attempt to read; `None` if the log changed under it.
+    async fn read_once(
+        &self,
+        group: GroupId,
+        first: Index,
+        last: Index,
+        bytes_max: usize,
+    ) -> Result<Option<Vec<Entry>>, LogStoreError> {
+        let Some(known) = group::find(&self.groups, group) else {
+            return Err(missing(group, first, EntryId::ZERO, EntryId::ZERO));
+        };
+        let mut taken = Taken::default();
+        let mut next = first;
+        let generation = {
+            let published = known.published();
+            if first <= published.purged.index {
+                return Err(missing(group, first, published.purged, published.last));
             }
-        })
+            if last > published.last.index {
+                let index = first.max(published.last.index.next());
+                return Err(missing(group, index, published.purged, published.last));
+            }
+            published.generation
+        };
+        loop {
+            let cold_last = {
+                let published = known.published();
+                if published.generation != generation {
+                    return Ok(None);
+                }
+                match published.cache.first() {
+                    Some(hot) if hot <= next => {
+                        published.cache.read(next, last, bytes_max, &mut taken);
+                        return Ok(Some(taken.entries));
+                    }
+                    Some(hot) => hot.previous().min(last),
+                    None => last,
+                }
+            };
+            let database = Arc::clone(&self.database);
+            let found = self
+                .readers
+                .run(move || read(&database, group, next, cold_last, bytes_max, taken));
+            taken = match found.await.map_err(gone)? {
+                Ok(taken) => taken,
+                // The log was truncated, purged, begun anew or destroyed between the two looks: what does not fit is no
+                // damage.
+                Err(_) if known.published().generation != generation => return Ok(None),
+                Err(_) if !group::find(&self.groups, group).is_some_and(|now| Arc::ptr_eq(&now, &known)) => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if taken.is_full || cold_last == last {
+                return Ok(Some(taken.entries));
+            }
+            next = cold_last.next();
+        }
     }
 }
 
@@ -175,6 +245,10 @@ impl Drop for RocksLogStore {
         if let Some(writer) = self.writer.take() {
             // A thread that panicked has failed the queue; there is nothing left to do for it.
             let _ = writer.join();
+        }
+        self.applying.close();
+        if let Some(applier) = self.applier.take() {
+            let _ = applier.join();
         }
         self.housekeeping.stop();
         if let Some(housekeeper) = self.housekeeper.take() {
@@ -198,8 +272,8 @@ fn replay(database: &Database, dir: &Path, options: &RocksLogOptions) -> Result<
             detail: error.to_string(),
         })?;
     let mut apply = |sequence, body: &[u8]| {
-        let batch = WriteBatch::from_data(body);
-        database.apply(sequence, batch).map_err(failed)
+        let applied = database.apply(sequence, body);
+        applied.map_err(|error| OpenError::disk(database.path(), error))
     };
     let recovery = Recovery {
         dir,
@@ -217,6 +291,7 @@ fn recover(
     database: &Database,
     watermarks: &WatermarkDir,
     groups: &Groups,
+    budget: &Arc<Budget>,
     on_loss: OnLoss,
     journal_lost: Option<&str>,
 ) -> Result<BTreeMap<GroupId, Tail>, OpenError> {
@@ -258,7 +333,7 @@ fn recover(
         watermark
             .store(durable)
             .map_err(|error| OpenError::directory(watermark.path(), error))?;
-        let group = Arc::new(Group::new(id, &scanned, watermark, durable));
+        let group = Arc::new(Group::new(id, &scanned, watermark, durable, budget));
         tails.insert(id, Tail::new(&scanned, Some(Arc::clone(&group))));
         group::insert(groups, group);
     }
@@ -298,12 +373,14 @@ impl LogStore for RocksLogStore {
         {
             return Ok(recovered);
         }
-        let database = Arc::clone(&self.database);
-        let scanned = self
-            .readers
-            .run(move || scan(&database, group, None))
-            .await
-            .map_err(gone)??;
+        let (database, applying) = (Arc::clone(&self.database), Arc::clone(&self.applying));
+        let durable = self.housekeeping.last_durable();
+        let scan = move || {
+            let waited = applying.wait_for(durable);
+            waited.map_err(|ApplyFailed| LogStoreError::Failed)?;
+            Ok::<_, LogStoreError>(scan(&database, group, None)?)
+        };
+        let scanned = self.readers.run(scan).await.map_err(gone)??;
         Ok(scanned.map(|scanned| scanned.recovered).unwrap_or_default())
     }
 
@@ -322,28 +399,8 @@ impl LogStore for RocksLogStore {
             return Ok(Vec::new());
         }
         loop {
-            let bounds = self.bounds(group);
-            if first <= bounds.purged.index || last > bounds.last.index {
-                let index = match first <= bounds.purged.index {
-                    true => first,
-                    false => first.max(bounds.last.index.next()),
-                };
-                return Err(LogStoreError::Missing {
-                    group,
-                    index,
-                    first: bounds.purged.index.next(),
-                    last: bounds.last.index,
-                });
-            }
-            let database = Arc::clone(&self.database);
-            let found = self
-                .readers
-                .run(move || read(&database, group, first, last, bytes_max));
-            match found.await.map_err(gone)? {
-                Ok(entries) => return Ok(entries),
-                // The log was truncated, purged or begun anew between the two looks: what does not fit is no damage.
-                Err(_) if self.bounds(group) != bounds => {}
-                Err(error) => return Err(error.into()),
+            if let Some(entries) = self.read_once(group, first, last, bytes_max).await? {
+                return Ok(entries);
             }
         }
     }
@@ -362,25 +419,26 @@ fn gone(error: WorkerGone) -> LogStoreError {
     LogStoreError::Io(Box::new(error))
 }
 
-/// What readers may see of a group, at one moment.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Bounds {
-    purged: EntryId,
-    last: EntryId,
-    generation: u64,
+fn missing(group: GroupId, index: Index, purged: EntryId, last: EntryId) -> LogStoreError {
+    LogStoreError::Missing {
+        group,
+        index,
+        first: purged.index.next(),
+        last: last.index,
+    }
 }
 
+/// Adds the entries from `first` to `last`, all of which RocksDB has, to `taken`.
 fn read(
     database: &Database,
     group: GroupId,
     first: Index,
     last: Index,
     bytes_max: usize,
-) -> Result<Vec<Entry>, ScanError> {
+    mut taken: Taken,
+) -> Result<Taken, ScanError> {
     let view = database.view();
     let mut stored = view.entries_from(group, first);
-    let mut entries: Vec<Entry> = Vec::new();
-    let mut bytes = 0_usize;
     let mut previous: Option<Link> = None;
     let mut index = first;
     while index <= last {
@@ -403,13 +461,11 @@ fn read(
             id: entry.link.id,
             payload: entry.decode().map_err(damaged)?,
         };
-        bytes = bytes.saturating_add(entry.payload_bytes());
-        if bytes > bytes_max && !entries.is_empty() {
+        if !taken.take(bytes_max, entry) {
             break;
         }
-        entries.push(entry);
         index = index.next();
         stored.next();
     }
-    Ok(entries)
+    Ok(taken)
 }

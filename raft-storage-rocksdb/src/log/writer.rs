@@ -6,7 +6,7 @@
 //! The order of one commit, which the watermark's promise rests on:
 //! 1. create the watermark of new groups; lower the mark of groups whose log gets shorter in between;
 //! 2. append the batch to the journal, synced;
-//! 3. apply it to RocksDB, and show the new log to readers;
+//! 3. show the new log to readers, from memory, and let the applier bring it to RocksDB;
 //! 4. copy changed terms and votes into the watermark, and answer.
 //!
 //! Any error but a refused batch fails the store for good: what a failed write or sync left on disk is unknown until
@@ -17,8 +17,9 @@ use std::sync::{Arc, MutexGuard};
 
 use raft_core::traits::LogStoreError;
 use raft_core::types::{GroupId, Index};
-use rocksdb::WriteBatch;
 
+use super::applier::{ApplyFailed, Applying};
+use super::cache::Budget;
 use super::counters::Counters;
 use super::database::Database;
 use super::group::{self, Group, Groups, Purge};
@@ -29,7 +30,8 @@ use super::scan::Scanned;
 use super::stage::{Stage, StagedBatch, Tail};
 use super::watermark::WatermarkDir;
 use crate::error::DiskError;
-use crate::format::record::{Link, StateKind, encode_deleted, entries_end, entry_key, state_key};
+use crate::format::batch::Batch;
+use crate::format::record::{Link, StateKind, encode_deleted};
 use crate::format::watermark::Promise;
 
 /// What the writer thread owns and shares.
@@ -41,12 +43,15 @@ pub(crate) struct Writer {
     /// How far a mark may lag before the housekeeping is called.
     pub(crate) mark_entries_max: u64,
     pub(crate) tails: BTreeMap<GroupId, Tail>,
+    /// Of the caches.
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// Where batches go.
 pub(crate) struct Disk {
     pub(crate) journal: Journal,
     pub(crate) database: Arc<Database>,
+    pub(crate) applying: Arc<Applying>,
     pub(crate) housekeeping: Arc<Housekeeping>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -101,8 +106,8 @@ impl Writer {
             let result = self.destroy(group);
             let outcome = result.clone();
             if let Some(request) = requests.pop_front() {
-                let bytes = request.finish(result.map_err(io));
-                self.queue.release(1, bytes);
+                self.queue.release(1, request.bytes());
+                request.finish(result.map_err(io));
             }
             return outcome;
         }
@@ -135,17 +140,16 @@ impl Writer {
             Some(failure) => Err(failure),
             None => self.commit(staged),
         };
-        let (mut requests, mut bytes) = (0, 0);
+        // Whoever is answered may come back at once: by then there is room, and nothing left to do here.
+        let bytes = taken.iter().map(|(request, _)| request.bytes()).sum();
+        self.disk.counters.answered(taken.len());
+        self.queue.release(taken.len(), bytes);
         for (request, result) in taken {
-            let result = match (&outcome, result) {
+            request.finish(match (&outcome, result) {
                 (Err(failure), Ok(())) => Err(io(failure.clone())),
                 (_, result) => result,
-            };
-            requests += 1;
-            bytes += request.finish(result);
+            });
         }
-        self.disk.counters.answered(requests);
-        self.queue.release(requests, bytes);
         outcome
     }
 
@@ -162,17 +166,24 @@ impl Writer {
                 (Some(group), Some(staged)) => lower_mark(group, &staged.floor)?,
                 (Some(_), None) => {}
                 (None, _) => {
-                    let group = create(&self.watermarks, *id)?;
+                    let group = create(&self.watermarks, *id, &self.budget)?;
                     created.push(Arc::clone(&group));
                     tail.group = Some(group);
                 }
             }
         }
         {
-            let _purges = restart_purges(&self.disk.database, &self.tails, &groups, &mut batch);
-            self.disk.write(batch)?;
-            for tail in groups.iter().filter_map(|id| self.tails.get(id)) {
-                tail.publish();
+            let begun_anew = begun_anew(&self.tails, &groups);
+            let purges = restart_purges(&begun_anew, &mut batch);
+            let sequence = self.disk.write(batch)?;
+            let applied = self.disk.applying.applied();
+            for id in &groups {
+                if let Some(tail) = self.tails.get_mut(id) {
+                    tail.publish(sequence, applied);
+                }
+            }
+            if !purges.is_empty() {
+                self.disk.wait_for(sequence)?;
             }
         }
         for group in created {
@@ -216,18 +227,18 @@ impl Writer {
             let result = marked.watermark.store(Promise::default());
             result.map_err(|error| DiskError::file(marked.watermark.path(), &error))?;
         }
-        let (state, entries) = (self.disk.database.state(), self.disk.database.entries());
-        let mut batch = WriteBatch::default();
+        let mut batch = Batch::default();
         for kind in [
             StateKind::Purged,
             StateKind::HardState,
             StateKind::Snapshot,
             StateKind::Deleted,
         ] {
-            batch.delete_cf(state, state_key(id, kind));
+            batch.delete_state(id, kind);
         }
-        batch.delete_range_cf(entries, &entry_key(id, Index::ZERO)[..], &entries_end(id)[..]);
-        self.disk.write(batch)?;
+        batch.delete_entries(id);
+        let sequence = self.disk.write(batch)?;
+        self.disk.wait_for(sequence)?;
         purge.gone = true;
         group::remove(&self.groups, id);
         self.watermarks
@@ -237,20 +248,32 @@ impl Writer {
 }
 
 impl Disk {
-    /// Makes one batch durable, and then visible.
-    fn write(&mut self, batch: WriteBatch) -> Result<(), DiskError> {
+    /// Makes one batch durable, and sends it to RocksDB; the number of its record.
+    fn write(&mut self, batch: Batch) -> Result<u64, DiskError> {
         let sequence = self.journal.next();
-        let begins_segment = self.journal.is_full_for(batch.data().len());
-        self.journal.append(batch.data())?;
-        self.counters.synced(batch.data().len());
+        let begins_segment = self.journal.is_full_for(batch.bytes().len());
+        self.journal.append(batch.bytes())?;
+        self.counters.synced(batch.bytes().len());
         self.housekeeping.durable(sequence);
-        let applied = self.database.apply(sequence, batch);
-        applied.map_err(|error| DiskError::database(self.database.path(), &error))?;
-        self.housekeeping.applied(sequence);
+        let submitted = self.applying.submit(sequence, batch.into_bytes());
+        submitted.map_err(|ApplyFailed| self.apply_failed())?;
         if begins_segment {
             self.housekeeping.call();
         }
-        Ok(())
+        Ok(sequence)
+    }
+
+    /// Waits until RocksDB has record `sequence`.
+    fn wait_for(&self, sequence: u64) -> Result<(), DiskError> {
+        let waited = self.applying.wait_for(sequence);
+        waited.map_err(|ApplyFailed| self.apply_failed())
+    }
+
+    fn apply_failed(&self) -> DiskError {
+        DiskError::because(
+            self.database.path(),
+            &"RocksDB refused a batch that is in the journal",
+        )
     }
 }
 
@@ -258,7 +281,7 @@ fn io(failure: DiskError) -> LogStoreError {
     LogStoreError::Io(Box::new(failure))
 }
 
-fn create(watermarks: &WatermarkDir, id: GroupId) -> Result<Arc<Group>, DiskError> {
+fn create(watermarks: &WatermarkDir, id: GroupId, budget: &Arc<Budget>) -> Result<Arc<Group>, DiskError> {
     let watermark = watermarks
         .create(id)
         .map_err(|error| DiskError::file(&watermarks.file(id), &error))?;
@@ -267,6 +290,7 @@ fn create(watermarks: &WatermarkDir, id: GroupId) -> Result<Arc<Group>, DiskErro
         &Scanned::nothing(id),
         watermark,
         Promise::default(),
+        budget,
     )))
 }
 
@@ -297,31 +321,28 @@ fn raise_mark(group: &Group, durable: Promise) -> Result<u64, DiskError> {
     }
 }
 
+/// The groups whose log begins anew with this batch, and after which index.
+fn begun_anew(tails: &BTreeMap<GroupId, Tail>, groups: &[GroupId]) -> Vec<(Arc<Group>, Index)> {
+    let tails = groups.iter().filter_map(|id| tails.get(id));
+    tails
+        .filter(|tail| tail.staged.as_ref().is_some_and(|staged| staged.reset))
+        .filter_map(|tail| Some((Arc::clone(tail.group.as_ref()?), tail.purged.id.index)))
+        .collect()
+}
+
 /// Where a log begins anew at or below what was purged, new entries take the place of purged ones: the purge stands
-/// still until the batch is written, and begins again where the log does.
+/// still until RocksDB has the batch, and begins again where the log does.
 fn restart_purges<'a>(
-    database: &Database,
-    tails: &'a BTreeMap<GroupId, Tail>,
-    groups: &[GroupId],
-    batch: &mut WriteBatch,
+    begun_anew: &'a [(Arc<Group>, Index)],
+    batch: &mut Batch,
 ) -> Vec<MutexGuard<'a, Purge>> {
-    let mut purges = Vec::new();
-    for (&id, tail) in groups.iter().filter_map(|id| tails.get_key_value(id)) {
-        let (Some(staged), Some(group)) = (&tail.staged, &tail.group) else {
-            continue;
-        };
-        if !staged.reset {
-            continue;
-        }
+    let mut purges = Vec::with_capacity(begun_anew.len());
+    for (group, begin) in begun_anew {
         let mut purge = group.purge();
-        let begin = tail.purged.id.index;
-        if purge.deleted > begin {
-            purge.deleted = begin;
-            batch.put_cf(
-                database.state(),
-                state_key(id, StateKind::Deleted),
-                encode_deleted(id, begin),
-            );
+        if purge.deleted > *begin {
+            purge.deleted = *begin;
+            let value = encode_deleted(group.id, *begin);
+            batch.put_state(group.id, StateKind::Deleted, &value);
         }
         purges.push(purge);
     }
@@ -329,9 +350,9 @@ fn restart_purges<'a>(
 }
 
 impl Tail {
-    /// Shows readers what a batch made durable.
-    fn publish(&self) {
-        let (Some(staged), Some(group)) = (&self.staged, &self.group) else {
+    /// Shows readers what the batch of record `sequence` made durable. RocksDB has the records up to `applied`.
+    fn publish(&mut self, sequence: u64, applied: u64) {
+        let (Some(staged), Some(group)) = (&mut self.staged, &self.group) else {
             return;
         };
         let mut published = group.published();
@@ -341,5 +362,16 @@ impl Tail {
         published.purged = self.purged.id;
         published.last = self.last.id;
         published.recovered = None;
+        // A log that begins anew has nothing in common with the one before it, whatever their indexes.
+        let kept = if staged.reset {
+            Index::ZERO
+        } else {
+            staged.floor.id.index
+        };
+        published.cache.truncate(kept);
+        for (entry, chain) in staged.entries.drain(..) {
+            published.cache.push(entry, chain, sequence);
+        }
+        published.cache.evict(applied, self.purged.id.index);
     }
 }

@@ -78,10 +78,11 @@ pub(crate) async fn read(store: &RocksLogStore, group: GroupId, first: u64, last
         .unwrap()
 }
 
-/// Small segments, so that they begin, end and are released.
+/// Small segments, so that they begin, end and are released; a small cache, so that both memory and tables are read.
 pub(crate) fn options() -> RocksLogOptions {
     RocksLogOptions {
         segment_bytes: 256 << 10,
+        cache_bytes_max: 2_000,
         ..RocksLogOptions::default()
     }
 }

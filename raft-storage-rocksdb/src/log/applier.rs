@@ -1,0 +1,165 @@
+//! The thread that brings RocksDB to where the journal is. Nobody waits for it who does not have to.
+//!
+//! A batch is acknowledged when the journal has it; until RocksDB has it, too, the entries are read from memory
+//! (see [`cache`](super::cache)). So the time RocksDB takes overlaps the next sync.
+//!
+//! Invariants: batches are applied in the order of the journal; at most [`PENDING_BYTES_MAX`] wait, or one batch.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use super::database::Database;
+use super::group::lock;
+use super::queue::Queue;
+
+/// Beyond it, the writer waits for RocksDB.
+const PENDING_BYTES_MAX: usize = 32 << 20;
+
+/// Batches on their way to RocksDB.
+#[derive(Debug, Default)]
+pub(crate) struct Applying {
+    state: Mutex<State>,
+    /// There is something to apply, or nothing more will come.
+    ready: Condvar,
+    /// Something was applied, or nothing more will be.
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(u64, Vec<u8>)>,
+    /// Of those that wait and those that are being applied.
+    pending_bytes: usize,
+    /// RocksDB has the journal up to this record.
+    applied: u64,
+    closed: bool,
+    failed: bool,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("waiting", &self.waiting.len())
+            .field("applied", &self.applied)
+            .finish_non_exhaustive()
+    }
+}
+
+/// RocksDB refused a batch; the store has failed.
+#[derive(Debug)]
+pub(crate) struct ApplyFailed;
+
+impl Applying {
+    /// RocksDB has the journal up to record `applied`.
+    pub(crate) fn new(applied: u64) -> Applying {
+        let applying = Applying::default();
+        lock(&applying.state).applied = applied;
+        applying
+    }
+
+    /// Hands over the batch of record `sequence`. Waits while too much is on its way.
+    pub(crate) fn submit(&self, sequence: u64, batch: Vec<u8>) -> Result<(), ApplyFailed> {
+        let mut state = lock(&self.state);
+        while state.pending_bytes > PENDING_BYTES_MAX && !state.failed {
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.failed {
+            return Err(ApplyFailed);
+        }
+        state.pending_bytes += batch.len();
+        let was_empty = state.waiting.is_empty();
+        state.waiting.push_back((sequence, batch));
+        drop(state);
+        if was_empty {
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The last record that RocksDB has.
+    pub(crate) fn applied(&self) -> u64 {
+        lock(&self.state).applied
+    }
+
+    /// Waits until RocksDB has record `sequence`.
+    pub(crate) fn wait_for(&self, sequence: u64) -> Result<(), ApplyFailed> {
+        let mut state = lock(&self.state);
+        while state.applied < sequence {
+            if state.failed {
+                return Err(ApplyFailed);
+            }
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes; what is on its way is still applied.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.ready.notify_all();
+    }
+
+    /// What waits; `None` if nothing more will come.
+    fn take(&self) -> Option<VecDeque<(u64, Vec<u8>)>> {
+        let mut state = lock(&self.state);
+        loop {
+            if !state.waiting.is_empty() {
+                return Some(std::mem::take(&mut state.waiting));
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn finish(&self, sequence: u64, bytes: usize) {
+        let mut state = lock(&self.state);
+        state.applied = sequence;
+        state.pending_bytes -= bytes;
+        drop(state);
+        self.done.notify_all();
+    }
+
+    fn fail(&self) {
+        lock(&self.state).failed = true;
+        self.done.notify_all();
+    }
+}
+
+/// Fails everything when the thread ends in any way but the regular one.
+struct FailUnlessDone {
+    applying: Arc<Applying>,
+    queue: Arc<Queue>,
+    done: bool,
+}
+
+impl Drop for FailUnlessDone {
+    fn drop(&mut self) {
+        if !self.done {
+            self.applying.fail();
+            self.queue.fail();
+        }
+    }
+}
+
+/// Applies batches until no more come. After an error the store takes no more writes: nothing is lost by that, the journal
+/// has them.
+pub(crate) fn run(applying: Arc<Applying>, database: &Database, queue: Arc<Queue>) {
+    let mut guard = FailUnlessDone {
+        applying: Arc::clone(&applying),
+        queue,
+        done: false,
+    };
+    while let Some(batches) = applying.take() {
+        for (sequence, batch) in batches {
+            let bytes = batch.len();
+            if let Err(error) = database.apply(sequence, &batch) {
+                tracing::error!(%error, "the log store failed and takes no more writes");
+                return;
+            }
+            applying.finish(sequence, bytes);
+        }
+    }
+    guard.done = true;
+}
