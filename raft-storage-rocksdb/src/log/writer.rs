@@ -175,13 +175,15 @@ impl Writer {
         {
             let begun_anew = begun_anew(&self.tails, &groups);
             let purges = restart_purges(&begun_anew, &mut batch);
-            let sequence = self.disk.write(batch)?;
+            // Readers go by what is published: RocksDB must not have a change of the log before they know of it.
+            let sequence = self.disk.append(&batch)?;
             let applied = self.disk.applying.applied();
             for id in &groups {
                 if let Some(tail) = self.tails.get_mut(id) {
                     tail.publish(sequence, applied);
                 }
             }
+            self.disk.apply(sequence, batch)?;
             if !purges.is_empty() {
                 self.disk.wait_for(sequence)?;
             }
@@ -237,7 +239,8 @@ impl Writer {
             batch.delete_state(id, kind);
         }
         batch.delete_entries(id);
-        let sequence = self.disk.write(batch)?;
+        let sequence = self.disk.append(&batch)?;
+        self.disk.apply(sequence, batch)?;
         self.disk.wait_for(sequence)?;
         purge.gone = true;
         group::remove(&self.groups, id);
@@ -248,19 +251,23 @@ impl Writer {
 }
 
 impl Disk {
-    /// Makes one batch durable, and sends it to RocksDB; the number of its record.
-    fn write(&mut self, batch: Batch) -> Result<u64, DiskError> {
+    /// Makes one batch durable; the number of its record.
+    fn append(&mut self, batch: &Batch) -> Result<u64, DiskError> {
         let sequence = self.journal.next();
         let begins_segment = self.journal.is_full_for(batch.bytes().len());
         self.journal.append(batch.bytes())?;
         self.counters.synced(batch.bytes().len());
         self.housekeeping.durable(sequence);
-        let submitted = self.applying.submit(sequence, batch.into_bytes());
-        submitted.map_err(|ApplyFailed| self.apply_failed())?;
         if begins_segment {
             self.housekeeping.call();
         }
         Ok(sequence)
+    }
+
+    /// Lets RocksDB have the batch of record `sequence`.
+    fn apply(&self, sequence: u64, batch: Batch) -> Result<(), DiskError> {
+        let submitted = self.applying.submit(sequence, batch.into_bytes());
+        submitted.map_err(|ApplyFailed| self.apply_failed())
     }
 
     /// Waits until RocksDB has record `sequence`.
