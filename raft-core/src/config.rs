@@ -63,8 +63,9 @@ pub struct Config {
     pub snapshot_transfers_max: usize,
     /// How many bytes of snapshots are sent per second, to all followers together: `t` seconds see at most `t` times as
     /// many, and one chunk more. A chunk is what the transport reads at once, and at most this divided by
-    /// `snapshot_transfers_max`, so that no transfer stands still for more than a second. Enforced by the runtime. None
-    /// sends as fast as the network takes them. Default: none.
+    /// `snapshot_transfers_max`, so that no transfer stands still for more than a second. The snapshot of the own state is saved
+    /// at the same pace, beside that. Enforced by the runtime; nothing else of the protocol waits for it. None moves them as
+    /// fast as network and disk take them. Default: none.
     pub snapshot_bytes_per_second: Option<u64>,
     /// How many entries below a snapshot are kept, so that a follower that is a little behind needs no snapshot.
     /// Default: 10,000.

@@ -1,4 +1,4 @@
-//! Snapshots leave a node no faster than its settings say.
+//! Snapshots are made, and leave a node, no faster than its settings say; and nothing else waits for them.
 
 // Helpers of tests may unwrap as tests may.
 #![allow(clippy::unwrap_used)]
@@ -60,6 +60,64 @@ async fn a_follower_gets_its_snapshot_at_the_pace() {
         "{:?}",
         began.elapsed()
     );
+}
+
+/// A snapshot is saved at the pace, too: nothing but the pace takes any time here.
+#[tokio::test(start_paused = true)]
+async fn a_node_saves_its_own_snapshot_at_the_pace() {
+    let mut world = World::new(1, slowly);
+    world.never_blocks = true;
+    world.start(1).await;
+    world.leader().await;
+    let began = Instant::now();
+    for _ in 0..10 {
+        add(world.node(1), 1).await;
+    }
+    let applied = began.elapsed();
+    assert!(applied < Duration::from_millis(100), "{applied:?}");
+    let saved = async |index| {
+        until(world.node(1), "a snapshot is saved", |status| {
+            status.snapshot.index.0 >= index
+        })
+        .await
+    };
+    saved(10).await;
+    assert!(
+        began.elapsed() >= Duration::from_millis(3_500),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+/// R53: while a snapshot leaves byte by byte, entries are committed and applied as if there were none, and nobody stands for
+/// election.
+#[tokio::test(start_paused = true)]
+async fn a_slow_snapshot_delays_neither_appends_nor_elections() {
+    let world = a_follower_needs_a_snapshot().await;
+    let leader = world.leader_among(&[1, 2]).await;
+    let node = world.node(leader);
+    let is_sending = |peer: &PeerProgress| matches!(peer.state, ProgressState::Snapshot { .. });
+    let before = until(node, "a snapshot is on its way", |status| {
+        status.peers.iter().any(is_sending)
+    })
+    .await;
+    let began = Instant::now();
+    for _ in 0..100 {
+        let sent = Instant::now();
+        add(node, 1).await;
+        assert!(sent.elapsed() < Duration::from_millis(10), "{:?}", sent.elapsed());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(
+        began.elapsed() < Duration::from_millis(3_000),
+        "{:?}",
+        began.elapsed()
+    );
+    let during = node.status();
+    assert!(during.peers.iter().any(is_sending), "it is still on its way");
+    applied(world.node(3), during.commit_index.0).await;
+    let after = node.status();
+    assert_eq!((after.term, after.leader), (before.term, before.leader));
 }
 
 /// A transfer that waits for its turn does not hold up the end of its node.

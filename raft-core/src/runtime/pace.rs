@@ -1,4 +1,5 @@
-//! How fast snapshots leave: one budget of bytes per second for all transfers of a node.
+//! How fast snapshots are moved: one budget of bytes per second for all transfers of a node, and one for what it saves itself.
+//! Nothing else ever waits here: appends, votes and heartbeats know no pace.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,8 +36,13 @@ impl Pace {
         }))
     }
 
+    /// The largest piece that may pass at once.
+    pub(super) fn chunk_bytes_max(&self) -> usize {
+        self.chunk_bytes_max
+    }
+
     /// Waits until `bytes` may pass. A caller that gives up while it waits has used its turn all the same.
-    async fn pass(&self, bytes: usize) {
+    pub(super) async fn pass(&self, bytes: usize) {
         sleep_until(self.turn(bytes)).await;
     }
 

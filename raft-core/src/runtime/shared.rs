@@ -37,7 +37,9 @@ pub(super) struct Shared {
     pub(super) snapshot_store: Arc<dyn SnapshotStore>,
     pub(super) transport: Arc<dyn Transport>,
     /// How fast snapshots are sent; none if there is no limit.
-    pub(super) pace: Option<Arc<Pace>>,
+    pub(super) send_pace: Option<Arc<Pace>>,
+    /// How fast the own snapshot is saved; none if there is no limit.
+    pub(super) save_pace: Option<Arc<Pace>>,
     pub(super) handle: Handle,
 }
 

@@ -20,7 +20,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// How many pieces may wait between a reader and a writer.
 const CHUNKS_MAX: usize = 4;
 
-/// Saves a snapshot whose content is read from `content`, while entries go on being applied.
+/// Saves a snapshot whose content is read from `content`, while entries go on being applied, no faster than the node may.
 pub(super) fn save(shared: &Arc<Shared>, meta: SnapshotMeta, content: Box<dyn Read + Send>) {
     let answer = Answer::new(shared, Input::SnapshotFailed);
     let saver = shared.clone();
@@ -43,25 +43,62 @@ async fn write(
 ) -> Result<(), Cause> {
     let (store, group) = (&shared.snapshot_store, shared.config.group);
     let mut writer = store.begin(group, meta, None).await?;
-    let (sender, mut chunks) = mpsc::channel(CHUNKS_MAX);
-    let alive = shared.lifecycle.alive();
-    shared.handle.spawn_blocking(move || {
-        let _alive = alive;
-        read_chunks(content, &sender);
-    });
-    let mut is_whole = false;
-    while let Some(chunk) = chunks.recv().await {
-        let chunk: Bytes = chunk?;
-        if chunk.is_empty() {
-            is_whole = true;
-            break;
+    let pace = shared.save_pace.as_ref();
+    let chunk_bytes = pace.map_or(CHUNK_BYTES, |pace| pace.chunk_bytes_max().min(CHUNK_BYTES));
+    let mut source = Source::new(shared, content);
+    while let Some(chunk) = source.read(chunk_bytes).await? {
+        if let Some(pace) = pace {
+            pace.pass(chunk.len()).await;
         }
         writer.write_chunk(chunk).await?;
     }
-    if !is_whole {
-        return Err("the state machine's stream panicked".into());
-    }
     Ok(writer.finish().await?)
+}
+
+/// A blocking stream that is read, and let go of, on threads that may block; between two pieces it needs none.
+struct Source {
+    shared: Arc<Shared>,
+    /// None after the end.
+    content: Option<Box<dyn Read + Send>>,
+}
+
+impl Source {
+    fn new(shared: &Arc<Shared>, content: Box<dyn Read + Send>) -> Source {
+        Source {
+            shared: shared.clone(),
+            content: Some(content),
+        }
+    }
+
+    /// The next bytes, at most `bytes_max`; none at the end.
+    async fn read(&mut self, bytes_max: usize) -> Result<Option<Bytes>, Cause> {
+        let Some(mut content) = self.content.take() else {
+            return Ok(None);
+        };
+        let alive = self.shared.lifecycle.alive();
+        let work = move || {
+            let _alive = alive;
+            let mut chunk = Vec::with_capacity(bytes_max);
+            let count = (&mut content).take(bytes_max as u64).read_to_end(&mut chunk)?;
+            // Letting go of a stream may remove files, so its end is here.
+            Ok::<_, io::Error>((count > 0).then_some((Bytes::from(chunk), content)))
+        };
+        let read = self.shared.handle.spawn_blocking(work).await;
+        let read = read.map_err(|_| "the state machine's stream panicked")??;
+        Ok(read.map(|(chunk, content)| {
+            self.content = Some(content);
+            chunk
+        }))
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if let Some(content) = self.content.take() {
+            let alive = self.shared.lifecycle.alive();
+            self.shared.handle.spawn_blocking(move || drop((content, alive)));
+        }
+    }
 }
 
 /// Removes the snapshots that are older than the oldest one that is needed.
@@ -75,19 +112,6 @@ pub(super) fn remove_older(shared: &Arc<Shared>, needed: EntryId) {
     });
 }
 
-/// Reads a blocking stream to its end, which is an empty chunk.
-fn read_chunks(mut content: Box<dyn Read + Send>, sender: &mpsc::Sender<io::Result<Bytes>>) {
-    loop {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        let read = (&mut content).take(CHUNK_BYTES as u64).read_to_end(&mut chunk);
-        let chunk = read.map(|_| Bytes::from(chunk));
-        let ends = chunk.as_ref().map_or(true, Bytes::is_empty);
-        if sender.blocking_send(chunk).is_err() || ends {
-            return;
-        }
-    }
-}
-
 /// Streams a snapshot to a peer, no faster than the node may.
 pub(super) fn send(shared: &Arc<Shared>, header: InstallSnapshot) {
     let (to, last) = (header.to, header.meta.last);
@@ -98,7 +122,7 @@ pub(super) fn send(shared: &Arc<Shared>, header: InstallSnapshot) {
         let id = sender.config.id;
         let sent = async {
             let content = sender.snapshot_store.open(header.group, last).await?;
-            let content = paced(sender.pace.as_ref(), content);
+            let content = paced(sender.send_pace.as_ref(), content);
             sender.transport.send_snapshot(header, content).await?;
             Ok::<(), Cause>(())
         };

@@ -54,7 +54,8 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
         log_store: options.log_store,
         snapshot_store: options.snapshot_store,
         transport: options.transport,
-        pace: Pace::new(&config),
+        send_pace: Pace::new(&config),
+        save_pace: Pace::new(&config),
         handle: Handle::current(),
         config,
     });
