@@ -36,7 +36,12 @@ impl Drop for Shown<'_> {
 
 #[test]
 fn an_identity_is_understood_or_refused() {
-    let identity = Identity::new("demo".parse().unwrap(), raft_core::types::NodeId(3)).encode();
+    let identity = Identity::new(
+        "demo".parse().unwrap(),
+        raft_core::types::NodeId(3),
+        Default::default(),
+    )
+    .encode();
     damage(&[&identity], |text| {
         if let Ok(identity) = Identity::decode(text) {
             assert_eq!(Identity::decode(&identity.encode()), Ok(identity));

@@ -15,7 +15,6 @@ use raft_core::membership::{Membership, MembershipError};
 use raft_core::runtime::{Node, NodeError, NodeOptions};
 use raft_core::traits::LogStoreError;
 use raft_core::types::NodeId;
-use raft_storage_rocksdb::OnLoss;
 use raft_transport_quic::{ContactAddress, QuicError, QuicLimits, QuicOptions, QuicTransport};
 use thiserror::Error;
 use tokio::net::{TcpListener, lookup_host};
@@ -24,7 +23,8 @@ use tokio::task::JoinHandle;
 
 use super::belonging;
 use super::signals::StopSignals;
-use super::stores::{self, Closer, Stores};
+use super::stores::{self, Closer, OnLoss, Stores};
+use crate::config::log_store::LogStoreKind;
 use crate::config::node_config::NodeConfig;
 use crate::data_directory::directory::DataDirectory;
 use crate::data_directory::error::DataDirectoryError;
@@ -66,6 +66,9 @@ pub(super) enum NodeStartError {
     /// The log store does not open.
     #[error("{0}")]
     LogStore(#[source] raft_storage_rocksdb::OpenError),
+    /// The log store on raft-engine does not open.
+    #[error("{0}")]
+    EngineLogStore(#[source] raft_storage_engine::OpenError),
     /// The log cannot be read.
     #[error("{0}")]
     ReadLog(#[source] LogStoreError),
@@ -223,6 +226,7 @@ fn report_start(config: &NodeConfig, opened: &Opened) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         data_dir = %opened.data.path().display(),
+        log_store = %opened.data.log_store(),
         "node {} of cluster {} starts; it listens for clients on {} and for its peers on {}",
         config.id,
         config.cluster,
@@ -278,13 +282,21 @@ async fn stdin_closed(is_watched: bool) {
 }
 
 async fn open(config: &NodeConfig, on_loss: OnLoss, closer: &mut Closer) -> Result<Opened, NodeStartError> {
-    let mut data = DataDirectory::open(&config.data_dir, &config.cluster, config.id)?;
+    let mut data = DataDirectory::open(&config.data_dir, &config.cluster, config.id, config.log_store)?;
     if config.join {
         data.note_joins()?;
     }
     let listener = listen_for_clients(config).await?;
     let transport = open_transport(config).await?;
     let stores = stores::open(&data, on_loss, closer).await?;
+    if data.log_store() == LogStoreKind::Memory {
+        // Before the first vote: from here on this directory must not be started from again (R68).
+        data.note_log_written()?;
+        tracing::warn!(
+            "the log is in memory: when this node stops, it has forgotten its votes and entries and cannot start again; if \
+             a majority stops, acknowledged writes are lost. Use --log-store memory for tests only"
+        );
+    }
     Ok(Opened {
         data,
         listener,

@@ -9,16 +9,13 @@ use std::time::Duration;
 use clap::Args;
 use raft_core::raft::LostEntries;
 use raft_core::recovery::{Position, RecoveryError, RecoveryPlan};
-use raft_core::traits::{
-    LogStore, LogStoreError, Recovered, SnapshotStore, SnapshotStoreError, StateMachine,
-};
+use raft_core::traits::{LogStoreError, Recovered, SnapshotStore, SnapshotStoreError, StateMachine};
 use raft_core::types::{EntryId, Index, NodeId, Term};
-use raft_storage_rocksdb::OnLoss;
 use thiserror::Error;
 
 use super::error::CliError;
 use super::node::NodeStartError;
-use super::stores::{self, Closer, Stores};
+use super::stores::{self, Closer, OnLoss, Stores};
 use super::{logging, output};
 use crate::config::cluster_name::ClusterName;
 use crate::config::file;
@@ -269,6 +266,7 @@ fn next_steps(plan: &RecoveryPlan, cluster: &ClusterName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::log_store::LogStoreKind;
 
     #[test]
     fn only_the_name_of_the_cluster_is_a_yes() {
@@ -285,7 +283,8 @@ mod tests {
     fn a_note_that_fails_says_that_the_recovery_took_effect() {
         let directory = tempfile::tempdir().unwrap();
         let cluster = "demo".parse().unwrap();
-        let mut data = DataDirectory::open(directory.path(), &cluster, NodeId(2)).unwrap();
+        let mut data =
+            DataDirectory::open(directory.path(), &cluster, NodeId(2), LogStoreKind::default()).unwrap();
         std::fs::create_dir(directory.path().join("IDENTITY.tmp")).unwrap();
         let error = note(&mut data).unwrap_err().to_string();
         assert!(

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use raft_storage_rocksdb::OnLoss;
 
 use super::error::CliError;
 use super::signals::StopSignals;
-use super::stores::Closer;
+use super::stores::{Closer, OnLoss};
 use super::{logging, node, output};
 use crate::config::file;
 use crate::config::node_config::NodeConfig;
@@ -61,6 +60,7 @@ const AFTER_HELP: &str = r#"Examples:
     --initial-client-urls 1=http://10.0.0.1:2379,2=http://10.0.0.2:2379,3=http://10.0.0.3:2379 \
     --cert pki/n{id}.pem --key pki/n{id}.key --ca pki/ca.pem
   raft-node start --config demo.toml --id 1
+  raft-node start --config demo.toml --id 1 --log-store raft-engine    the log in TiKV's raft-engine, for ever
   raft-node start --config demo.toml --id 4 --join --peer-url quic://10.0.0.4:2380 --client-url http://10.0.0.4:2379
   RAFT_NODE_ID=1 RAFT_NODE_CONFIG=demo.toml raft-node start --print-config
 

@@ -1,14 +1,18 @@
 //! The stores of a node: opened before it starts, closed after everything that used them is gone.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use raft_core::memory::MemoryLogStore;
 use raft_core::traits::LogStore;
 use raft_kv::{KvOptions, KvStateMachine, KvStore};
-use raft_storage_rocksdb::{FileSnapshotStore, OnLoss, RocksLogOptions, RocksLogStore};
+use raft_storage_engine::{EngineLogOptions, EngineLogStore};
+use raft_storage_rocksdb::{FileSnapshotStore, RocksLogOptions, RocksLogStore};
 
 use super::node::NodeStartError;
+use crate::config::log_store::LogStoreKind;
 use crate::config::node_config::GROUP;
 use crate::data_directory::directory::DataDirectory;
 
@@ -17,10 +21,19 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often is looked whether it is gone.
 const CLOSE_POLL_INTERVAL: Duration = Duration::from_millis(2);
 
+/// What to do about a log that lost something that it had acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnLoss {
+    /// It does not open.
+    Refuse,
+    /// It opens, and the node neither votes nor counts until it has caught up.
+    Suspect,
+}
+
 /// The opened stores.
 pub(super) struct Stores {
     /// The log.
-    pub(super) log: Arc<RocksLogStore>,
+    pub(super) log: Arc<dyn LogStore>,
     /// The snapshots.
     pub(super) snapshots: Arc<FileSnapshotStore>,
     /// The state machine, for the node.
@@ -36,19 +49,15 @@ pub(super) async fn open(
     on_loss: OnLoss,
     closer: &mut Closer,
 ) -> Result<Stores, NodeStartError> {
-    let (log, snapshots, kv) = (data.log(), data.snapshots(), data.kv());
-    let options = RocksLogOptions {
-        on_loss,
-        ..RocksLogOptions::default()
-    };
+    let (kind, log, snapshots, kv) = (data.log_store(), data.log(), data.snapshots(), data.kv());
     // Opening may read a lot; the threads of the runtime are not for that.
     let opened = tokio::task::spawn_blocking(move || -> Result<Stores, NodeStartError> {
-        let log = RocksLogStore::open(&log, options).map_err(NodeStartError::LogStore)?;
+        let log = open_log(kind, &log, on_loss)?;
         let snapshots = FileSnapshotStore::open(&snapshots).map_err(NodeStartError::SnapshotStore)?;
         let (state_machine, store) =
             KvStateMachine::open(&kv, KvOptions::default()).map_err(NodeStartError::StateMachine)?;
         Ok(Stores {
-            log: Arc::new(log),
+            log,
             snapshots: Arc::new(snapshots),
             state_machine,
             store,
@@ -62,13 +71,40 @@ pub(super) async fn open(
     Ok(stores)
 }
 
+/// Opens the log in `path`, which is of that kind.
+fn open_log(kind: LogStoreKind, path: &Path, on_loss: OnLoss) -> Result<Arc<dyn LogStore>, NodeStartError> {
+    Ok(match kind {
+        LogStoreKind::Rocksdb => {
+            let options = RocksLogOptions {
+                on_loss: match on_loss {
+                    OnLoss::Refuse => raft_storage_rocksdb::OnLoss::Refuse,
+                    OnLoss::Suspect => raft_storage_rocksdb::OnLoss::Suspect,
+                },
+                ..RocksLogOptions::default()
+            };
+            Arc::new(RocksLogStore::open(path, options).map_err(NodeStartError::LogStore)?)
+        }
+        LogStoreKind::RaftEngine => {
+            let options = EngineLogOptions {
+                on_loss: match on_loss {
+                    OnLoss::Refuse => raft_storage_engine::OnLoss::Refuse,
+                    OnLoss::Suspect => raft_storage_engine::OnLoss::Suspect,
+                },
+                ..EngineLogOptions::default()
+            };
+            Arc::new(EngineLogStore::open(path, options).map_err(NodeStartError::EngineLogStore)?)
+        }
+        LogStoreKind::Memory => Arc::new(MemoryLogStore::new()),
+    })
+}
+
 /// Holds the databases of a process until it ends.
 ///
 /// RocksDB has global state that is destroyed when `main` returns; a database that another thread is still closing
 /// then aborts the process. So the last one to let go of each database is the main thread.
 #[derive(Default)]
 pub(super) struct Closer {
-    log: Option<Arc<RocksLogStore>>,
+    log: Option<Arc<dyn LogStore>>,
     store: Option<Arc<KvStore>>,
 }
 
@@ -80,20 +116,20 @@ impl Closer {
     }
 }
 
-fn close<T>(name: &str, store: Option<Arc<T>>) {
+fn close<T: ?Sized>(name: &str, store: Option<Arc<T>>) {
     let Some(mut store) = store else {
         return;
     };
     let deadline = Instant::now() + CLOSE_TIMEOUT;
     loop {
-        match Arc::try_unwrap(store) {
-            Ok(last) => return drop(last),
-            Err(shared) if Instant::now() < deadline => store = shared,
-            Err(_) => {
-                // Nothing is lost: what was acknowledged is on disk, as after a crash.
-                tracing::warn!("the {name} is still in use after {CLOSE_TIMEOUT:?} and is not closed");
-                return;
-            }
+        // Nobody makes a second owner out of the last one while it is held here.
+        if Arc::get_mut(&mut store).is_some() {
+            return drop(store);
+        }
+        if Instant::now() >= deadline {
+            // Nothing is lost: what was acknowledged is on disk, as after a crash.
+            tracing::warn!("the {name} is still in use after {CLOSE_TIMEOUT:?} and is not closed");
+            return;
         }
         thread::sleep(CLOSE_POLL_INTERVAL);
     }

@@ -11,6 +11,7 @@ pub mod cluster_name;
 pub mod error;
 pub mod file;
 pub mod log_output;
+pub mod log_store;
 pub mod node_config;
 mod own_urls;
 pub mod settings;

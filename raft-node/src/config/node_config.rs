@@ -11,6 +11,7 @@ use super::addresses::AddressMap;
 use super::cluster_name::ClusterName;
 use super::error::ConfigError;
 use super::log_output::{LogFormat, check_directives};
+use super::log_store::LogStoreKind;
 use super::own_urls::{Kind, authorities, list};
 use super::settings::Settings;
 use crate::server::REQUEST_BYTES_MAX;
@@ -33,6 +34,8 @@ pub struct NodeConfig {
     pub cluster: ClusterName,
     /// Its data directory.
     pub data_dir: PathBuf,
+    /// In which store its log is.
+    pub log_store: LogStoreKind,
     /// The `host:port` for other nodes of every node in `initial-cluster`: the first members, or nodes to join by.
     pub peers: BTreeMap<NodeId, String>,
     /// The URLs for clients of the same nodes; of any nodes if this one joins.
@@ -106,6 +109,7 @@ impl NodeConfig {
             id,
             cluster,
             data_dir,
+            log_store: settings.log_store.unwrap_or_default(),
             join,
             peer_url: peer.url,
             listen_peer: peer.listen,
@@ -233,6 +237,7 @@ impl NodeConfig {
             id: Some(self.id.0),
             cluster: Some(self.cluster.clone()),
             data_dir: Some(self.data_dir.clone()),
+            log_store: Some(self.log_store),
             initial_cluster: Some(AddressMap(urls.collect())),
             initial_client_urls: Some(AddressMap(self.client_urls.clone())),
             join: self.join.then_some(true),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::addresses::AddressMap;
 use super::cluster_name::ClusterName;
 use super::log_output::LogFormat;
+use super::log_store::LogStoreKind;
 
 /// What every environment variable begins with.
 pub const VARIABLE_PREFIX: &str = "RAFT_NODE_";
@@ -38,6 +39,14 @@ pub struct Settings {
     #[arg(long, env = "RAFT_NODE_DATA_DIR", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+
+    /// In which store the node keeps its log; each node of a cluster may have another one [default: rocksdb]
+    ///
+    /// Chosen at the first start, and refused if it changes later. `memory` is for tests: it forgets everything when the node
+    /// stops, so that node never starts again.
+    #[arg(long, env = "RAFT_NODE_LOG_STORE", value_name = "STORE", value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_store: Option<LogStoreKind>,
 
     /// Every node's address for the other nodes, such as 1=quic://10.0.0.1:2380,2=quic://10.0.0.2:2380
     ///
@@ -161,6 +170,7 @@ impl Settings {
             id: self.id.or(weaker.id),
             cluster: self.cluster.or(weaker.cluster),
             data_dir: self.data_dir.or(weaker.data_dir),
+            log_store: self.log_store.or(weaker.log_store),
             initial_cluster: self.initial_cluster.or(weaker.initial_cluster),
             initial_client_urls: self.initial_client_urls.or(weaker.initial_client_urls),
             join: self.join.or(weaker.join),

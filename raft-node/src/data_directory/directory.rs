@@ -10,6 +10,7 @@ use raft_core::types::NodeId;
 use super::error::DataDirectoryError;
 use super::identity::Identity;
 use crate::config::cluster_name::ClusterName;
+use crate::config::log_store::LogStoreKind;
 use crate::durable_file;
 
 const IDENTITY: &str = "IDENTITY";
@@ -25,19 +26,29 @@ pub struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// Opens the directory at `path` for node `node` of `cluster`, and makes it if there is none.
+    /// Opens the directory at `path` for node `node` of `cluster`, whose log is in `log_store`, and makes it if there is none.
     pub fn open(
         path: &Path,
         cluster: &ClusterName,
         node: NodeId,
+        log_store: LogStoreKind,
     ) -> Result<DataDirectory, DataDirectoryError> {
         make_directory(path)?;
         let lock = lock(path)?;
         let identity = match read_identity(path)? {
             Some(identity) => identity,
-            None => stamp(path, cluster, node)?,
+            None => stamp(path, Identity::new(cluster.clone(), node, log_store))?,
         };
-        DataDirectory::locked(path, lock, identity, Some(cluster), Some(node))
+        let directory = DataDirectory::locked(path, lock, identity, Some(cluster), Some(node))?;
+        if directory.log_store() != log_store {
+            return Err(DataDirectoryError::OtherLogStore {
+                path: path.to_owned(),
+                node,
+                found: directory.log_store(),
+                asked: log_store,
+            });
+        }
+        Ok(directory)
     }
 
     /// Opens the directory at `path` of a node that was started before. `cluster` and `node` are whose it must be, as far as
@@ -84,6 +95,13 @@ impl DataDirectory {
         };
         if directory.identity.removed {
             return Err(directory.removed());
+        }
+        if directory.log_store() == LogStoreKind::Memory && directory.identity.log_written {
+            return Err(DataDirectoryError::ForgottenLog {
+                path: directory.path,
+                node,
+                cluster: directory.identity.cluster,
+            });
         }
         directory.check_parts()?;
         Ok(directory)
@@ -177,6 +195,12 @@ impl DataDirectory {
         &self.identity.cluster
     }
 
+    /// In which store the log is.
+    #[must_use]
+    pub fn log_store(&self) -> LogStoreKind {
+        self.identity.log_store
+    }
+
     /// Where the log store lives.
     #[must_use]
     pub fn log(&self) -> PathBuf {
@@ -253,7 +277,7 @@ fn lock(directory: &Path) -> Result<File, DataDirectoryError> {
 }
 
 /// Makes a new directory this node's own. What a crash may leave before the identity is there is allowed to be there.
-fn stamp(path: &Path, cluster: &ClusterName, node: NodeId) -> Result<Identity, DataDirectoryError> {
+fn stamp(path: &Path, identity: Identity) -> Result<Identity, DataDirectoryError> {
     if let Some(found) =
         foreign_entry(path).map_err(|error| DataDirectoryError::io("list", path.to_owned(), error))?
     {
@@ -262,7 +286,6 @@ fn stamp(path: &Path, cluster: &ClusterName, node: NodeId) -> Result<Identity, D
             found,
         });
     }
-    let identity = Identity::new(cluster.clone(), node);
     write_identity(path, &identity)?;
     Ok(identity)
 }
@@ -305,7 +328,16 @@ mod tests {
     use super::*;
 
     fn open(path: &Path, cluster: &str, node: u64) -> Result<DataDirectory, DataDirectoryError> {
-        DataDirectory::open(path, &cluster.parse().unwrap(), NodeId(node))
+        open_with(path, cluster, node, LogStoreKind::default())
+    }
+
+    fn open_with(
+        path: &Path,
+        cluster: &str,
+        node: u64,
+        log_store: LogStoreKind,
+    ) -> Result<DataDirectory, DataDirectoryError> {
+        DataDirectory::open(path, &cluster.parse().unwrap(), NodeId(node), log_store)
     }
 
     /// R68: a directory belongs to one node of one cluster for ever, and the refusal names both.
@@ -325,6 +357,42 @@ mod tests {
             other.contains("cluster demo") && other.contains("cluster test"),
             "{other}"
         );
+    }
+
+    #[test]
+    fn another_log_store_is_refused_and_both_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open_with(directory.path(), "demo", 1, LogStoreKind::RaftEngine).unwrap());
+        for asked in [LogStoreKind::Rocksdb, LogStoreKind::Memory] {
+            let error = open_with(directory.path(), "demo", 1, asked)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(&format!("asks for {asked}")), "{error}");
+            assert!(
+                error.contains("start the node with --log-store raft-engine"),
+                "{error}"
+            );
+        }
+        // Who does not know the store is told.
+        let found = DataDirectory::open_existing(directory.path(), None, None).unwrap();
+        assert_eq!(found.log_store(), LogStoreKind::RaftEngine);
+    }
+
+    /// R68: a node that kept its log in memory has forgotten its votes; one that never ran has none to forget.
+    #[test]
+    fn a_log_in_memory_is_refused_after_its_node_ran() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || open_with(directory.path(), "demo", 2, LogStoreKind::Memory);
+        drop(open().unwrap());
+        open().unwrap().note_log_written().unwrap();
+        let error = open().unwrap_err();
+        assert!(matches!(
+            error,
+            DataDirectoryError::ForgottenLog { node: NodeId(2), .. }
+        ));
+        assert!(error.to_string().contains("under a new id"), "{error}");
+        let recovery = DataDirectory::open_existing(directory.path(), None, None);
+        assert!(matches!(recovery, Err(DataDirectoryError::ForgottenLog { .. })));
     }
 
     #[test]

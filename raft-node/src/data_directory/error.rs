@@ -7,6 +7,7 @@ use raft_core::types::NodeId;
 use thiserror::Error;
 
 use crate::config::cluster_name::ClusterName;
+use crate::config::log_store::LogStoreKind;
 
 /// Why a data directory is refused. Nothing in it was changed.
 #[derive(Debug, Error)]
@@ -28,6 +29,39 @@ pub enum DataDirectoryError {
         /// Who wanted it.
         node: NodeId,
         /// Of which cluster.
+        cluster: ClusterName,
+    },
+    /// Its log is in another store.
+    #[error(
+        "the log of node {node} in {path} is in the store {found}, and this start asks for {asked}; a log does not move from \
+         one store to another: start the node with --log-store {found}, or remove it from the cluster and add it again \
+         under a new id with an empty data directory and --log-store {asked}",
+        path = .path.display()
+    )]
+    OtherLogStore {
+        /// The directory.
+        path: PathBuf,
+        /// This node.
+        node: NodeId,
+        /// The store that it was made with.
+        found: LogStoreKind,
+        /// The store that was asked for.
+        asked: LogStoreKind,
+    },
+    /// The log was in memory.
+    #[error(
+        "node {node} of cluster {cluster} kept its log in memory and has forgotten its votes and entries, so it must not run \
+         again: it could vote twice, and the cluster lose acknowledged writes. Remove node {node} from the cluster, delete its \
+         data directory {path}, and add it again under a new id; to survive restarts, with --log-store rocksdb or \
+         raft-engine",
+        path = .path.display()
+    )]
+    ForgottenLog {
+        /// The directory.
+        path: PathBuf,
+        /// This node.
+        node: NodeId,
+        /// Its cluster.
         cluster: ClusterName,
     },
     /// There is none.

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::cluster_name::ClusterName;
+use crate::config::log_store::LogStoreKind;
 
 /// The layout that this version reads and writes.
 pub const FORMAT: u32 = 1;
@@ -21,6 +22,9 @@ pub struct Identity {
     /// The cluster.
     pub cluster: ClusterName,
     node: u64,
+    /// In which store the log is. Directories of versions that knew one store only do not say it.
+    #[serde(default)]
+    pub log_store: LogStoreKind,
     /// When the directory was made, as RFC 3339 text. For people only.
     pub created: String,
     /// Whether the node's log was ever written. From then on an empty log is a lost log: the node may have voted
@@ -37,11 +41,12 @@ pub struct Identity {
 impl Identity {
     /// The identity of a new directory.
     #[must_use]
-    pub fn new(cluster: ClusterName, node: NodeId) -> Identity {
+    pub fn new(cluster: ClusterName, node: NodeId, log_store: LogStoreKind) -> Identity {
         Identity {
             format: FORMAT,
             cluster,
             node: node.0,
+            log_store,
             created: OffsetDateTime::now_utc()
                 .replace_nanosecond(0)
                 .ok()
@@ -88,16 +93,25 @@ mod tests {
 
     #[test]
     fn an_identity_is_written_and_read() {
-        let mut identity = Identity::new("demo".parse().unwrap(), NodeId(3));
+        let mut identity = Identity::new("demo".parse().unwrap(), NodeId(3), LogStoreKind::RaftEngine);
         identity.log_written = true;
         let text = identity.encode();
         assert!(text.contains("node = 3"), "{text}");
+        assert!(text.contains("log-store = \"raft-engine\""), "{text}");
         assert_eq!(Identity::decode(&text), Ok(identity));
     }
 
     #[test]
+    fn an_older_identity_is_of_rocksdb() {
+        let new = Identity::new("demo".parse().unwrap(), NodeId(3), LogStoreKind::Rocksdb);
+        let text = new.encode().replace("log-store = \"rocksdb\"\n", "");
+        assert!(!text.contains("log-store"), "{text}");
+        assert_eq!(Identity::decode(&text), Ok(new));
+    }
+
+    #[test]
     fn a_damaged_or_newer_identity_is_refused() {
-        let text = Identity::new("demo".parse().unwrap(), NodeId(3)).encode();
+        let text = Identity::new("demo".parse().unwrap(), NodeId(3), LogStoreKind::default()).encode();
         assert!(Identity::decode("").is_err());
         assert!(Identity::decode(&text[..text.len() / 2]).is_err());
         assert!(Identity::decode(&text.replace("node = 3", "node = 0")).is_err());

@@ -1,10 +1,10 @@
 //! The data directory of one node: who owns it, and that nobody else uses it.
 //!
 //! ```text
-//! DIR/IDENTITY    cluster, node, format version (text)
+//! DIR/IDENTITY    cluster, node, store of the log, format version (text)
 //! DIR/PUBLISHED   where the node last told the others that it is reached (JSON)
 //! DIR/LOCK        held while a process uses the directory
-//! DIR/log         the Raft log (RocksDB)
+//! DIR/log         the Raft log, in the store that IDENTITY names; unused if that is memory
 //! DIR/snapshots   snapshots of the state machine
 //! DIR/kv          the state machine's data (RocksDB)
 //! ```

@@ -26,6 +26,7 @@ use crate::client::endpoints::EndpointUrl;
 use crate::client::status::{self, NodeStatus};
 use crate::config::cluster_name::ClusterName;
 use crate::config::log_output::check_directives;
+use crate::config::log_store::LogStoreKind;
 
 /// How long a leader is waited for before the state of things is shown anyway.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,6 +47,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 Examples:
   raft-node dev                                three nodes in a temporary directory
   raft-node dev --nodes 5 --dir demo           five nodes whose data stays in demo/
+  raft-node dev --log-store raft-engine        with their logs in TiKV's raft-engine
   raft-node dev --client-port 0 --peer-port 0  on free ports")]
 pub(super) struct DevArguments {
     /// How many nodes to start
@@ -67,6 +69,10 @@ pub(super) struct DevArguments {
     /// The first node's port for the other nodes; 0 lets the system choose all of them
     #[arg(long, value_name = "PORT", default_value_t = 2380)]
     peer_port: u16,
+
+    /// In which store the nodes keep their logs
+    #[arg(long, value_name = "STORE", value_enum, default_value_t)]
+    log_store: LogStoreKind,
 
     /// What the nodes log
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_directives)]
@@ -134,7 +140,13 @@ pub(super) enum DevError {
 pub(super) fn run(arguments: DevArguments) -> Result<ExitCode, CliError> {
     let ports = Ports::choose(arguments.nodes, arguments.client_port, arguments.peer_port)?;
     let (directory, _temporary) = directory(arguments.dir.as_deref())?;
-    let plan = Plan::make(&directory, &arguments.cluster, &ports, &arguments.log_level)?;
+    let plan = Plan::make(
+        &directory,
+        &arguments.cluster,
+        &ports,
+        arguments.log_store,
+        &arguments.log_level,
+    )?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -13,6 +13,7 @@ use crate::cli::error::CliError;
 use crate::client::endpoints::EndpointUrl;
 use crate::config::addresses::AddressMap;
 use crate::config::cluster_name::ClusterName;
+use crate::config::log_store::LogStoreKind;
 use crate::config::settings::Settings;
 use crate::durable_file;
 
@@ -109,6 +110,7 @@ impl Plan {
         directory: &Path,
         cluster: &ClusterName,
         ports: &Ports,
+        log_store: LogStoreKind,
         log_level: &str,
     ) -> Result<Plan, CliError> {
         let pki = directory.join("pki");
@@ -132,6 +134,7 @@ impl Plan {
             data_dir: Some(directory.join("data-n{id}")),
             initial_cluster: Some(AddressMap(urls("quic", &ports.peer))),
             initial_client_urls: Some(AddressMap(plan.client_urls.clone())),
+            log_store: Some(log_store),
             cert: Some(pki.join("n{id}.pem")),
             key: Some(pki.join("n{id}.key")),
             ca: Some(pki.join("ca.pem")),
@@ -189,7 +192,14 @@ mod tests {
         let cluster = "dev".parse().unwrap();
         for _ in 0..2 {
             // The second time everything is there already.
-            let plan = Plan::make(directory.path(), &cluster, &ports, "info").unwrap();
+            let plan = Plan::make(
+                directory.path(),
+                &cluster,
+                &ports,
+                LogStoreKind::RaftEngine,
+                "info",
+            )
+            .unwrap();
             assert_eq!(plan.endpoints()[1].0, "http://127.0.0.1:2389");
         }
         for id in 1..=2 {
@@ -199,6 +209,7 @@ mod tests {
             };
             let from_file = file::read(&directory.path().join("raft-node.toml")).unwrap();
             let config = NodeConfig::resolve(settings.or(from_file)).unwrap();
+            assert_eq!(config.log_store, LogStoreKind::RaftEngine);
             assert!(config.cert.exists() && config.key.exists() && config.ca.exists());
             assert_eq!(config.listen_client, format!("127.0.0.1:{}", 2369 + 10 * id));
         }
