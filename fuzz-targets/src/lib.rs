@@ -15,6 +15,7 @@
 #![cfg(not(test))]
 
 pub mod http2;
+pub mod journal;
 pub mod kv;
 pub mod mutation;
 pub mod sessions;
@@ -45,6 +46,11 @@ pub const TARGETS: &[Target] = &[
         name: "http2",
         run: http2::http2,
         seeds: http2::seeds,
+    },
+    Target {
+        name: "journal",
+        run: journal::journal,
+        seeds: journal::seeds,
     },
     Target {
         name: "kv_archive",

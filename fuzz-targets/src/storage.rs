@@ -12,7 +12,7 @@ use raft_core::wire;
 
 #[allow(dead_code, reason = "the store uses the rest")]
 #[path = "../../raft-storage-rocksdb/src/format/mod.rs"]
-mod format;
+pub(crate) mod format;
 
 use format::record::{
     self, ENTRY_HEADER_BYTES, EntryView, Link, StateKind, entry_key, index_of_key, state_key,
