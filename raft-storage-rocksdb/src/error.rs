@@ -133,6 +133,21 @@ fn vote(vote: &Option<NodeId>) -> String {
 }
 
 impl OpenError {
+    /// What is wrong, and what to do about it, each for itself.
+    pub(crate) fn to_string_and_remedy(&self) -> (String, String) {
+        let text = self.to_string();
+        for remedy in [REMEDY, LOSS_REMEDY] {
+            if let Some(problem) = text.strip_suffix(remedy) {
+                let problem = problem.trim_end_matches([' ', ';']);
+                return (String::from(problem), String::from(remedy));
+            }
+        }
+        match text.rsplit_once("; ") {
+            Some((problem, remedy)) => (String::from(problem), String::from(remedy)),
+            None => (text, String::from(REMEDY)),
+        }
+    }
+
     /// An error of the operating system about `path`, with the remedy that fits.
     pub(crate) fn directory(path: &Path, source: io::Error) -> OpenError {
         OpenError::Directory {

@@ -113,6 +113,11 @@
 //! | 128 MiB memtables | tables are written when a segment is full, not before |
 //! | no compression | payloads are often compressed already, and the writer's core is the scarce thing |
 //!
+//! # Looking without touching
+//!
+//! [`inspect::LogInspector`] reads the stores of a stopped node and lists everything that does not fit, without writing a
+//! byte into their directories.
+//!
 //! # Executors
 //!
 //! Nothing here needs a tokio runtime. The futures wait on channels; whatever blocks on a disk runs on threads of the
@@ -125,6 +130,7 @@
 mod error;
 mod files;
 mod format;
+pub mod inspect;
 mod log;
 mod slots;
 mod snapshot;

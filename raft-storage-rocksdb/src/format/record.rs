@@ -40,6 +40,8 @@ pub(crate) const ENTRY_HEADER_BYTES: usize = 28;
 pub(crate) const ENTRY_KEY_BYTES: usize = 16;
 
 const CHECKSUM_AT: usize = 24;
+/// The kind of a command's payload, see [`wire::payload_kind`].
+const COMMAND: u8 = 1;
 
 /// An entry's place in the chain: its identity, and the chain value that the next entry must name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +126,12 @@ pub(crate) fn group_of_state_key(key: &[u8]) -> Option<GroupId> {
     (kind.len() == 1).then(|| GroupId(u64::from_be_bytes(*group)))
 }
 
+/// The group of a key of the entries.
+pub(crate) fn group_of_entry_key(key: &[u8]) -> Option<GroupId> {
+    let (group, index) = key.split_first_chunk::<8>()?;
+    (index.len() == 8).then(|| GroupId(u64::from_be_bytes(*group)))
+}
+
 /// Appends the value of `entry`, which follows an entry with the chain value `previous`, to `out`; returns the chain value
 /// of `entry`.
 pub(crate) fn encode_entry(
@@ -205,6 +213,11 @@ impl<'a> EntryView<'a> {
             kind: value[1],
             payload,
         })
+    }
+
+    /// Whether it is a command, which any bytes are.
+    pub(crate) fn is_command(&self) -> bool {
+        self.kind == COMMAND
     }
 
     /// Checks that this entry follows `link` in one log.

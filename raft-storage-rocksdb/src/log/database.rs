@@ -3,6 +3,7 @@
 //! Must never be asked to hide an error: every call returns it, and the caller decides. See the crate's documentation
 //! for the settings and why.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use raft_core::types::{GroupId, Index};
@@ -15,8 +16,8 @@ use super::options::RocksLogOptions;
 use crate::error::{DiskError, OpenError};
 use crate::format::batch::{Operation, Operations};
 use crate::format::record::{
-    RecordError, StateKind, decode_applied, encode_applied, entries_end, entry_key, group_of_state_key,
-    state_key,
+    RecordError, StateKind, decode_applied, encode_applied, entries_end, entry_key, group_of_entry_key,
+    group_of_state_key, state_key,
 };
 
 /// The key, in the default column family, of the last record of the journal that is in the database.
@@ -32,19 +33,34 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) fn open(path: PathBuf, options: &RocksLogOptions) -> Result<Database, OpenError> {
-        let mut entries = column_family_options();
-        entries.set_write_buffer_size(options.memtable_bytes);
-        let mut state = column_family_options();
-        state.set_write_buffer_size(options.memtable_bytes.min(4 << 20));
-        let families = [
-            ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, column_family_options()),
-            ColumnFamilyDescriptor::new(ENTRIES, entries),
-            ColumnFamilyDescriptor::new(STATE, state),
-        ];
+        let families = families(options, column_family_options);
         match DB::open_cf_descriptors(&database_options(), &path, families) {
             Ok(db) => Ok(Database { db, path }),
             Err(error) => Err(OpenError::database(&path, error)),
         }
+    }
+
+    /// Opens a working copy: no table is rewritten in the background, so only what is asked for is read.
+    pub(crate) fn open_copy(path: PathBuf) -> Result<Database, rocksdb::Error> {
+        let options = RocksLogOptions::default();
+        let families = families(&options, || {
+            let mut options = column_family_options();
+            options.set_disable_auto_compactions(true);
+            options
+        });
+        let db = DB::open_cf_descriptors(&database_options(), &path, families)?;
+        Ok(Database { db, path })
+    }
+
+    /// The tables that the database in `path` consists of. Writes nothing but notes of RocksDB about itself.
+    pub(crate) fn tables(path: &Path) -> Result<Vec<PathBuf>, rocksdb::Error> {
+        let mut options = Options::default();
+        options.set_paranoid_checks(true);
+        let families = families(&RocksLogOptions::default(), column_family_options);
+        let db = DB::open_cf_descriptors_read_only(&options, path, families, false)?;
+        let tables = db.live_files()?;
+        let name = |table: rocksdb::LiveFile| path.join(table.name.trim_start_matches('/'));
+        Ok(tables.into_iter().map(name).collect())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -146,6 +162,31 @@ impl Database {
     }
 }
 
+impl Database {
+    /// The groups that have a state or an entry, as far as they can be read, and why not further.
+    pub(crate) fn groups_readable(&self) -> (BTreeSet<GroupId>, Option<rocksdb::Error>) {
+        let mut groups = BTreeSet::new();
+        let mut failed = None;
+        for (family, group_of) in [
+            (self.state(), group_of_state_key as fn(&[u8]) -> Option<GroupId>),
+            (self.entries(), group_of_entry_key),
+        ] {
+            let mut iterator = self.db.raw_iterator_cf_opt(family, verified());
+            iterator.seek_to_first();
+            while let Some(key) = iterator.key() {
+                let Some(group) = group_of(key) else {
+                    iterator.next();
+                    continue;
+                };
+                groups.insert(group);
+                iterator.seek(entries_end(group));
+            }
+            failed = failed.or(iterator.status().err());
+        }
+        (groups, failed)
+    }
+}
+
 /// The database as it was at one moment.
 pub(crate) struct View<'a> {
     database: &'a Database,
@@ -188,6 +229,19 @@ fn verified() -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_verify_checksums(true);
     options
+}
+
+/// The column families, each on top of what `begin` returns.
+fn families(options: &RocksLogOptions, begin: impl Fn() -> Options) -> [ColumnFamilyDescriptor; 3] {
+    let mut entries = begin();
+    entries.set_write_buffer_size(options.memtable_bytes);
+    let mut state = begin();
+    state.set_write_buffer_size(options.memtable_bytes.min(4 << 20));
+    [
+        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, begin()),
+        ColumnFamilyDescriptor::new(ENTRIES, entries),
+        ColumnFamilyDescriptor::new(STATE, state),
+    ]
 }
 
 fn column_family_options() -> Options {

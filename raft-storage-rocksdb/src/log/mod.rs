@@ -14,16 +14,16 @@
 mod applier;
 mod cache;
 mod counters;
-mod database;
+pub(crate) mod database;
 mod group;
 mod housekeeping;
-mod journal;
+pub(crate) mod journal;
 mod options;
 mod queue;
 mod scan;
 mod stage;
-mod store;
-mod watermark;
+pub(crate) mod store;
+pub(crate) mod watermark;
 mod writer;
 
 pub use counters::LogCounters;

@@ -244,7 +244,7 @@ impl Scan {
             )));
         }
         // Commands need no decoding: any bytes are one. Everything else is decoded to be verified.
-        if entry.kind != COMMAND {
+        if !entry.is_command() {
             let payload = entry.decode()?;
             if let Payload::Membership(membership) = payload
                 && index > self.recovered.snapshot.last.index
@@ -279,9 +279,6 @@ impl Scan {
         );
     }
 }
-
-/// The kind of a command's payload, see [`raft_core::wire::payload_kind`].
-const COMMAND: u8 = 1;
 
 /// Reads and verifies one entry's place in the chain.
 pub(crate) fn link_at(database: &Database, group: GroupId, index: Index) -> Result<Option<Link>, ScanError> {

@@ -262,7 +262,11 @@ fn named(name: &str) -> std::thread::Builder {
 }
 
 /// Brings the database to where the journal ends.
-fn replay(database: &Database, dir: &Path, options: &RocksLogOptions) -> Result<Findings, OpenError> {
+pub(crate) fn replay(
+    database: &Database,
+    dir: &Path,
+    options: &RocksLogOptions,
+) -> Result<Findings, OpenError> {
     let failed = |error| OpenError::database(database.path(), error);
     let applied = database
         .applied()

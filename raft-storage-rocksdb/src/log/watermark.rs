@@ -179,7 +179,8 @@ impl Watermark {
     }
 }
 
-fn group_of(name: &str) -> Option<GroupId> {
+/// The group whose file has this name.
+pub(crate) fn group_of(name: &str) -> Option<GroupId> {
     let number = name.strip_prefix("group-")?.strip_suffix(".mark")?;
     number.parse().ok().map(GroupId)
 }

@@ -10,8 +10,8 @@
 //! - `file`: reads the parts of a file.
 
 mod file;
-mod reader;
-mod store;
+pub(crate) mod reader;
+pub(crate) mod store;
 mod writer;
 
 pub use store::FileSnapshotStore;

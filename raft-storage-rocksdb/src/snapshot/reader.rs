@@ -66,7 +66,8 @@ impl Finished {
         Ok(())
     }
 
-    fn read(&mut self, bytes_max: usize) -> Result<Bytes, SnapshotStoreError> {
+    /// The next verified bytes, at most one block; none at the end.
+    pub(crate) fn read(&mut self, bytes_max: usize) -> Result<Bytes, SnapshotStoreError> {
         if self.position == self.content.bytes {
             return match self.checksum {
                 Some(checksum) if checksum != self.content.checksum => {

@@ -126,7 +126,8 @@ impl SnapshotStore for FileSnapshotStore {
     }
 }
 
-const FINISHED: &str = "snap";
+/// The extension of a finished snapshot.
+pub(crate) const FINISHED: &str = "snap";
 const UNFINISHED: &str = "tmp";
 
 /// The name of a snapshot's file; names sort by index.
@@ -171,10 +172,10 @@ fn remove_file(path: &Path) -> Result<(), SnapshotStoreError> {
 }
 
 /// A file whose name is a snapshot's.
-struct Named {
-    path: PathBuf,
-    last: EntryId,
-    extension: &'static str,
+pub(crate) struct Named {
+    pub(crate) path: PathBuf,
+    pub(crate) last: EntryId,
+    pub(crate) extension: &'static str,
 }
 
 impl Named {
@@ -205,7 +206,7 @@ impl Named {
 }
 
 /// The snapshot files of a group, oldest first; none if the directory is not there.
-fn files(dir: &Path) -> Result<Vec<Named>, SnapshotStoreError> {
+pub(crate) fn files(dir: &Path) -> Result<Vec<Named>, SnapshotStoreError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -239,7 +240,7 @@ fn readable(file: &Named, group: GroupId) -> Result<Option<SnapshotMeta>, Snapsh
 }
 
 /// A file under another's name is not what it seems.
-fn check_identity(
+pub(crate) fn check_identity(
     finished: &Finished,
     path: &Path,
     group: GroupId,

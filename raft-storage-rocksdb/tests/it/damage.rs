@@ -315,7 +315,10 @@ async fn a_torn_last_record_is_no_damage() {
 }
 
 /// Changes one raw value of the database of a closed store.
-fn with_raw(dir: &Path, change: impl FnOnce(&rocksdb::DB, &rocksdb::ColumnFamily, &rocksdb::ColumnFamily)) {
+pub(crate) fn with_raw(
+    dir: &Path,
+    change: impl FnOnce(&rocksdb::DB, &rocksdb::ColumnFamily, &rocksdb::ColumnFamily),
+) {
     let database =
         rocksdb::DB::open_cf(&rocksdb::Options::default(), dir.join("db"), ["entries", "state"]).unwrap();
     change(
@@ -325,7 +328,7 @@ fn with_raw(dir: &Path, change: impl FnOnce(&rocksdb::DB, &rocksdb::ColumnFamily
     );
 }
 
-fn key(group: GroupId, index: u64) -> Vec<u8> {
+pub(crate) fn key(group: GroupId, index: u64) -> Vec<u8> {
     [group.0.to_be_bytes(), index.to_be_bytes()].concat()
 }
 

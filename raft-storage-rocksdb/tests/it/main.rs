@@ -5,6 +5,7 @@
 
 mod conformance;
 mod damage;
+mod inspect;
 mod log_store;
 mod opening;
 mod process;

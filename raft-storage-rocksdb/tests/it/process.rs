@@ -11,11 +11,11 @@ use raft_storage_rocksdb::{OpenError, RocksLogStore};
 
 use crate::support::*;
 
-const DIR: &str = "RAFT_STORAGE_TEST_DIR";
+pub(crate) const DIR: &str = "RAFT_STORAGE_TEST_DIR";
 const SEED: &str = "RAFT_STORAGE_TEST_SEED";
 
 /// This test again, in another process, as the one that writes.
-fn again(test: &str, wrapper: &[&str], dir: &Path, seed: u64) -> Child {
+pub(crate) fn again(test: &str, wrapper: &[&str], dir: &Path, seed: u64) -> Child {
     let myself = std::env::current_exe().unwrap();
     let mut command = match wrapper {
         [] => Command::new(&myself),
