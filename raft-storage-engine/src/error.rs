@@ -146,7 +146,7 @@ impl OpenError {
     /// An error of raft-engine about its files in `path`.
     pub(crate) fn engine(path: &Path, error: EngineError) -> OpenError {
         match error.kind {
-            EngineErrorKind::Damaged => OpenError::Corrupt {
+            EngineErrorKind::Damaged | EngineErrorKind::Panicked => OpenError::Corrupt {
                 what: format!("the log in {}", path.display()),
                 detail: error.text,
             },
@@ -173,8 +173,10 @@ pub(crate) struct EngineError {
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EngineErrorKind {
-    /// Bytes do not fit, or raft-engine gave up over them.
+    /// Bytes do not fit.
     Damaged,
+    /// raft-engine gave up: over bytes when it reads, over a failed sync when it writes.
+    Panicked,
     /// Somebody else has the directory.
     Locked,
     Io(io::ErrorKind),

@@ -89,7 +89,9 @@
 //!   quiet groups still need in them. A group that is never purged is moved as a whole in the end.
 //! - Its files grow in steps of 2 MiB, so that a sync is a change of the file system's metadata, too. Recycling files would spare
 //!   that, and makes torn writes and damage look the same; it is off.
-//! - It prints a panic before it is caught here, and reports to the crate `log`.
+//! - When a sync fails it panics, which prints a message before it is caught here. Its files then stay open until the process ends, so
+//!   that this process cannot open the store again.
+//! - It reports to the crate `log`.
 //! - A batch ends at 2 GiB.
 //!
 //! # Executors

@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use raft_core::types::{GroupId, Index};
@@ -35,6 +36,8 @@ pub(crate) struct Database {
     purging: Mutex<()>,
     /// Held while a batch is applied, and by whoever wants to see all of it or nothing.
     changing: Mutex<()>,
+    /// raft-engine panicked while it wrote.
+    panicked: AtomicBool,
 }
 
 impl Database {
@@ -57,6 +60,7 @@ impl Database {
             path,
             purging: Mutex::new(()),
             changing: Mutex::new(()),
+            panicked: AtomicBool::new(false),
         })
     }
 
@@ -77,8 +81,15 @@ impl Database {
     pub(crate) fn write(&self, batch: &mut LogBatch) -> Result<(), DiskError> {
         match guarded(|| self.engine().write(batch, true)) {
             Ok(_) => Ok(()),
-            Err(error) => Err(DiskError::engine(&self.path, &error)),
+            Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    fn failed(&self, error: &EngineError) -> DiskError {
+        if error.kind == EngineErrorKind::Panicked {
+            self.panicked.store(true, Ordering::Release);
+        }
+        DiskError::engine(&self.path, error)
     }
 
     /// The number of the file that is written to.
@@ -164,7 +175,7 @@ impl Database {
         let _purging = self.no_purge();
         match guarded(|| self.engine().purge_expired_files()) {
             Ok(_) => Ok(()),
-            Err(error) => Err(DiskError::engine(&self.path, &error)),
+            Err(error) => Err(self.failed(&error)),
         }
     }
 }
@@ -172,6 +183,12 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let engine = self.engine.take();
+        if self.panicked.load(Ordering::Acquire) {
+            // A sync failed, and closing syncs two files again: two panics at once would abort the process. The files stay open
+            // and locked until it ends, which is what it was told to do.
+            std::mem::forget(engine);
+            return;
+        }
         // It cuts and syncs its file, and panics if that fails. What was acknowledged is durable already.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(engine))) {
             tracing::error!(path = %self.path.display(), "raft-engine was not closed cleanly: {}", panic_text(&*panic));
@@ -205,7 +222,7 @@ fn guarded<T>(call: impl FnOnce() -> raft_engine::Result<T>) -> Result<T, Engine
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => Ok(result?),
         Err(panic) => Err(EngineError {
-            kind: EngineErrorKind::Damaged,
+            kind: EngineErrorKind::Panicked,
             text: format!("raft-engine panicked: {}", panic_text(&*panic)),
         }),
     }

@@ -67,7 +67,7 @@ impl ScanError {
 
     /// What raft-engine said while it read the entries from `index` on.
     pub(crate) fn engine(group: GroupId, index: Index, error: EngineError) -> ScanError {
-        if error.kind == EngineErrorKind::Damaged {
+        if matches!(error.kind, EngineErrorKind::Damaged | EngineErrorKind::Panicked) {
             return ScanError::Damaged {
                 group,
                 what: format!("the log at or after index {index}"),
