@@ -19,7 +19,7 @@ use super::report::{Finding, Place};
 use super::usage::is_table;
 use crate::error::LOSS_REMEDY;
 use crate::format::journal::SECTOR_BYTES;
-use crate::log::database::Database;
+use crate::log::database::{Database, check_framing};
 use crate::log::journal::Findings as JournalFindings;
 use crate::log::store::replay;
 use crate::log::{OnLoss, RocksLogOptions};
@@ -44,8 +44,8 @@ impl Scratch {
         let (db, copy) = (log.join("db"), scratch.join("db"));
         let (original_text, copy_text) = (log.to_string_lossy(), scratch.to_string_lossy());
         copy_database(&db, &copy)?;
-        let damage = |findings: &mut Vec<Finding>, problem: &str, error: &rocksdb::Error| {
-            let said = reword(error.as_ref(), &copy_text, &original_text);
+        let damage = |findings: &mut Vec<Finding>, problem: &str, error: &str| {
+            let said = reword(error, &copy_text, &original_text);
             let problem = format!("{problem}: {said}");
             findings.push(Finding::damage(Place::File(db.clone()), problem));
         };
@@ -57,17 +57,21 @@ impl Scratch {
                 "there is no database (its file CURRENT is missing)",
                 "the next start makes it again from the journal, if that has all of it",
             ));
+        } else if let Err(error) = check_framing(&copy) {
+            // Not even a repair gets to the end of such a file.
+            damage(findings, "nothing of it can be read", &error.to_string());
+            return Ok(None);
         } else if let Err(error) = only_live_tables(&copy)? {
-            damage(findings, "RocksDB cannot open it", &error);
+            damage(findings, "RocksDB cannot open it", error.as_ref());
             if let Err(error) = DB::repair(&Options::default(), &copy) {
-                damage(findings, "nothing of it can be read", &error);
+                damage(findings, "nothing of it can be read", error.as_ref());
                 return Ok(None);
             }
         }
         let database = match Database::open_copy(copy) {
             Ok(database) => database,
             Err(error) => {
-                damage(findings, "nothing of it can be read", &error);
+                damage(findings, "nothing of it can be read", error.as_ref());
                 return Ok(None);
             }
         };

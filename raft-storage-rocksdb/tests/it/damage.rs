@@ -314,6 +314,25 @@ async fn a_torn_last_record_is_no_damage() {
     }
 }
 
+/// RocksDB's reader repeats itself for ever at such a record; it is not shown one.
+#[tokio::test]
+async fn garbage_behind_the_manifest_is_refused() {
+    for kind in [5, 8, 131] {
+        let dir = tempfile::tempdir().unwrap();
+        store_with_live_log(dir.path(), true).await;
+        let manifest = fs::read_dir(dir.path().join("db"))
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .find(|path| path.to_string_lossy().contains("MANIFEST-"))
+            .unwrap();
+        let mut bytes = fs::read(&manifest).unwrap();
+        bytes.extend_from_slice(&[0xab, 0xcd, 0xef, 0x01, 200, 0, kind]);
+        bytes.extend_from_slice(&[0x5a; 300]);
+        fs::write(&manifest, bytes).unwrap();
+        expect_corrupt(dir.path(), &["MANIFEST", "which RocksDB never wrote"]);
+    }
+}
+
 /// Changes one raw value of the database of a closed store.
 pub(crate) fn with_raw(
     dir: &Path,
