@@ -64,6 +64,12 @@ const ARROWS: &[Arrow] = &[
         alone: false,
     },
     Arrow {
+        from: "power-loss",
+        to: &[],
+        tests_to: &[],
+        alone: false,
+    },
+    Arrow {
         from: "raft-node",
         to: EVERY_BACKEND,
         tests_to: &["fuzz-targets", "raft-sim"],

@@ -32,9 +32,12 @@ pub(crate) fn run() -> Outcome {
 /// Every arrow that is wrong, one sentence each.
 fn wrong(root: &Path) -> Outcome<Vec<String>> {
     let mut wrong = Vec::new();
-    let members = project::members(root)?;
-    for member in &members {
-        let path = root.join(member).join("Cargo.toml");
+    let folders = project::members(root)?;
+    // A crate has the name of its folder, wherever that is.
+    let name = |folder: &String| folder.rsplit('/').next().unwrap_or(folder).to_string();
+    let members: Vec<String> = folders.iter().map(name).collect();
+    for (folder, member) in folders.iter().zip(&members) {
+        let path = root.join(folder).join("Cargo.toml");
         let text = fs::read_to_string(&path).doing(format_args!("read {}", path.display()))?;
         wrong.extend(crates::wrong(member, &manifest::dependencies(&text), &members));
     }
