@@ -23,6 +23,7 @@ mod prepare;
 mod project;
 mod sim;
 mod test;
+mod torture;
 mod up;
 
 use failure::{Failure, Outcome};
@@ -42,6 +43,9 @@ cargo xtask COMMAND
   bench [NAME]   run one benchmark of the crate `benches`; without a name, list them
   sim [ARGUMENTS]
                  simulate groups with faults from seeds, every invariant checked; `cargo xtask sim --help` lists what it takes
+  store-torture [--points N] [--damages N] [--seed S]
+                 kill processes that write to the log store, take their power, damage their files, and look for what is lost
+                 silently; 20,000 and 5,000 by default; `cargo xtask store-torture --help` lists what else it takes
   fuzz [--seconds N] [TARGET]
                  run every fuzz target, or one, for so long each (default: 30); installs what fuzzing needs
   prepare        only find or install what the C++ build needs
@@ -62,6 +66,7 @@ Examples:
   cargo xtask bench core
   cargo xtask sim --seeds 2000
   cargo xtask sim --seed 0x5eed
+  cargo xtask store-torture --points 1000 --damages 500
   cargo xtask fuzz --seconds 60 step
 ";
 
@@ -95,6 +100,7 @@ fn run(command: &str, words: &[String]) -> Outcome {
         }
         "bench" => bench::run(words),
         "sim" => sim::run(words),
+        "store-torture" => torture::run(words),
         "fuzz" => fuzz::run(words),
         "prepare" => {
             arguments::nothing_more("prepare", words)?;

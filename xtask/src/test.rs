@@ -6,7 +6,7 @@
 use crate::arguments::Arguments;
 use crate::cargo::{self, cargo};
 use crate::failure::{Failure, Outcome};
-use crate::{check, layers, prepare, project, sim, up};
+use crate::{check, layers, prepare, project, sim, torture, up};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -102,6 +102,13 @@ const STEPS: &[Step] = &[
         quick: false,
         again: "cargo xtask sim mutants --sample 5 --first SEED, with the seed printed above",
         run: sim::mutants,
+    },
+    Step {
+        name: "store torture",
+        quick: false,
+        again: "cargo xtask store-torture --points 500 --damages 100 --seed SEED, with the seed printed above, or with the \
+                --case of a failure",
+        run: store_torture,
     },
     Step {
         name: "doctests",
@@ -279,6 +286,12 @@ fn doctests() -> Outcome {
         "--features",
         FEATURES,
     ]))
+}
+
+/// Processes that write to the log store die, and their files are damaged.
+fn store_torture() -> Outcome {
+    build_programs()?;
+    torture::each_run()
 }
 
 /// Runs every example to its end.

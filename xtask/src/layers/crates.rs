@@ -70,6 +70,17 @@ const ARROWS: &[Arrow] = &[
         alone: false,
     },
     Arrow {
+        from: "store-torture",
+        to: &[
+            "raft-core",
+            "raft-storage-engine",
+            "raft-storage-rocksdb",
+            "power-loss",
+        ],
+        tests_to: &[],
+        alone: false,
+    },
+    Arrow {
         from: "raft-node",
         to: EVERY_BACKEND,
         tests_to: &["fuzz-targets", "raft-sim"],
