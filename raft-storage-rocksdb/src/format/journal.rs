@@ -226,10 +226,11 @@ pub(crate) fn low(sequence: u64) -> u32 {
     (sequence & u64::from(u32::MAX)) as u32
 }
 
-/// Whether `stamp` is of a later record than `sequence`. Two billion records lie between the two readings of a number.
-pub(crate) fn is_later(stamp: u32, sequence: u64) -> bool {
+/// Whether `stamp` is of a later record than `sequence`, in a file of `sectors` sectors: it has room for so many records and not
+/// more. What is left of older records looks far ahead when the low half of the numbers has begun again.
+pub(crate) fn is_later(stamp: u32, sequence: u64, sectors: usize) -> bool {
     let ahead = stamp.wrapping_sub(low(sequence));
-    ahead != 0 && ahead < 1 << 31
+    ahead != 0 && usize::try_from(ahead).is_ok_and(|ahead| ahead <= sectors)
 }
 
 fn stamp_checksum(store: u64, sequence: u32) -> u32 {
@@ -437,9 +438,10 @@ mod tests {
 
     #[test]
     fn later_is_a_matter_of_distance() {
-        assert!(is_later(10, 9) && !is_later(9, 9) && !is_later(8, 9));
-        assert!(is_later(1, u64::from(u32::MAX)), "the low half begins again");
-        assert!(!is_later(u32::MAX, 1 << 32));
+        assert!(is_later(10, 9, 100) && !is_later(9, 9, 100) && !is_later(8, 9, 100));
+        assert!(is_later(1, u64::from(u32::MAX), 100), "the low half begins again");
+        assert!(!is_later(u32::MAX, 1 << 32, 100));
+        assert!(!is_later(1 << 31, 9, 100), "a residue of very long ago");
     }
 
     #[test]

@@ -278,7 +278,7 @@ fn families(options: &RocksLogOptions, begin: impl Fn() -> Options) -> [ColumnFa
 fn column_family_options() -> Options {
     let mut options = Options::default();
     options.set_compression_type(DBCompressionType::None);
-    options.set_max_write_buffer_number(4);
+    options.set_max_write_buffer_number(3);
     options
 }
 

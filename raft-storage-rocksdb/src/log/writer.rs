@@ -34,6 +34,9 @@ use crate::format::batch::Batch;
 use crate::format::record::{Link, StateKind, encode_deleted};
 use crate::format::watermark::Promise;
 
+/// One batch takes requests until they have so many bytes; what is left makes the next one. A single request may have more.
+const ROUND_BYTES_MAX: usize = 16 << 20;
+
 /// What the writer thread owns and shares.
 pub(crate) struct Writer {
     pub(crate) disk: Disk,
@@ -113,9 +116,17 @@ impl Writer {
         }
         let mut taken = Vec::with_capacity(requests.len());
         let mut failure = None;
-        let staged_bytes = requests.iter().map(Request::bytes).sum();
+        let mut room = ROUND_BYTES_MAX;
+        let fits = requests.iter().map(Request::bytes).take_while(|bytes| {
+            let fits = room > 0;
+            room = room.saturating_sub(*bytes);
+            fits
+        });
+        let (staged_requests, staged_bytes) =
+            fits.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
         let mut stage = Stage::new(&self.disk.database, &mut self.tails, staged_bytes);
         while failure.is_none()
+            && taken.len() < staged_requests
             && let Some(request) = requests.pop_front_if(|request| !matches!(request.job, Job::Destroy(_)))
         {
             let result = match &request.job {

@@ -335,7 +335,7 @@ impl Recovery<'_> {
                 continue;
             };
             match stamp(walk.store, sector) {
-                Stamp::Of(later) if is_later(later, next) => {
+                Stamp::Of(later) if is_later(later, next, bytes.len() / SECTOR_BYTES) => {
                     return lost(format!(
                         "record {next} in {} {}, but there are later ones",
                         segment.path.display(),
