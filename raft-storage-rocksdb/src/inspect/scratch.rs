@@ -100,7 +100,7 @@ impl Scratch {
         };
         let before = self.applied();
         let lost = match replay(&self.database, copy, &options) {
-            Ok(JournalFindings::Sound(_)) => None,
+            Ok(JournalFindings::Sound { .. }) => None,
             Ok(JournalFindings::Lost { reason, .. }) => Some((reason, String::from(LOSS_REMEDY))),
             Err(error) => Some(error.to_string_and_remedy()),
         };

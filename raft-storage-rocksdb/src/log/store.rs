@@ -74,8 +74,20 @@ impl RocksLogStore {
         let groups = Arc::new(Groups::default());
         let budget = Arc::new(Budget::new(options.cache_bytes_max));
         let (journal, tails) = match replay(&database, &dir.join("journal"), &options)? {
-            Findings::Sound(journal) => {
-                let tails = recover(&database, &watermarks, &groups, &budget, options.on_loss, None)?;
+            Findings::Sound { journal, was_unclean } => {
+                let journal_was = if was_unclean {
+                    Journaled::Unclean
+                } else {
+                    Journaled::Clean
+                };
+                let tails = recover(
+                    &database,
+                    &watermarks,
+                    &groups,
+                    &budget,
+                    options.on_loss,
+                    journal_was,
+                )?;
                 (journal, tails)
             }
             Findings::Lost { reason, restart } => {
@@ -85,7 +97,7 @@ impl RocksLogStore {
                     &groups,
                     &budget,
                     options.on_loss,
-                    Some(&reason),
+                    Journaled::Lost(&reason),
                 )?;
                 // Every group is a suspect durably, before the journal looks sound again.
                 database
@@ -289,15 +301,24 @@ pub(crate) fn replay(
     recovery.run()
 }
 
-/// Verifies every group that the database or a watermark knows. `journal_lost` says that and what the journal lost: then
-/// nobody can tell which group's entries they were.
+/// How the journal was found.
+#[derive(Clone, Copy)]
+enum Journaled<'a> {
+    Clean,
+    /// The process before this one did not end as it should.
+    Unclean,
+    /// It lost something, and what: nobody can tell which group's entries they were.
+    Lost(&'a str),
+}
+
+/// Verifies every group that the database or a watermark knows.
 fn recover(
     database: &Database,
     watermarks: &WatermarkDir,
     groups: &Groups,
     budget: &Arc<Budget>,
     on_loss: OnLoss,
-    journal_lost: Option<&str>,
+    journal_was: Journaled<'_>,
 ) -> Result<BTreeMap<GroupId, Tail>, OpenError> {
     let mut ids = database
         .groups()
@@ -327,16 +348,19 @@ fn recover(
             }
             tracing::warn!(group = %id, reason = %loss, "the replica starts as a suspect");
             distrust(database, id, &mut scanned.recovered, &promise)?;
-        } else if let Some(reason) = journal_lost {
+        } else if let Journaled::Lost(reason) = journal_was {
             tracing::warn!(group = %id, reason, "the replica starts as a suspect");
             distrust(database, id, &mut scanned.recovered, &promise)?;
         }
         let hard_state = scanned.recovered.hard_state;
         // The journal is synced, or else the tables are: everything that was recovered is durable now.
         let durable = Promise::of(&hard_state, &scanned.last);
-        watermark
-            .store(durable)
-            .map_err(|error| OpenError::directory(watermark.path(), error))?;
+        // After a write of it that failed, what can be read is not what is on disk.
+        let stored = match journal_was {
+            Journaled::Clean => watermark.store(durable),
+            Journaled::Unclean | Journaled::Lost(_) => watermark.rewrite(durable),
+        };
+        stored.map_err(|error| OpenError::directory(watermark.path(), error))?;
         let group = Arc::new(Group::new(id, &scanned, watermark, durable, budget));
         tails.insert(id, Tail::new(&scanned, Some(Arc::clone(&group))));
         group::insert(groups, group);

@@ -171,6 +171,11 @@ impl Watermark {
         if promise == self.promise {
             return Ok(());
         }
+        self.rewrite(promise)
+    }
+
+    /// The same, also if it stays the same.
+    pub(crate) fn rewrite(&mut self, promise: Promise) -> io::Result<()> {
         let group = self.group;
         self.slots
             .write(|sequence| encode_slot(group, sequence, &promise).to_vec())?;

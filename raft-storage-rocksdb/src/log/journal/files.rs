@@ -237,9 +237,7 @@ impl Files {
             durable: durable.max(state.control.durable),
             ..state.control
         };
-        if control == state.control {
-            return Ok(());
-        }
+        // Also if nothing changes: what was read may never have reached the disk.
         state.store(control)
     }
 

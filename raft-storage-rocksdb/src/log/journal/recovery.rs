@@ -52,8 +52,9 @@ pub(crate) struct Recovery<'a> {
 
 /// What was found.
 pub(crate) enum Findings {
-    /// All that was ever acknowledged. The journal is ready for more.
-    Sound(Journal),
+    /// All that was ever acknowledged. The journal is ready for more. `was_unclean` if it has records behind its mark: the
+    /// process before this one did not end as it should.
+    Sound { journal: Journal, was_unclean: bool },
     /// Something acknowledged is lost; what was handed over is sound. Only with [`OnLoss::Suspect`].
     Lost { reason: String, restart: Restart },
 }
@@ -76,8 +77,12 @@ struct Listed {
 /// The walk through the records.
 struct Walk {
     store: u64,
+    /// Every record up to this one is known to be durable.
+    durable: u64,
     place: Place,
     full: VecDeque<Full>,
+    /// The records behind `durable`, which RocksDB must not have before they are durable.
+    unproven: Vec<(u64, Vec<u8>)>,
 }
 
 /// Why the walk ended early.
@@ -113,25 +118,34 @@ impl Recovery<'_> {
             for number in numbers {
                 fs::remove_file(dir.join(file_name(number))).map_err(io)?;
             }
-            return Ok(Findings::Sound(
-                create(dir, self.segment_bytes, 1, ORIGIN).map_err(io)?,
-            ));
+            let journal = create(dir, self.segment_bytes, 1, ORIGIN).map_err(io)?;
+            return Ok(Findings::Sound {
+                journal,
+                was_unclean: false,
+            });
         };
         let mut walk = Walk {
             store: control.store,
+            durable: control.durable,
             place: ORIGIN,
             full: VecDeque::new(),
+            unproven: Vec::new(),
         };
-        match self.walk(&control, &numbers, &mut walk) {
+        let walked = self.walk(&control, &numbers, &mut walk);
+        match walked {
             Ok((segment, place)) => {
                 let files = Files::opened(dir, self.segment_bytes, slots, control, walk.full, &segment);
-                // What was read may stand in the page cache only; it is built upon from now on.
                 segment.sync().map_err(io)?;
                 sync_directory(dir).map_err(io)?;
                 files
                     .settle(&segment, place.next - 1)
                     .map_err(|error| OpenError::disk(dir, error))?;
-                Ok(Findings::Sound(Journal::new(files, segment, place)))
+                let was_unclean = !walk.unproven.is_empty();
+                self.apply_all(walk.unproven)?;
+                Ok(Findings::Sound {
+                    journal: Journal::new(files, segment, place),
+                    was_unclean,
+                })
             }
             Err(Stop::Failed(error)) => Err(error),
             Err(Stop::Lost(reason)) if self.on_loss == OnLoss::Refuse => Err(OpenError::JournalLost {
@@ -139,6 +153,8 @@ impl Recovery<'_> {
                 reason,
             }),
             Err(Stop::Lost(reason)) => {
+                // The tables will be written before this journal is given up.
+                self.apply_all(walk.unproven)?;
                 let after_tables = self.applied.map_or(1, |applied| applied + 1);
                 let last = numbers.last().copied().unwrap_or_default();
                 Ok(Findings::Lost {
@@ -227,9 +243,9 @@ impl Recovery<'_> {
             self.full_segment(walk, segment, next)?;
         }
         if let Some(gap) = gap {
-            let bytes = read(&last.path)?;
+            let mut bytes = read(&last.path)?;
             // As much as there is; it is not the end, whatever stands there.
-            let _end = self.records(walk, last, &bytes, None)?;
+            let _end = self.records(walk, last, &mut bytes, None)?;
             return lost(gap);
         }
         let segment = self.last_segment(walk, last, control)?;
@@ -287,9 +303,9 @@ impl Recovery<'_> {
 
     /// A segment with another one after it: every record up to that one is there.
     fn full_segment(&mut self, walk: &mut Walk, segment: &Listed, next: Option<Place>) -> Result<(), Stop> {
-        let bytes = read(&segment.path)?;
+        let mut bytes = read(&segment.path)?;
         let end = next.map(|next| next.next);
-        if let Err((_, found)) = self.records(walk, segment, &bytes, end)? {
+        if let Err((_, found)) = self.records(walk, segment, &mut bytes, end)? {
             return lost(format!(
                 "record {} in {} {}, but there are later ones",
                 walk.place.next,
@@ -319,8 +335,8 @@ impl Recovery<'_> {
         segment: &Listed,
         control: &Control,
     ) -> Result<Segment, Stop> {
-        let bytes = read(&segment.path)?;
-        let (at, found) = match self.records(walk, segment, &bytes, None)? {
+        let mut bytes = read(&segment.path)?;
+        let (at, found) = match self.records(walk, segment, &mut bytes, None)? {
             Ok(at) => (at, Found::Torn { some: false }),
             Err(end) => end,
         };
@@ -362,6 +378,10 @@ impl Recovery<'_> {
         }
         let io = |error| Stop::Failed(OpenError::directory(&segment.path, error));
         let reopened = Segment::reopen(segment.path.clone(), segment.head, at as u64).map_err(io)?;
+        if next - 1 > walk.durable {
+            let twins = &bytes[TWINS_AT as usize..segment.head.records_at() as usize];
+            reopened.put(TWINS_AT, twins).map_err(io)?;
+        }
         if !residue.is_empty() {
             tracing::info!(
                 record = next,
@@ -374,12 +394,18 @@ impl Recovery<'_> {
         Ok(reopened)
     }
 
+    fn apply_all(&mut self, records: Vec<(u64, Vec<u8>)>) -> Result<(), OpenError> {
+        records
+            .into_iter()
+            .try_for_each(|(sequence, body)| (self.apply)(sequence, &body))
+    }
+
     /// Hands over the records of a segment, up to record `end` exclusive; where they end, or what stood in the way.
     fn records(
         &mut self,
         walk: &mut Walk,
         segment: &Listed,
-        bytes: &[u8],
+        bytes: &mut [u8],
         end: Option<u64>,
     ) -> Result<Result<usize, (usize, Found)>, Stop> {
         let mut at = segment.head.records_at() as usize;
@@ -393,14 +419,26 @@ impl Recovery<'_> {
                 } => (body, disk_bytes, after),
                 found => match twin(walk, segment, bytes, at) {
                     Some((sectors, body, after)) => {
-                        mend(segment, at, sectors, walk.place.next, &found)?;
+                        tracing::warn!(
+                            record = walk.place.next,
+                            path = %segment.path.display(),
+                            "the record {}; it is put back from its twin", said(&found)
+                        );
+                        let sectors = sectors.to_vec();
+                        bytes[at..at + sectors.len()].copy_from_slice(&sectors);
+                        rewrite(segment, at, &sectors)?;
                         (body, sectors.len(), after)
                     }
                     None => return Ok(Err((at, found))),
                 },
             };
-            if self.applied.is_none_or(|applied| walk.place.next > applied) {
-                (self.apply)(walk.place.next, &body)?;
+            let sequence = walk.place.next;
+            let is_wanted = self.applied.is_none_or(|applied| sequence > applied);
+            if sequence > walk.durable {
+                rewrite(segment, at, &bytes[at..at + disk_bytes])?;
+                walk.unproven.extend(is_wanted.then_some((sequence, body)));
+            } else if is_wanted {
+                (self.apply)(sequence, &body)?;
             }
             walk.place = after;
             at += disk_bytes;
@@ -445,16 +483,12 @@ fn twin<'b>(walk: &Walk, segment: &Listed, bytes: &'b [u8], at: usize) -> Option
     }
 }
 
-fn mend(segment: &Listed, at: usize, sectors: &[u8], number: u64, found: &Found) -> Result<(), Stop> {
-    let io = |error| Stop::Failed(OpenError::directory(&segment.path, error));
-    tracing::warn!(
-        record = number,
-        path = %segment.path.display(),
-        "the record {}; it is put back from its twin", said(found)
-    );
-    let file = Segment::reopen(segment.path.clone(), segment.head, at as u64).map_err(io)?;
-    file.put(at as u64, sectors).map_err(io)?;
-    file.sync().map_err(io)
+/// Writes what stands in the file, or should, once more. The next sync then makes it durable, whatever became of the one before:
+/// after a failed sync the system takes pages for written that are not.
+fn rewrite(segment: &Listed, at: usize, sectors: &[u8]) -> Result<(), Stop> {
+    let opened = Segment::reopen(segment.path.clone(), segment.head, at as u64);
+    let written = opened.and_then(|file| file.put(at as u64, sectors));
+    written.map_err(|error| Stop::Failed(OpenError::directory(&segment.path, error)))
 }
 
 fn check_size(segment: &Listed, bytes: &[u8]) -> Result<(), Stop> {

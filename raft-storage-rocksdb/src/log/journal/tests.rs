@@ -38,7 +38,7 @@ fn recover(dir: &Path, applied: Option<u64>, on_loss: OnLoss) -> Result<(Finding
 
 fn open(dir: &Path) -> (Journal, Records) {
     match recover(dir, None, OnLoss::Refuse) {
-        Ok((Findings::Sound(journal), records)) => (journal, records),
+        Ok((Findings::Sound { journal, .. }, records)) => (journal, records),
         Ok((Findings::Lost { reason, .. }, _)) => panic!("{reason}"),
         Err(error) => panic!("{error}"),
     }
@@ -146,7 +146,7 @@ fn full_segments_are_released() {
     }
     drop(journal);
     let (findings, records) = recover(dir.path(), Some(450), OnLoss::Refuse).unwrap();
-    assert!(matches!(findings, Findings::Sound(journal) if journal.next() == 501));
+    assert!(matches!(findings, Findings::Sound { journal, .. } if journal.next() == 501));
     assert_eq!(
         records.keys().copied().collect::<Vec<_>>(),
         (451..=500).collect::<Vec<_>>()
@@ -354,7 +354,7 @@ fn a_segment_that_is_not_what_it_was_is_refused() {
             journal.append(b"after the loss").unwrap();
             drop(journal);
             let (findings, records) = recover(dir.path(), Some(count), OnLoss::Refuse).unwrap();
-            assert!(matches!(findings, Findings::Sound(_)));
+            assert!(matches!(findings, Findings::Sound { .. }));
             assert_eq!(records, Records::from([(count + 1, b"after the loss".to_vec())]));
         }
     }
@@ -383,7 +383,7 @@ fn segments_that_the_control_file_does_not_know_are_no_damage() {
     drop(journal);
     fs::write(dir.path().join(file_name(1)), first).unwrap();
     let (findings, _) = recover(dir.path(), Some(sequence), OnLoss::Refuse).unwrap();
-    assert!(matches!(findings, Findings::Sound(_)));
+    assert!(matches!(findings, Findings::Sound { .. }));
     assert!(!dir.path().join(file_name(1)).exists());
 }
 
@@ -417,5 +417,22 @@ fn tables_ahead_of_the_journal_are_refused() {
             assert!(reason.contains("it ends before record 6"), "{reason}")
         }
         _ => panic!("a journal without record 6 was taken"),
+    }
+}
+
+/// R60: what a process that failed left may stand in the page cache and not on disk: it is written again before it counts.
+#[test]
+fn records_behind_the_mark_are_written_again_once() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(journal_with(dir.path(), 5, 1));
+    for expected in [true, false] {
+        let written = fs::metadata(live(dir.path())).unwrap().modified().unwrap();
+        let (findings, records) = recover(dir.path(), None, OnLoss::Refuse).unwrap();
+        let Findings::Sound { was_unclean, .. } = findings else {
+            panic!("nothing was lost");
+        };
+        assert_eq!((was_unclean, records.len()), (expected, 5));
+        let again = fs::metadata(live(dir.path())).unwrap().modified().unwrap();
+        assert_eq!(again > written, expected);
     }
 }
