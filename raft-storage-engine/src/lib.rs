@@ -58,7 +58,7 @@
 //!
 //! # What `open` decides
 //!
-//! Each row is a test in `tests/it/damage.rs`, or of the module `log::tail`.
+//! Each row is a test in `tests/it/damage.rs`, or of the module `format::tail`.
 //!
 //! | what is found | decision |
 //! |---|---|
@@ -77,7 +77,7 @@
 //! | the store is open elsewhere | [`OpenError::Locked`] |
 //! | a directory that is full, read-only, or none | [`OpenError::Directory`] |
 //! | **the newest file cut at the end of a record, above the mark** | **not noticed**: entries of the last second, at most 4,096 of a group, by default, while nothing else of it is newer |
-//! | **a sector of the last record zeroed, or a flaw in a last record that has a sector of zeros in its payload** | **not noticed** if it is above the mark: it looks like a torn write |
+//! | **a sector of the last record zeroed, a flaw in a last record that has a sector of zeros in its payload, or one in its header where that lies in two sectors** | **not noticed** if it is above the mark: it looks like a torn write |
 //! | the latest commit index or snapshot of a group lost with an undamaged log, term and vote | not noticed; an older one is in force, which is safe |
 //!
 //! The mark follows the log lazily, because raising it costs a sync of its own: by default every 4,096 entries, every second

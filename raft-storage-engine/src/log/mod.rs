@@ -7,7 +7,7 @@
 //! - `queue`: what waits for the writer;
 //! - `group`: what the threads know about one group, in memory;
 //! - `scan`: reads and verifies a whole log;
-//! - `tail`: looks at the end of the newest file before raft-engine does;
+//! - `tail`: finds the newest file and what is wrong with it, before raft-engine opens it;
 //! - `database`, `watermark`: the two kinds of files;
 //! - `message`: an entry as raft-engine wants it;
 //! - `options`: pure.
@@ -15,7 +15,7 @@
 mod database;
 mod group;
 mod housekeeping;
-mod message;
+pub(crate) mod message;
 mod opening;
 mod options;
 mod queue;
