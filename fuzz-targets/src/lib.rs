@@ -14,6 +14,7 @@
 // The files of other crates bring their unit tests along, which run where they belong.
 #![cfg(not(test))]
 
+pub mod engine;
 pub mod http2;
 pub mod journal;
 pub mod kv;
@@ -37,6 +38,11 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "engine_log",
+        run: engine::engine_log,
+        seeds: engine::seeds,
+    },
     Target {
         name: "frames",
         run: wire::frames,

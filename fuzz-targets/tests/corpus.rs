@@ -99,7 +99,7 @@ macro_rules! targets {
 }
 
 targets! {
-    frames http2 journal kv_archive kv_commands kv_records log_records membership messages payload sessions snapshot_file
+    engine_log frames http2 journal kv_archive kv_commands kv_records log_records membership messages payload sessions snapshot_file
     snapshot_header step transport watermark
 }
 
