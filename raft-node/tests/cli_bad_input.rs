@@ -44,6 +44,7 @@ fn every_subcommand_has_help_with_examples() {
         "load",
         "verify",
         "recover",
+        "log",
     ] {
         let help = output_of(&[name, "--help"]);
         assert!(help.contains("Examples:"), "{help}");

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use super::dev::DevError;
+use super::log::LogError;
 use super::node::NodeStartError;
 use super::recover::RecoverError;
 use crate::certificates::error::CertificateError;
@@ -15,6 +16,9 @@ use crate::data_directory::error::DataDirectoryError;
 
 /// The exit code of a node that was removed from its cluster: whoever starts processes need not start it again.
 pub(super) const REMOVED: u8 = 3;
+
+/// The exit code of a look at a stopped node that found damage.
+pub(super) const DAMAGED: u8 = 4;
 
 /// How a command fails. The text is for the person who gave the command.
 #[derive(Debug, Error)]
@@ -35,6 +39,9 @@ pub(super) enum CliError {
     /// A node is not recovered.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// A stopped node cannot be looked at.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// A local cluster does not start.
     #[error(transparent)]
     Dev(#[from] DevError),

@@ -1,7 +1,7 @@
 //! The command line: what each subcommand takes, what it prints, and how it ends.
 //!
 //! Results go to standard output, everything else to standard error. The exit code is 0 if the command did what was
-//! asked, 1 if it could not, and 2 if it was asked wrongly. Nothing is decided here that another program could not
+//! asked, 1 if it could not, and 2 if it was asked wrongly; 3 and 4 are explained where they are defined. Nothing is decided here that another program could not
 //! decide through the modules below.
 
 mod belonging;
@@ -10,6 +10,7 @@ mod dev;
 mod error;
 mod key_value;
 mod load;
+mod log;
 mod logging;
 mod member;
 mod move_leader;
@@ -72,6 +73,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Let one stopped node go on alone after the majority was lost for good
     Recover(recover::RecoverArguments),
+    /// Look into the log of a stopped node: inspect, verify, export
+    Log(log::LogArguments),
 }
 
 /// Where the cluster is.
@@ -138,6 +141,7 @@ fn run(command_line: CommandLine) -> Result<ExitCode, CliError> {
         Command::Load(arguments) => load::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Recover(arguments) => recover::run(arguments),
+        Command::Log(arguments) => log::run(arguments),
     }
 }
 
@@ -184,7 +188,7 @@ mod tests {
     fn every_subcommand_explains_itself_with_examples() {
         let mut command = CommandLine::command();
         command.build();
-        assert_eq!(explained(&mut command, "raft-node"), 19);
+        assert_eq!(explained(&mut command, "raft-node"), 23);
     }
 
     /// Demands examples of every subcommand of `command`, and of theirs; how many there are.

@@ -126,7 +126,8 @@ fn columns(answer: &NodeAnswer) -> [String; 10] {
     ]
 }
 
-fn bytes(count: i64) -> String {
+/// A size in words.
+pub(super) fn bytes(count: i64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     let mut value = count as f64;
     let mut name = "B";

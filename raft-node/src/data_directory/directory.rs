@@ -14,7 +14,7 @@ use crate::config::log_store::LogStoreKind;
 use crate::durable_file;
 
 const IDENTITY: &str = "IDENTITY";
-const LOCK: &str = "LOCK";
+pub(super) const LOCK: &str = "LOCK";
 const PARTS: [&str; 3] = ["log", "snapshots", "kv"];
 
 /// A data directory that this process holds the lock of. The lock ends with the value, or with the process.
@@ -303,7 +303,7 @@ fn foreign_entry(path: &Path) -> io::Result<Option<String>> {
 }
 
 /// Whose data the directory holds; none if it says nothing, or is not there.
-fn read_identity(directory: &Path) -> Result<Option<Identity>, DataDirectoryError> {
+pub(super) fn read_identity(directory: &Path) -> Result<Option<Identity>, DataDirectoryError> {
     let path = directory.join(IDENTITY);
     let damaged = |reason| DataDirectoryError::DamagedIdentity {
         path: path.clone(),

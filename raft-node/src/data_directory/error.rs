@@ -134,6 +134,19 @@ pub enum DataDirectoryError {
         /// ` (process 123)` if it is known, else nothing.
         holder: String,
     },
+    /// A node runs on it, and it can only be looked at when none does.
+    #[error(
+        "the node of the data directory {path} runs{}; stop it first (Ctrl-C in its terminal, or {}), then look again",
+        .process.map(|process| format!(" as process {process}")).unwrap_or_default(),
+        .process.map_or_else(|| String::from("its service manager"), |process| format!("kill {process}")),
+        path = .path.display()
+    )]
+    Running {
+        /// The directory.
+        path: PathBuf,
+        /// The process that runs it, if it is known.
+        process: Option<u32>,
+    },
     /// The operating system refuses.
     #[error("cannot {action} {path}: {source}; {remedy}", path = .path.display())]
     Io {

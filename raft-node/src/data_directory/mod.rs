@@ -17,3 +17,4 @@ pub mod directory;
 pub mod error;
 pub mod identity;
 pub mod published;
+pub mod stopped;
