@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
 
 use raft_core::traits::{GroupWrite, LogStoreError};
 use raft_core::types::{EntryId, GroupId};
@@ -12,6 +13,9 @@ use super::options::RocksLogOptions;
 
 /// What a request costs beside its payload, so that many small ones are bounded, too.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// How often the writer looks in vain whether more requests come: some microseconds.
+const LOOKS_MAX: usize = 16;
 
 /// What the writer shall do.
 #[derive(Debug)]
@@ -95,20 +99,27 @@ impl Queue {
     }
 
     /// Waits for requests and takes all of them; `None` when the queue is closed and empty, or failed.
-    pub(crate) fn take(&self) -> Option<VecDeque<Request>> {
+    ///
+    /// `before` is how many the last batch had. Callers that were answered together come back one after the other: as
+    /// long as fewer wait than came last time, and more keep coming, it is better to let them in than to sync for the
+    /// first one alone. A caller that is alone never waits for that.
+    pub(crate) fn take(&self, before: usize) -> Option<VecDeque<Request>> {
         let mut state = lock(&self.state);
-        loop {
-            if state.failed {
-                return None;
-            }
-            if !state.waiting.is_empty() {
-                return Some(std::mem::take(&mut state.waiting));
-            }
-            if state.closed {
-                return None;
-            }
+        while state.waiting.is_empty() && !state.failed && !state.closed {
             state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        let (mut seen, mut looks) = (state.waiting.len(), 0);
+        while seen < before && looks < LOOKS_MAX && !state.failed {
+            drop(state);
+            thread::yield_now();
+            state = lock(&self.state);
+            looks = if state.waiting.len() > seen { 0 } else { looks + 1 };
+            seen = state.waiting.len();
+        }
+        if state.failed || state.waiting.is_empty() {
+            return None;
+        }
+        Some(std::mem::take(&mut state.waiting))
     }
 
     /// Gives back the room that finished requests took.

@@ -81,7 +81,9 @@ impl Writer {
             queue: &queue,
             done: false,
         };
-        while let Some(mut requests) = queue.take() {
+        let mut before = 1;
+        while let Some(mut requests) = queue.take(before) {
+            before = requests.len();
             while !requests.is_empty() {
                 if let Err(error) = self.round(&mut requests) {
                     tracing::error!(%error, "the log store failed and takes no more writes");

@@ -486,3 +486,35 @@ async fn reads_beside_truncations_never_mix_two_logs() {
     }
     writer.await.unwrap();
 }
+
+/// One sync serves all groups that are ready.
+#[tokio::test]
+async fn many_groups_share_a_sync() {
+    const GROUPS: u64 = 64;
+    const ROUNDS: u64 = 50;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(dir.path()));
+    for index in 1..=ROUNDS + 1 {
+        let mut writes = tokio::task::JoinSet::new();
+        for group in 1..=GROUPS {
+            let store = Arc::clone(&store);
+            writes.spawn(
+                async move { write(&store, append(GroupId(group), commands(1, index..=index))).await },
+            );
+        }
+        writes.join_all().await;
+        if index == 1 {
+            // The groups are created: what is counted begins here.
+            assert_eq!(store.counters().entries, GROUPS);
+        }
+    }
+    let counters = store.counters();
+    assert_eq!(counters.entries, GROUPS * (ROUNDS + 1));
+    assert_eq!(counters.requests, counters.entries);
+    println!(
+        "{:.1} entries for each sync",
+        counters.entries as f64 / counters.syncs as f64
+    );
+    // On a busy machine the writer may begin before the last caller is there, but never without many of them.
+    assert!(counters.syncs < 4 * ROUNDS, "{counters:?}");
+}
