@@ -1,9 +1,9 @@
 //! What the benchmarks share: the measured things behind one interface each, and comparisons that can be trusted.
 //!
-//! Everything is generic over the traits of raft-core: a new log store is one line in [`logs::stores`], a new transport one
+//! Everything is generic over the traits of raft-core: a new log is one implementation of [`logs::Log`], a new transport one
 //! line in [`transports::pairs`], a new combination one line in [`clusters::clusters`].
 //!
-//! Every ratio is made of two sides that are measured in the same run, in turns (see [`compare`]): the machines are
+//! Every ratio is made of two sides that are measured in the same run, in turns (see [`compare`] and [`turns`]): the machines are
 //! shared and noisy, and only what was measured together can be compared.
 
 pub mod clusters;
@@ -11,4 +11,6 @@ pub mod compare;
 pub mod cores;
 pub mod counter;
 pub mod logs;
+pub mod place;
 pub mod transports;
+pub mod turns;

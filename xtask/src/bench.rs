@@ -1,4 +1,4 @@
-//! `cargo xtask bench [NAME]`: the criterion benchmarks of the crate `benches`.
+//! `cargo xtask bench [NAME]`: the benchmarks of the crate `benches`.
 //!
 //! Each benchmark prints its own tables for people, and one line `ratio <name> <value>` for each ratio in them.
 
