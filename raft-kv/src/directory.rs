@@ -49,7 +49,7 @@ impl Directory {
     /// Creates the directory if there is none, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Directory, OpenError> {
         let fail = |source| OpenError::from_io(path, source);
-        fs::create_dir_all(path).map_err(fail)?;
+        create_directory(path, &mut sync_directory).map_err(fail)?;
         refuse_foreign(path)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -193,6 +193,24 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Makes a directory and those above it, durably: also one that was made right before the process was killed, and whose name
+/// nobody has synced yet (R74). Without it power loss could take the whole state, which the log does not have any more.
+fn create_directory(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    // The root, and where the process stands, are there.
+    let parent = path.parent().map(|parent| match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    });
+    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+        create_directory(parent, sync)?;
+    }
+    match fs::create_dir(path) {
+        Err(_) if path.is_dir() => {}
+        created => created?,
+    }
+    parent.map_or(Ok(()), sync)
+}
+
 fn state_body(number: u64) -> String {
     format!("raft-kv format {FORMAT} database {number}")
 }
@@ -218,4 +236,24 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R74: the name of every directory is synced that was missing, and that of the last one also if it was there.
+    #[test]
+    fn new_directories_are_durable_from_the_top_down() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let mut synced = Vec::new();
+        let mut note = |directory: &Path| {
+            synced.push(directory.to_owned());
+            sync_directory(directory)
+        };
+        create_directory(&path("a/b"), &mut note).unwrap();
+        create_directory(&path("a/b"), &mut note).unwrap();
+        assert_eq!(synced, [path(""), path("a"), path("a")]);
+    }
 }

@@ -3,9 +3,9 @@
 //! A rename without a sync of the directory can lose the file (R74), and a write without a sync can leave it empty.
 //! Everything small that this crate stores on disk goes through here.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Replaces the file at `path` by `contents`, durably: after a crash there is either the old file or the new one.
@@ -21,6 +21,36 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Makes the directory at `path` with all those above it that are missing, with the permissions `mode`, durably: also one that
+/// an earlier start made right before the power failed.
+pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
+    create_directory_with(path, mode, &mut sync_directory)
+}
+
+fn create_directory_with(
+    path: &Path,
+    mode: u32,
+    sync: &mut impl FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if !path.is_dir() {
+        if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+            create_directory_with(parent, mode, sync)?;
+        }
+        match DirBuilder::new().mode(mode).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    match path.parent() {
+        Some(parent) => sync(parent),
+        // The root is always there.
+        None => Ok(()),
+    }
 }
 
 /// Makes the entries of `directory` durable.
@@ -72,6 +102,29 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    /// R74: every new directory is durable in the one above it, the upper ones first; the last one also if it was there.
+    #[test]
+    fn new_directories_are_durable_from_the_top_down() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = |name: &str| parent.path().join(name);
+        let mut synced = Vec::new();
+        let mut note = |directory: &Path| {
+            synced.push(directory.to_owned());
+            sync_directory(directory)
+        };
+        create_directory_with(&path("a/b/c"), 0o700, &mut note).unwrap();
+        create_directory_with(&path("a/b/c"), 0o700, &mut note).unwrap();
+        assert_eq!(synced, [path(""), path("a"), path("a/b"), path("a/b")]);
+        for name in ["a", "a/b", "a/b/c"] {
+            assert_eq!(
+                fs::metadata(path(name)).unwrap().permissions().mode() & 0o777,
+                0o700
+            );
+        }
+        let refused = create_directory_with(&path("x/y"), 0o700, &mut |_| Err(io::ErrorKind::Other.into()));
+        assert!(refused.is_err(), "a directory that is not durable is none");
     }
 
     /// R74: a failed replacement leaves the old file and no other.

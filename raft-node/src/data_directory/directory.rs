@@ -1,8 +1,8 @@
 //! Opening and locking a data directory.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use raft_core::types::NodeId;
@@ -226,16 +226,9 @@ impl DataDirectory {
     }
 }
 
-/// Makes `path` with all its parents, for this user only, and syncs the new entry.
+/// Makes `path` with all its parents, for this user only, durably.
 fn make_directory(path: &Path) -> Result<(), DataDirectoryError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .and_then(|()| durable_file::sync_directory(path.parent().unwrap_or(Path::new("."))))
+    durable_file::create_directory(path, 0o700)
         .map_err(|source| DataDirectoryError::io("make the directory", path.to_owned(), source))
 }
 
