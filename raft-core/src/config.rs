@@ -15,7 +15,8 @@ pub struct Config {
     /// This replica.
     pub id: NodeId,
     /// A follower that hears nothing from a leader for between one and two times this long starts an election.
-    /// Also the time within which a leader must hear from a quorum (R36). Default: 1 s.
+    /// Also the time within which a leader must hear from a quorum (R36), and after which one whose own write is not durable
+    /// steps down, if another voter can lead (R35). Default: 1 s.
     pub election_timeout: Duration,
     /// How often a leader contacts its followers. At most a third of `election_timeout`. Default: 100 ms.
     pub heartbeat_interval: Duration,
@@ -67,6 +68,10 @@ pub struct Config {
     /// at the same pace, beside that. Enforced by the runtime; nothing else of the protocol waits for it. None moves them as
     /// fast as network and disk take them. Default: none.
     pub snapshot_bytes_per_second: Option<u64>,
+    /// A node whose log store takes longer than this for one write stops: a disk that stands still for so long does not come
+    /// back by itself, and whoever waits for this node had better go to another one. Enforced by the runtime. None waits
+    /// for ever. Default: 20 s.
+    pub write_stall_max: Option<Duration>,
     /// How many entries below a snapshot are kept, so that a follower that is a little behind needs no snapshot.
     /// Default: 10,000.
     pub retained_entries: u64,
@@ -146,6 +151,7 @@ impl Config {
             snapshot_entries: 100_000,
             snapshot_transfers_max: 2,
             snapshot_bytes_per_second: None,
+            write_stall_max: Some(Duration::from_secs(20)),
             retained_entries: 10_000,
         }
     }
@@ -158,6 +164,7 @@ impl Config {
         for (name, duration) in [
             ("election_timeout", self.election_timeout),
             ("heartbeat_interval", self.heartbeat_interval),
+            ("write_stall_max", self.write_stall_max.unwrap_or(DURATION_MAX)),
         ] {
             if duration.is_zero() {
                 return Err(ConfigError::ZeroDuration(name));

@@ -7,10 +7,12 @@ mod node_world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use node_world::{Counter, Fault, PATIENCE, World, add, number, read, until};
+use raft_core::config::Config;
 use raft_core::effect::RoleKind;
 use raft_core::entry::Entry;
 use raft_core::memory::MemoryLogStore;
@@ -18,12 +20,17 @@ use raft_core::request::RefusalReason;
 use raft_core::runtime::{Node, NodeError, ProposeError, ReadError};
 use raft_core::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
 use raft_core::types::{EntryId, GroupId, Index, NodeId};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-/// A log store whose disk fails on demand.
+/// Of simulated time.
+const LONG: Duration = Duration::from_secs(600);
+
+/// A log store whose disk fails on demand, or stands still on demand.
+#[derive(Default)]
 struct FailingLogStore {
     inner: MemoryLogStore,
     failing: Arc<AtomicBool>,
+    stuck: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -35,6 +42,9 @@ impl LogStore for FailingLogStore {
     async fn write(&self, batch: Vec<GroupWrite>) -> Result<(), LogStoreError> {
         if self.failing.load(Ordering::SeqCst) {
             return Err(LogStoreError::Io("input/output error (EIO)".into()));
+        }
+        if self.stuck.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
         }
         self.inner.write(batch).await
     }
@@ -74,6 +84,7 @@ async fn a_failing_log_store_stops_its_node() {
     options.log_store = Arc::new(FailingLogStore {
         inner: world.logs[0].clone(),
         failing: failing.clone(),
+        ..FailingLogStore::default()
     });
     let node = Node::start(options).await.unwrap();
     world.nodes[0] = Some(node.clone());
@@ -99,6 +110,79 @@ async fn a_failing_log_store_stops_its_node() {
     assert_eq!(add(world.node(3), 10).await.1, sum + 10);
     world.start(1).await;
     assert_eq!(read(world.node(1)).await, sum + 10);
+}
+
+/// The only node of a group, whose log store stands still as soon as the flag is set.
+async fn on_a_stuck_disk(counter: Counter, waited: Option<Duration>) -> (Node, Arc<AtomicBool>) {
+    let stuck = Arc::new(AtomicBool::new(false));
+    let mut options = World::new(1, |_| {}).options(1, counter);
+    options.config.write_stall_max = waited;
+    options.log_store = Arc::new(FailingLogStore {
+        stuck: stuck.clone(),
+        ..FailingLogStore::default()
+    });
+    (Node::start(options).await.unwrap(), stuck)
+}
+
+/// R35, R60: a disk that never completes a write stops the node after 20 s, with the cause, and nobody waits longer.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_stands_still_stops_its_node() {
+    let counter = Counter {
+        never_blocks: true,
+        ..Counter::default()
+    };
+    let default = Config::new(GroupId(1), NodeId(1)).write_stall_max;
+    let (node, stuck) = on_a_stuck_disk(counter, default).await;
+    add(&node, 1).await;
+    stuck.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    let (outcome, stopped) = tokio::join!(node.propose(number(1)), timeout(LONG, node.stopped()));
+    assert_eq!(
+        outcome,
+        Err(ProposeError::Unknown),
+        "the write may be there after all"
+    );
+    assert_eq!(began.elapsed().as_secs(), 20);
+    let error = stopped.expect("the node stops").expect_err("a failure");
+    assert!(
+        matches!(error, NodeError::LogStalled { waited } if waited.as_secs() == 20),
+        "{error}"
+    );
+    let text = error.to_string();
+    assert!(text.contains("20s") && text.contains("check the disk"), "{text}");
+}
+
+/// R35: a state machine that hangs on the same disk does not keep the node from ending.
+#[tokio::test(start_paused = true)]
+async fn what_hangs_on_the_stuck_disk_is_not_waited_for() {
+    let counter = Counter::default();
+    let gate = counter.gate.clone();
+    let (node, stuck) = on_a_stuck_disk(counter, Some(Duration::from_secs(5))).await;
+    until(&node, "it leads", |status| status.role == RoleKind::Leader).await;
+    gate.close();
+    stuck.store(true, Ordering::SeqCst);
+    let outcome = node.propose(number(1)).await;
+    assert!(outcome.is_err());
+    let stopped = timeout(LONG, node.stopped()).await.expect("the node stops");
+    assert!(matches!(stopped, Err(NodeError::LogStalled { .. })));
+    gate.open();
+}
+
+/// R35: without a limit a node waits for its disk as long as it takes.
+#[tokio::test(start_paused = true)]
+async fn a_stuck_disk_is_waited_for_without_a_limit() {
+    let counter = Counter {
+        never_blocks: true,
+        ..Counter::default()
+    };
+    let (node, stuck) = on_a_stuck_disk(counter, None).await;
+    add(&node, 1).await;
+    stuck.store(true, Ordering::SeqCst);
+    let proposal = timeout(LONG, node.propose(number(1))).await;
+    assert!(proposal.is_err(), "it waits");
+    timeout(PATIENCE, node.shutdown())
+        .await
+        .expect_err("the write is waited for");
 }
 
 async fn with_fault(fault: Fault) -> (Node, Result<(), ProposeError>) {

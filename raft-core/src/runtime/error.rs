@@ -27,6 +27,16 @@ pub enum NodeError {
     /// The log store failed: what the last write left on disk is unknown until the node is started again (R60).
     #[error(transparent)]
     LogStore(Arc<LogStoreError>),
+    /// The log store did not complete a write within [`write_stall_max`](crate::config::Config::write_stall_max). What the
+    /// write left on disk is unknown until the node is started again (R35, R60).
+    #[error(
+        "the disk of the log stands still: a write was not durable after {waited:?}; check the disk and the kernel's log, \
+         then restart the process. Nothing that was acknowledged is lost"
+    )]
+    LogStalled {
+        /// How long the write was waited for.
+        waited: std::time::Duration,
+    },
     /// A snapshot that the node cannot do without cannot be read.
     #[error(transparent)]
     SnapshotStore(Arc<SnapshotStoreError>),

@@ -1,4 +1,5 @@
-//! How a node ends: once, with one cause, and only when nothing of it runs any more.
+//! How a node ends: once, with one cause, and only when nothing of it runs any more, unless it stops because its disk
+//! stands still: what waits for that disk may wait for ever.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -47,6 +48,12 @@ impl Lifecycle {
     pub(super) fn fail(&self, error: NodeError) {
         let mut cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
         cause.get_or_insert(error);
+    }
+
+    /// Whether the node stops because its disk stands still.
+    pub(super) fn is_stalled(&self) -> bool {
+        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*cause, Some(NodeError::LogStalled { .. }))
     }
 
     /// Tells every task to end; from now on none begins.

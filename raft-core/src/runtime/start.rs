@@ -2,9 +2,11 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::{error::Elapsed, timeout};
 
 use super::apply::{self, Job, Jobs};
 use super::consensus::{self, Clock};
@@ -28,6 +30,9 @@ use crate::request::RefusalReason;
 use crate::sessions::ReplicatedState;
 use crate::traits::{GroupWrite, Recovered, SnapshotStore};
 use crate::types::{EntryId, GroupId};
+
+/// How long a node whose disk stands still waits for what uses that disk.
+const STALLED_END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts all parts of a node.
 pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError> {
@@ -136,7 +141,13 @@ async fn supervise(shared: Arc<Shared>, driver: Driver, clock: Clock, mut all_en
     end.close();
     shared.transport.shutdown().await;
     // Nobody ever sends: this ends when the last task and thread is gone.
-    let _: Option<()> = all_ended.recv().await;
+    let all_ended = all_ended.recv();
+    if shared.lifecycle.is_stalled() {
+        // What reads or writes the same disk may never end.
+        let _: Result<Option<()>, Elapsed> = timeout(STALLED_END_TIMEOUT, all_ended).await;
+    } else {
+        let _: Option<()> = all_ended.await;
+    }
 }
 
 /// Ends the node, also if the tokio runtime is dropped under it.

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::time::timeout;
+
+use super::error::NodeError;
 use super::shared::{PanicGuard, Shared};
 use crate::effect::Write;
 use crate::input::Input;
@@ -43,9 +46,9 @@ pub(super) async fn write(
 ) -> Result<(), Stopped> {
     let batch = Batch::of(shared, writes);
     if let Some(change) = batch.change
-        && let Err(error) = shared.log_store.write(vec![change]).await
+        && let Err(error) = make_durable(shared, change).await
     {
-        shared.fail(error.into());
+        shared.fail(error);
         return Err(Stopped);
     }
     let (own, mut messages) = split(shared.config.id, batch.messages);
@@ -54,6 +57,18 @@ pub(super) async fn write(
     completions.push(Input::Persisted(batch.last));
     completions.extend(own.into_iter().map(Input::Receive));
     Ok(())
+}
+
+/// Writes `change`, and waits for the disk as long as the settings allow.
+async fn make_durable(shared: &Shared, change: GroupWrite) -> Result<(), NodeError> {
+    let write = shared.log_store.write(vec![change]);
+    let Some(waited) = shared.config.write_stall_max else {
+        return Ok(write.await?);
+    };
+    match timeout(waited, write).await {
+        Ok(written) => Ok(written?),
+        Err(_) => Err(NodeError::LogStalled { waited }),
+    }
 }
 
 /// The write failed, and the node is told to stop.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -84,12 +85,33 @@ pub(super) enum NodeStartError {
     /// The node does not start, or stopped by itself.
     #[error("{0}")]
     Node(#[from] NodeError),
+    /// The disk of the log stands still.
+    #[error("{path}: {source}", path = .path.display())]
+    Stalled {
+        /// Where the log is.
+        path: PathBuf,
+        /// How long it was waited for.
+        source: NodeError,
+    },
     /// The server stopped by itself.
     #[error("{0}")]
     Serve(#[from] ServeError),
     /// A thread that opens a store panicked.
     #[error("opening the stores failed: {0}")]
     Panicked(#[from] tokio::task::JoinError),
+}
+
+impl NodeStartError {
+    /// Why the node stopped whose log is in `log`: the core does not know the place.
+    fn of_stopped(error: NodeError, log: &Path) -> NodeStartError {
+        match error {
+            NodeError::LogStalled { .. } => NodeStartError::Stalled {
+                path: log.to_owned(),
+                source: error,
+            },
+            error => NodeStartError::Node(error),
+        }
+    }
 }
 
 /// Which flag to change, where the error of a library cannot know it.
@@ -135,6 +157,7 @@ pub(super) async fn run(
     }))
     .await?;
     report_other_members(&config, &node);
+    let log = opened.data.log();
     let mut removed = tokio::spawn(belonging::keep_notes(opened.data, node.clone()));
     let _belonging = AbortOnDrop(tokio::spawn(belong(
         config.clone(),
@@ -161,7 +184,7 @@ pub(super) async fn run(
     let end = tokio::select! {
         signal = signals.next() => End::Asked(signal),
         () = stdin_closed(stop_with_stdin) => End::Asked("standard input was closed"),
-        stopped = node.stopped() => End::Failed(stopped.err().map(NodeStartError::from)),
+        stopped = node.stopped() => End::Failed(stopped.err().map(|error| NodeStartError::of_stopped(error, &log))),
         removed = &mut removed => match removed {
             Ok(removed) => End::Removed(removed.into()),
             Err(error) => End::Failed(Some(error.into())),

@@ -1,7 +1,7 @@
-//! The stores of a node: opened before it starts, closed after everything that used them is gone.
+//! The stores of a node: opened before it starts, closed after everything that used them is gone, if the disk lets them.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -116,7 +116,7 @@ impl Closer {
     }
 }
 
-fn close<T: ?Sized>(name: &str, store: Option<Arc<T>>) {
+fn close<T: ?Sized + Send + Sync + 'static>(name: &str, store: Option<Arc<T>>) {
     let Some(mut store) = store else {
         return;
     };
@@ -124,7 +124,7 @@ fn close<T: ?Sized>(name: &str, store: Option<Arc<T>>) {
     loop {
         // Nobody makes a second owner out of the last one while it is held here.
         if Arc::get_mut(&mut store).is_some() {
-            return drop(store);
+            return close_last(name, store, deadline);
         }
         if Instant::now() >= deadline {
             // Nothing is lost: what was acknowledged is on disk, as after a crash.
@@ -132,6 +132,24 @@ fn close<T: ?Sized>(name: &str, store: Option<Arc<T>>) {
             return;
         }
         thread::sleep(CLOSE_POLL_INTERVAL);
+    }
+}
+
+/// Closes a database on a thread of its own: on a disk that stands still it may take for ever, and the process must end.
+fn close_last<T: Send + 'static>(name: &str, store: T, deadline: Instant) {
+    let (done, is_done) = mpsc::channel();
+    let closing = thread::Builder::new().name("close".to_owned()).spawn(move || {
+        drop(store);
+        // Nobody listens any more if it took too long.
+        let _ = done.send(());
+    });
+    // Without a thread the store was dropped where the attempt was made.
+    if closing.is_ok()
+        && is_done
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            .is_err()
+    {
+        tracing::warn!("the {name} cannot be closed within {CLOSE_TIMEOUT:?}; the process ends all the same");
     }
 }
 

@@ -70,6 +70,8 @@ pub struct NodeConfig {
     pub snapshot_transfers_max: usize,
     /// See [`Config::snapshot_bytes_per_second`].
     pub snapshot_bytes_per_second: Option<u64>,
+    /// See [`Config::write_stall_max`].
+    pub write_stall_max: Option<Duration>,
     /// What to log.
     pub log_level: String,
     /// In which form.
@@ -129,6 +131,11 @@ impl NodeConfig {
                 .snapshot_transfers_max
                 .unwrap_or(defaults.snapshot_transfers_max),
             snapshot_bytes_per_second: settings.snapshot_bytes_per_second,
+            write_stall_max: match settings.write_stall_max_ms {
+                Some(0) => None,
+                Some(given) => Some(Duration::from_millis(given)),
+                None => defaults.write_stall_max,
+            },
             log_level: settings.log_level.unwrap_or_else(|| "info".to_owned()),
             log_format: settings.log_format.unwrap_or_default(),
         };
@@ -221,6 +228,7 @@ impl NodeConfig {
         config.snapshot_entries = self.snapshot_entries;
         config.snapshot_transfers_max = self.snapshot_transfers_max;
         config.snapshot_bytes_per_second = self.snapshot_bytes_per_second;
+        config.write_stall_max = self.write_stall_max;
         // What the client API takes, the log must take.
         config.entry_bytes_max = REQUEST_BYTES_MAX;
         config
@@ -255,6 +263,7 @@ impl NodeConfig {
             snapshot_entries: Some(self.snapshot_entries),
             snapshot_transfers_max: Some(self.snapshot_transfers_max),
             snapshot_bytes_per_second: self.snapshot_bytes_per_second,
+            write_stall_max_ms: Some(self.write_stall_max.map_or(0, in_millis)),
             log_level: Some(self.log_level.clone()),
             log_format: Some(self.log_format),
         }

@@ -151,6 +151,13 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_bytes_per_second: Option<u64>,
 
+    /// Stop if the disk does not complete a write of the log for so many milliseconds; 0 waits for ever [default: 20000]
+    ///
+    /// Before that, after an election timeout, a leader hands leadership over. What was acknowledged is not lost.
+    #[arg(long, env = "RAFT_NODE_WRITE_STALL_MAX_MS", value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_stall_max_ms: Option<u64>,
+
     /// What to log: off, error, warn, info, debug or trace, also per module: info,raft_core=debug [default: info]
     #[arg(long, env = "RAFT_NODE_LOG_LEVEL", value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +197,7 @@ impl Settings {
             snapshot_bytes_per_second: self
                 .snapshot_bytes_per_second
                 .or(weaker.snapshot_bytes_per_second),
+            write_stall_max_ms: self.write_stall_max_ms.or(weaker.write_stall_max_ms),
             log_level: self.log_level.or(weaker.log_level),
             log_format: self.log_format.or(weaker.log_format),
         }
