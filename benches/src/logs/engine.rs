@@ -72,11 +72,10 @@ struct EngineWriter {
 impl BatchWriter for EngineWriter {
     fn append(&mut self, count: u64) {
         let count = usize::try_from(count).expect("a batch fits into memory");
-        self.entries.resize_with(count, || {
-            let mut entry = Entry::default();
-            entry.term = 1;
-            entry.data = payload().into();
-            entry
+        self.entries.resize_with(count, || Entry {
+            term: 1,
+            data: payload().into(),
+            ..Entry::default()
         });
         for entry in &mut self.entries {
             entry.index = self.next;
