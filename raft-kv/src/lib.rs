@@ -36,7 +36,9 @@
 //! write-ahead log and no sync per batch, because the Raft log is both: after a crash the store is the state after some
 //! earlier batch, and the entries after [`last_applied`](raft_core::traits::StateMachine::last_applied) are applied
 //! again. All families are flushed as one atom. A snapshot is a checkpoint, which flushes first, so the log may be
-//! compacted up to any finished snapshot.
+//! compacted up to any finished snapshot. No entry is applied during that flush, which is one of
+//! [`write_buffer_bytes`](KvOptions::write_buffer_bytes) at most; the files of the checkpoint are linked, not copied, and are streamed
+//! while entries go on being applied.
 
 // The encodings stand in `codec`, `command`, `layout`, `range` and `refusal`. These files name each other by `super` and
 // nothing else of this crate, so that the fuzz targets compile them without RocksDB.
