@@ -146,7 +146,7 @@ impl LogInspector {
             },
         };
         walk(&view, group, start, &mut |met| {
-            if matches!(&met, Met::Entry(entry, ..) if entry.link.id.index > to) {
+            if met.first().is_some_and(|first| first > to) {
                 return ControlFlow::Break(());
             }
             findings.extend(misfit(group, &met, &|said| scratch.reword(said)));

@@ -15,12 +15,14 @@
 //! - `inspector`: opens, and puts a report together;
 //! - `scratch`: the working copy; `lock`: proves that no process has the store open;
 //! - `group`, `watermarks`, `snapshots`, `usage`: one part of the report each;
+//! - `journal`: what is damaged behind the first loss of a journal;
 //! - `walk`: goes through a log past everything that does not fit;
 //! - `report`, `error`: what is found, as plain values.
 
 mod error;
 mod group;
 mod inspector;
+mod journal;
 mod lock;
 mod report;
 mod scratch;

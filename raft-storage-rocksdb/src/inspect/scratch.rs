@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rocksdb::{DB, Options};
 
 use super::error::InspectError;
+use super::journal::further;
 use super::report::{Finding, Place};
 use super::usage::is_table;
 use crate::error::LOSS_REMEDY;
@@ -106,11 +107,16 @@ impl Scratch {
         };
         self.journal_records = self.applied().saturating_sub(before);
         if let Some((problem, remedy)) = lost {
+            let problem = self.reword(&problem);
+            let mut segments = segments_and_control(journal)?;
+            segments.retain(|path| !is_control(path));
+            let further = further(&segments, &problem)?;
             findings.push(Finding {
-                problem: self.reword(&problem),
+                problem,
                 remedy,
                 ..Finding::damage(Place::File(journal.to_path_buf()), "")
             });
+            findings.extend(further);
             return Ok(());
         }
         for (path, sectors) in mended(journal, copy)? {
@@ -197,13 +203,16 @@ fn segments_and_control(dir: &Path) -> Result<Vec<PathBuf>, InspectError> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| InspectError::read(dir, error))?.path();
-        let is_control = path.file_name().is_some_and(|name| name == "control");
-        if is_control || path.extension().is_some_and(|extension| extension == "seg") {
+        if is_control(&path) || path.extension().is_some_and(|extension| extension == "seg") {
             files.push(path);
         }
     }
     files.sort_unstable();
     Ok(files)
+}
+
+fn is_control(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "control")
 }
 
 /// The segments that recovery changed in the copy, and in how many sectors.

@@ -23,6 +23,17 @@ pub(super) enum Met<'a> {
     StrangeKey,
 }
 
+impl Met<'_> {
+    /// The first index that it is about, if any.
+    pub(super) fn first(&self) -> Option<Index> {
+        match self {
+            Met::Entry(entry, ..) => Some(entry.link.id.index),
+            Met::Damaged(index, _) | Met::Missing(index, _) | Met::Unreadable(index, ..) => Some(*index),
+            Met::StrangeKey => None,
+        }
+    }
+}
+
 /// Where a walk begins.
 #[derive(Clone, Copy)]
 pub(super) struct Start {
