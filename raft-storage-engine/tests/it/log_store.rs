@@ -433,3 +433,36 @@ async fn reads_beside_truncations_never_mix_two_logs() {
     }
     writer.await.unwrap();
 }
+
+/// R57: what raft-engine moves from file to file while it is read stays readable.
+#[tokio::test]
+async fn reads_beside_a_purge_find_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = std::sync::Arc::new(open_with_small_files(dir.path()));
+    let quiet = GroupId(1);
+    write(&store, append(quiet, commands(1, 1..=20))).await;
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let reading = tokio::spawn({
+        let (store, done) = (std::sync::Arc::clone(&store), std::sync::Arc::clone(&done));
+        async move {
+            let mut reads = 0;
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                assert_eq!(read(&store, quiet, 1, 20).await, commands(1, 1..=20));
+                reads += 1;
+                tokio::task::yield_now().await;
+            }
+            reads
+        }
+    });
+    let mut index = 0;
+    while engine_files(dir.path(), "raftlog")[0] < dir.path().join("engine/0000000000000008.raftlog") {
+        index += 1;
+        write(&store, append(G, commands(1, index..=index))).await;
+        if index % 50 == 0 {
+            store.compact(G, id(1, index - 5)).await.unwrap();
+        }
+        assert!(index < 100_000, "raft-engine never deleted its first files");
+    }
+    done.store(true, std::sync::atomic::Ordering::Release);
+    assert!(reading.await.unwrap() > 10);
+}
