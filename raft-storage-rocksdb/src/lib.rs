@@ -87,6 +87,7 @@
 //! | a journal that ends before what its control file knows as acknowledged | [`OpenError::JournalLost`] |
 //! | no control file, or two damaged slots in it, although something was written | [`OpenError::Corrupt`] |
 //! | RocksDB's tables are gone or older, and the journal has everything since | they are made again |
+//! | the end of RocksDB's MANIFEST is torn, as after power loss | it is cut off; the journal has what was being written to tables |
 //! | damage in RocksDB's tables or other files | [`OpenError::Corrupt`] |
 //! | an entry whose checksum, place, term or chain does not fit, or a hole | [`OpenError::Corrupt`], naming group and index |
 //! | a log that ends below its mark | [`OpenError::LogLost`], naming what was recovered and what was acknowledged |

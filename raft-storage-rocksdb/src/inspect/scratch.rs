@@ -20,10 +20,10 @@ use super::report::{Finding, Place};
 use super::usage::is_table;
 use crate::error::LOSS_REMEDY;
 use crate::format::journal::SECTOR_BYTES;
-use crate::log::database::{Database, check_framing};
+use crate::log::database::Database;
 use crate::log::journal::Findings as JournalFindings;
 use crate::log::store::replay;
-use crate::log::{OnLoss, RocksLogOptions};
+use crate::log::{OnLoss, RocksLogOptions, manifest};
 
 /// The working copy, open.
 pub(super) struct Scratch {
@@ -58,7 +58,7 @@ impl Scratch {
                 "there is no database (its file CURRENT is missing)",
                 "the next start makes it again from the journal, if that has all of it",
             ));
-        } else if let Err(error) = check_framing(&copy) {
+        } else if let Err(error) = manifest::prepare(&copy) {
             // Not even a repair gets to the end of such a file.
             damage(findings, "nothing of it can be read", &error.to_string());
             return Ok(None);

@@ -4,9 +4,6 @@
 //! for the settings and why.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use raft_core::types::{GroupId, Index};
@@ -15,6 +12,7 @@ use rocksdb::{
     FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
+use super::manifest;
 use super::options::RocksLogOptions;
 use crate::error::{DiskError, OpenError};
 use crate::format::batch::{Operation, Operations};
@@ -22,7 +20,6 @@ use crate::format::record::{
     RecordError, StateKind, decode_applied, encode_applied, entries_end, entry_key, group_of_entry_key,
     group_of_state_key, state_key,
 };
-use crate::format::rocksdb_file::foreign_record;
 
 /// The key, in the default column family, of the last record of the journal that is in the database.
 const APPLIED: &[u8] = b"applied";
@@ -38,7 +35,7 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) fn open(path: PathBuf, options: &RocksLogOptions) -> Result<Database, OpenError> {
         let families = families(options, column_family_options);
-        check_framing(&path)?;
+        manifest::prepare(&path)?;
         match DB::open_cf_descriptors(&database_options(), &path, families) {
             Ok(db) => Ok(Database { db, path }),
             Err(error) => Err(OpenError::database(&path, error)),
@@ -61,7 +58,11 @@ impl Database {
     pub(crate) fn tables(path: &Path) -> Result<Vec<PathBuf>, rocksdb::Error> {
         let mut options = Options::default();
         options.set_paranoid_checks(true);
-        let families = families(&RocksLogOptions::default(), column_family_options);
+        // A database that was just created, or whose creation was torn, does not have all of them.
+        let known = DB::list_cf(&options, path)?;
+        let families = families(&RocksLogOptions::default(), column_family_options)
+            .into_iter()
+            .filter(|family| known.iter().any(|name| name == family.name()));
         let db = DB::open_cf_descriptors_read_only(&options, path, families, false)?;
         let tables = db.live_files()?;
         let name = |table: rocksdb::LiveFile| path.join(table.name.trim_start_matches('/'));
@@ -190,32 +191,6 @@ impl Database {
         }
         (groups, failed)
     }
-}
-
-/// Refuses the files that RocksDB's reader would never get to the end of.
-pub(crate) fn check_framing(path: &Path) -> Result<(), OpenError> {
-    let files = match fs::read_dir(path) {
-        Ok(files) => files,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(OpenError::directory(path, error)),
-    };
-    for file in files {
-        let file = file.map_err(|error| OpenError::directory(path, error))?.path();
-        let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        if !name.starts_with("MANIFEST-") && !name.ends_with(".log") {
-            continue;
-        }
-        let bytes = fs::read(&file).map_err(|error| OpenError::directory(&file, error))?;
-        if let Some((at, kind)) = foreign_record(&bytes) {
-            return Err(OpenError::Corrupt {
-                what: format!("RocksDB's file {}", file.display()),
-                detail: format!(
-                    "at byte {at} stands a record of type {kind}, which RocksDB never wrote there"
-                ),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// The database as it was at one moment.

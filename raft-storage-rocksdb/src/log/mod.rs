@@ -9,6 +9,7 @@
 //! - `scan`: reads and verifies a whole log;
 //! - `journal`: makes batches durable;
 //! - `database`, `watermark`: the other two kinds of files;
+//! - `manifest`: mends or refuses files of RocksDB before it opens them;
 //! - `options`: pure.
 
 mod applier;
@@ -18,6 +19,7 @@ pub(crate) mod database;
 mod group;
 mod housekeeping;
 pub(crate) mod journal;
+pub(crate) mod manifest;
 mod options;
 mod queue;
 mod scan;

@@ -1,7 +1,7 @@
 //! Damage on disk is refused, by name; what a crash leaves is not.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use raft_core::traits::LogStore;
 use raft_core::types::{GroupId, Index, Trust};
@@ -314,23 +314,65 @@ async fn a_torn_last_record_is_no_damage() {
     }
 }
 
-/// RocksDB's reader repeats itself for ever at such a record; it is not shown one.
+/// RocksDB's reader repeats itself for ever at such a record; it is not shown one. At the end of the MANIFEST it is cut off as
+/// what a loss of power left is, and elsewhere refused.
 #[tokio::test]
-async fn garbage_behind_the_manifest_is_refused() {
+async fn garbage_in_files_of_rocksdb_does_not_hang() {
     for kind in [5, 8, 131] {
         let dir = tempfile::tempdir().unwrap();
         store_with_live_log(dir.path(), true).await;
-        let manifest = fs::read_dir(dir.path().join("db"))
-            .unwrap()
-            .map(|file| file.unwrap().path())
-            .find(|path| path.to_string_lossy().contains("MANIFEST-"))
-            .unwrap();
-        let mut bytes = fs::read(&manifest).unwrap();
-        bytes.extend_from_slice(&[0xab, 0xcd, 0xef, 0x01, 200, 0, kind]);
-        bytes.extend_from_slice(&[0x5a; 300]);
-        fs::write(&manifest, bytes).unwrap();
+        let mut garbage = vec![0xab, 0xcd, 0xef, 0x01, 200, 0, kind];
+        garbage.extend_from_slice(&[0x5a; 300]);
+        append_bytes(&manifest(dir.path()), &garbage);
+        assert_eq!(open(dir.path()).load(G).await.unwrap().last_index, Index(400));
+        append_bytes(&manifest(dir.path()), &[garbage, vec![0x5a; 20_000]].concat());
         expect_corrupt(dir.path(), &["MANIFEST", "which RocksDB never wrote"]);
     }
+}
+
+/// R11, R77: a change of RocksDB's tables that a loss of power has torn anywhere is as if it had not been begun; if it had been
+/// acknowledged to the journal, which let go of its records, the journal notices.
+#[tokio::test]
+async fn a_torn_manifest_loses_nothing_or_says_so() {
+    let (mut whole, mut lost) = (0, 0);
+    for has_all_in_journal in [true, false] {
+        let original = tempfile::tempdir().unwrap();
+        match has_all_in_journal {
+            true => store_with_live_log(original.path(), true).await,
+            false => store_with_tables(original.path()).await,
+        }
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(original.path(), copy.path());
+        let last = open(copy.path()).load(G).await.unwrap().last_index;
+        let bytes = fs::read(manifest(original.path())).unwrap();
+        for at in (1..bytes.len()).rev().step_by(23) {
+            let dir = tempfile::tempdir().unwrap();
+            copy_dir(original.path(), dir.path());
+            let mut torn = bytes.clone();
+            torn[at..].fill(0);
+            fs::write(manifest(dir.path()), torn).unwrap();
+            match RocksLogStore::open(dir.path(), options()) {
+                Ok(store) => {
+                    whole += 1;
+                    assert_eq!(store.load(G).await.unwrap().last_index, last, "torn at {at}");
+                }
+                Err(_) => lost += 1,
+            }
+        }
+    }
+    assert!(whole > 0 && lost > 0, "{whole} whole, {lost} lost");
+}
+
+fn append_bytes(path: &Path, bytes: &[u8]) {
+    let content = [fs::read(path).unwrap(), bytes.to_vec()].concat();
+    fs::write(path, content).unwrap();
+}
+
+/// The MANIFEST that counts.
+fn manifest(dir: &Path) -> PathBuf {
+    let db = dir.join("db");
+    let name = fs::read_to_string(db.join("CURRENT")).unwrap();
+    db.join(name.trim_end())
 }
 
 /// Changes one raw value of the database of a closed store.
