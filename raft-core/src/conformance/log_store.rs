@@ -1,6 +1,11 @@
 //! What every [`LogStore`] must do.
 
+mod faults;
 mod groups;
+mod model;
+mod random;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use std::sync::Arc;
@@ -12,12 +17,19 @@ use crate::entry::{Entry, Payload, SessionEntry, SessionRequest};
 use crate::message::SnapshotMeta;
 use crate::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
 use crate::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
+pub use faults::{Fault, Reach, log_store_with_faults};
 use groups::{destroy_forgets_one_group, groups_do_not_touch_each_other};
+use random::{callers_at_once_are_all_served, every_operation_survives_reopening};
 use writes::*;
 
-/// Checks every invariant of [`LogStore`] that can be checked without pulling the plug.
+/// How often the generated run reopens the store.
+const REOPENINGS: usize = 120;
+
+/// Checks every invariant of [`LogStore`] that can be checked without pulling the plug: each by a test of its own, and all together
+/// by generated operations with the store reopened after each, and by many callers at once. What a store does when
+/// its disk fails is checked by [`log_store_with_faults`](super::log_store_with_faults).
 ///
-/// `open` opens the same, initially empty place each time. The suite uses groups 1 to 20 and leaves data behind.
+/// `open` opens the same, initially empty place each time. The suite uses groups 1 to 40 and leaves data behind.
 ///
 /// # Panics
 /// Names the invariant that does not hold.
@@ -41,6 +53,10 @@ where
     merged_writes_equal_their_sequence(&open, GroupId(17), GroupId(18)).await;
     a_long_log_survives(&open, GroupId(19)).await;
     hard_state_and_snapshot_stand_alone(&open, GroupId(20)).await;
+    let groups: Vec<GroupId> = (21..=24).map(GroupId).collect();
+    every_operation_survives_reopening(&open, &groups, REOPENINGS).await;
+    let groups: Vec<GroupId> = (25..=40).map(GroupId).collect();
+    callers_at_once_are_all_served(&open, &groups).await;
 }
 
 async fn a_group_without_writes_is_empty(open: &impl AsyncFn() -> Arc<dyn LogStore>, group: GroupId) {

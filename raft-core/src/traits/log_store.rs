@@ -17,8 +17,8 @@ use crate::types::{EntryId, GroupId, HardState, Index, Term};
 /// Invariants that every implementation keeps, and that the conformance suite checks:
 /// - a batch is one durable atom: after a crash all of it is there, or nothing (R52);
 /// - when `write` returns `Ok`, the batch survives power loss; batches become durable in the order of the calls;
-/// - after the first error of `write`, every later `write` fails: what a failed write left on disk is unknown until
-///   the store is opened again (R60);
+/// - after the first error of a call that changes something, every later one fails: what a failed call left on disk is
+///   unknown until the store is opened again (R60). A refused gap is no such error, because nothing of it is stored;
 /// - a group's entries are contiguous: a batch that would leave a gap is refused with
 ///   [`LogStoreError::NotContiguous`], and nothing of it is stored (R12);
 /// - entries that were purged or truncated are never returned.
