@@ -49,31 +49,20 @@ Examples:
   raft-node member list                             who belongs to it
   etcdctl --endpoints=127.0.0.1:2379 put a b        any etcd client works";
 
+// What a command is for stands on its arguments: a doc comment on a variant would replace all of it by one line.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one node of a cluster
     Start(Box<start::StartArguments>),
-    /// Make a cluster's certificates, or show one
     Cert(cert::CertArguments),
-    /// Run a whole cluster in this terminal, to try things out
     Dev(dev::DevArguments),
-    /// Show the state of every node
     Status(status::StatusArguments),
-    /// List, add, remove, promote, demote or update members
     Member(member::MemberArguments),
-    /// Let another node lead
     MoveLeader(move_leader::MoveLeaderArguments),
-    /// Write one key
     Put(key_value::PutArguments),
-    /// Read one key, or all that begin alike
     Get(key_value::GetArguments),
-    /// Write many keys and measure; with --acked, note what was acknowledged
     Load(load::LoadArguments),
-    /// Compare what `load` noted with what every node has
     Verify(verify::VerifyArguments),
-    /// Let one stopped node go on alone after the majority was lost for good
     Recover(recover::RecoverArguments),
-    /// Look into the log of a stopped node: inspect, verify, export
     Log(log::LogArguments),
 }
 
@@ -200,6 +189,16 @@ mod tests {
         {
             let path = format!("{path} {}", sub.get_name());
             let help = sub.render_long_help().to_string();
+            let listed = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.starts_with(&listed) && !listed.is_empty(),
+                "{path} is not explained: {help}"
+            );
+            // What is said behind the first line is lost if a doc comment stands on the variant, too.
+            let paragraphs = help.split("Usage:").next().unwrap_or_default();
+            if path.contains(" log ") {
+                assert!(paragraphs.lines().count() > 3, "{path} --help is short: {help}");
+            }
             assert!(help.contains("Examples:"), "{path} --help has no examples");
             assert!(help.contains(&path), "{path} --help does not show itself");
             count += 1 + explained(sub, &path);

@@ -172,6 +172,9 @@ impl From<&GroupReport> for Group {
             index: index.0,
             membership: configuration(membership),
         });
+        // A new log has a record of a snapshot that covers nothing.
+        let in_force = report.snapshot.as_ref();
+        let in_force = in_force.filter(|snapshot| snapshot.last != EntryId::ZERO);
         Group {
             group: report.group.0,
             purged: report.purged.map(Position::from),
@@ -191,7 +194,7 @@ impl From<&GroupReport> for Group {
                     Trust::Suspect => "suspect",
                 },
             }),
-            snapshot: report.snapshot.as_ref().map(|snapshot| InForce {
+            snapshot: in_force.map(|snapshot| InForce {
                 last: snapshot.last.into(),
                 membership: configuration(&snapshot.membership),
             }),

@@ -41,13 +41,11 @@ pub(super) struct LogArguments {
     command: LogCommand,
 }
 
+// What a command is for stands on its arguments.
 #[derive(Debug, Subcommand)]
 enum LogCommand {
-    /// Show what the log holds
     Inspect(InspectArguments),
-    /// Read and check everything
     Verify(VerifyArguments),
-    /// Write entries of the log to a file or standard output
     Export(export::ExportArguments),
 }
 

@@ -35,19 +35,12 @@ pub(super) struct MemberArguments {
 
 #[derive(Debug, Subcommand)]
 enum MemberCommand {
-    /// Show who belongs to the cluster
     List(list::ListArguments),
-    /// Add a node
     Add(AddArguments),
-    /// Remove nodes
     Remove(RemoveArguments),
-    /// Change a node's name or addresses
     Update(UpdateArguments),
-    /// Let learners vote
     Promote(PromoteArguments),
-    /// Make voters learners
     Demote(DemoteArguments),
-    /// Make several changes as one
     Change(ChangeArguments),
 }
 
