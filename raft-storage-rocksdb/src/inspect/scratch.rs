@@ -60,7 +60,11 @@ impl Scratch {
             ));
         } else if let Err(error) = manifest::prepare(&copy) {
             // Not even a repair gets to the end of such a file.
-            damage(findings, "nothing of it can be read", &error.to_string());
+            damage(
+                findings,
+                "nothing of it can be read",
+                &error.to_string_and_remedy().0,
+            );
             return Ok(None);
         } else if let Err(error) = only_live_tables(&copy)? {
             damage(findings, "RocksDB cannot open it", error.as_ref());
