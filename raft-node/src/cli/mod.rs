@@ -18,6 +18,7 @@ mod node;
 mod output;
 mod progress;
 mod recover;
+mod set_aside;
 mod signals;
 mod start;
 mod status;

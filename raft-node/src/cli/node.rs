@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use raft_core::membership::{Membership, MembershipError};
 use raft_core::runtime::{Node, NodeError, NodeOptions};
-use raft_core::traits::LogStoreError;
+use raft_core::traits::{LogStoreError, SnapshotStoreError};
 use raft_core::types::NodeId;
 use raft_transport_quic::{ContactAddress, QuicError, QuicLimits, QuicOptions, QuicTransport};
 use thiserror::Error;
@@ -79,6 +79,19 @@ pub(super) enum NodeStartError {
     /// The state machine does not open.
     #[error("{0}")]
     StateMachine(#[source] raft_kv::OpenError),
+    /// What the state machine has would have to be set aside, and cannot be made again.
+    #[error(
+        "the state in {path} has entries that the log lost, and the snapshot that it could be made again from cannot be read: \
+         {source}; nothing was set aside. Remove this node from the cluster and add it again under a new id with an empty \
+         data directory",
+        path = .path.display()
+    )]
+    NoWayBack {
+        /// Where the state machine's data is.
+        path: PathBuf,
+        /// What is wrong with the snapshot.
+        source: SnapshotStoreError,
+    },
     /// The members are refused.
     #[error("`initial-cluster`: {0}")]
     Membership(#[from] MembershipError),

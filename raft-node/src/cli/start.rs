@@ -42,7 +42,8 @@ pub(super) struct StartArguments {
     print_config: bool,
 
     /// Start although the log lost entries or a vote that it had acknowledged. The node neither votes nor counts until it
-    /// has caught up with a majority without it; find out first what happened to the disk
+    /// has caught up with a majority without it; find out first what happened to the disk. If its state has what the log
+    /// lost, that is set aside, under a name of its own in the data directory, and made again
     #[arg(long)]
     suspect: bool,
 

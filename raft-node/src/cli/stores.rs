@@ -12,6 +12,7 @@ use raft_storage_engine::{EngineLogOptions, EngineLogStore};
 use raft_storage_rocksdb::{FileSnapshotStore, RocksLogOptions, RocksLogStore};
 
 use super::node::NodeStartError;
+use super::set_aside;
 use crate::config::log_store::LogStoreKind;
 use crate::config::node_config::GROUP;
 use crate::data_directory::directory::DataDirectory;
@@ -63,7 +64,10 @@ pub(super) async fn open(
             store,
         })
     });
-    let stores = opened.await??;
+    let mut stores = opened.await??;
+    if on_loss == OnLoss::Suspect {
+        stores = set_aside::reconcile(data, stores).await?;
+    }
     closer.log = Some(Arc::clone(&stores.log));
     closer.store = Some(Arc::clone(&stores.store));
     let recovered = stores.log.load(GROUP).await.map_err(NodeStartError::ReadLog)?;

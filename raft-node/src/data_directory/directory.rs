@@ -219,6 +219,25 @@ impl DataDirectory {
         self.path.join("kv")
     }
 
+    /// Puts what the state machine has out of the way, under a name of its own, which is returned: somebody may want to look
+    /// at it. The state machine must be closed; it begins with nothing.
+    pub fn set_kv_aside(&self) -> Result<PathBuf, DataDirectoryError> {
+        let failed = |path: &Path, error| DataDirectoryError::io("set aside", path.to_owned(), error);
+        let mut number = 1;
+        let aside = loop {
+            let aside = self.path.join(format!("kv.set-aside-{number}"));
+            if !aside.try_exists().map_err(|error| failed(&aside, error))? {
+                break aside;
+            }
+            number += 1;
+        };
+        fs::rename(self.kv(), &aside)
+            .and_then(|()| durable_file::sync_directory(&self.path))
+            .map_err(|error| failed(&self.kv(), error))?;
+        make_directory(&self.kv())?;
+        Ok(aside)
+    }
+
     /// The directory itself.
     #[must_use]
     pub fn path(&self) -> &Path {
