@@ -85,6 +85,7 @@
 //! | any other damage in the journal, wherever it is | [`OpenError::JournalLost`], naming the record (R77) |
 //! | a segment that is missing, cut, stale or of another store; tables that are older than the journal's beginning, or newer than its end | [`OpenError::JournalLost`] |
 //! | a journal that ends before what its control file knows as acknowledged | [`OpenError::JournalLost`] |
+//! | **the directory `journal/` as a whole put back as it was earlier** | **not noticed** for what is neither in tables nor below a mark: a backup of one directory is sound in itself |
 //! | no control file, or two damaged slots in it, although something was written | [`OpenError::Corrupt`] |
 //! | RocksDB's tables are gone or older, and the journal has everything since | they are made again |
 //! | the end of RocksDB's MANIFEST is torn, as after power loss | it is cut off; the journal has what was being written to tables |
