@@ -3,6 +3,9 @@
 //! A batch is acknowledged when the journal has it; until RocksDB has it, too, the entries are read from memory
 //! (see [`cache`](super::cache)). So the time RocksDB takes overlaps the next sync.
 //!
+//! Several batches go to RocksDB in one write, with the number of the last of them. A batch may wait for that until the
+//! housekeeping looks, a tenth of a second later: nobody needs it before.
+//!
 //! Invariants: batches are applied in the order of the journal; at most [`PENDING_BYTES_MAX`] wait, or one batch.
 
 use std::collections::VecDeque;
@@ -14,6 +17,11 @@ use super::queue::Queue;
 
 /// Beyond it, the writer waits for RocksDB.
 const PENDING_BYTES_MAX: usize = 32 << 20;
+/// As long as less waits, and nobody waits for it, the thread sleeps: small batches are applied many at once.
+const DUE_BYTES: usize = 256 << 10;
+const DUE_BATCHES: usize = 64;
+/// What goes to RocksDB in one write, about.
+const WRITE_BYTES: usize = 4 << 20;
 
 /// Batches on their way to RocksDB.
 #[derive(Debug, Default)]
@@ -28,12 +36,22 @@ pub(crate) struct Applying {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(u64, Vec<u8>)>,
+    waiting_bytes: usize,
     /// Of those that wait and those that are being applied.
     pending_bytes: usize,
+    /// Somebody wants it to be applied now.
+    nudged: bool,
     /// RocksDB has the journal up to this record.
     applied: u64,
     closed: bool,
     failed: bool,
+}
+
+impl State {
+    fn is_due(&self) -> bool {
+        let is_much = self.waiting_bytes >= DUE_BYTES || self.waiting.len() >= DUE_BATCHES;
+        !self.waiting.is_empty() && (is_much || self.nudged || self.closed)
+    }
 }
 
 impl std::fmt::Debug for State {
@@ -67,13 +85,24 @@ impl Applying {
             return Err(ApplyFailed);
         }
         state.pending_bytes += batch.len();
-        let was_empty = state.waiting.is_empty();
+        state.waiting_bytes += batch.len();
         state.waiting.push_back((sequence, batch));
+        let is_due = state.is_due();
         drop(state);
-        if was_empty {
+        if is_due {
             self.ready.notify_one();
         }
         Ok(())
+    }
+
+    /// Has what waits applied soon, however little it is.
+    pub(crate) fn nudge(&self) {
+        let mut state = lock(&self.state);
+        if !state.waiting.is_empty() {
+            state.nudged = true;
+            drop(state);
+            self.ready.notify_one();
+        }
     }
 
     /// The last record that RocksDB has.
@@ -88,6 +117,8 @@ impl Applying {
             if state.failed {
                 return Err(ApplyFailed);
             }
+            state.nudged = true;
+            self.ready.notify_one();
             state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
@@ -103,7 +134,9 @@ impl Applying {
     fn take(&self) -> Option<VecDeque<(u64, Vec<u8>)>> {
         let mut state = lock(&self.state);
         loop {
-            if !state.waiting.is_empty() {
+            if state.is_due() {
+                state.nudged = false;
+                state.waiting_bytes = 0;
                 return Some(std::mem::take(&mut state.waiting));
             }
             if state.closed {
@@ -151,14 +184,20 @@ pub(crate) fn run(applying: Arc<Applying>, database: &Database, queue: Arc<Queue
         queue,
         done: false,
     };
-    while let Some(batches) = applying.take() {
-        for (sequence, batch) in batches {
-            let bytes = batch.len();
-            if let Err(error) = database.apply(sequence, &batch) {
+    while let Some(mut batches) = applying.take() {
+        while let Some((first, body)) = batches.pop_front() {
+            let (mut last, mut bodies) = (first, vec![body]);
+            let mut bytes = bodies[0].len();
+            while let Some((sequence, body)) = batches.pop_front_if(|_| bytes < WRITE_BYTES) {
+                bytes += body.len();
+                last = sequence;
+                bodies.push(body);
+            }
+            if let Err(error) = database.apply(last, &bodies) {
                 tracing::error!(%error, "the log store failed and takes no more writes");
                 return;
             }
-            applying.finish(sequence, bytes);
+            applying.finish(last, bytes);
         }
     }
     guard.done = true;

@@ -94,25 +94,31 @@ impl Database {
         self.db.write_opt(batch, &options)
     }
 
-    /// Applies the batch that is the body of record `sequence` of the journal.
-    pub(crate) fn apply(&self, sequence: u64, body: &[u8]) -> Result<(), DiskError> {
-        let failed = |error: rocksdb::Error| DiskError::database(&self.path, &error);
-        let mut batch = WriteBatch::with_capacity_bytes(body.len());
-        let (entries, state) = (self.entries(), self.state());
-        for operation in Operations::of(body) {
-            match operation.map_err(|error| DiskError::because(&self.path, &error))? {
-                Operation::PutEntry { key, value } => batch.put_cf(entries, key, value),
-                Operation::DeleteEntry { key } => batch.delete_cf(entries, key),
-                Operation::DeleteEntries { group } => {
-                    let first = entry_key(group, Index::ZERO);
-                    batch.delete_range_cf(entries, &first[..], &entries_end(group)[..]);
-                }
-                Operation::PutState { key, value } => batch.put_cf(state, key, value),
-                Operation::DeleteState { key } => batch.delete_cf(state, key),
-            }
+    /// Applies the bodies of records of the journal, of which `last` is the last one, as one atom.
+    pub(crate) fn apply(&self, last: u64, bodies: &[impl AsRef<[u8]>]) -> Result<(), DiskError> {
+        let bytes = bodies.iter().map(|body| body.as_ref().len()).sum();
+        let mut batch = WriteBatch::with_capacity_bytes(bytes);
+        for operation in bodies.iter().flat_map(|body| Operations::of(body.as_ref())) {
+            let operation = operation.map_err(|error| DiskError::because(&self.path, &error))?;
+            self.stage(operation, &mut batch);
         }
-        batch.put(APPLIED, encode_applied(sequence));
-        self.write(batch).map_err(failed)
+        batch.put(APPLIED, encode_applied(last));
+        self.write(batch)
+            .map_err(|error| DiskError::database(&self.path, &error))
+    }
+
+    fn stage(&self, operation: Operation<'_>, batch: &mut WriteBatch) {
+        let (entries, state) = (self.entries(), self.state());
+        match operation {
+            Operation::PutEntry { key, value } => batch.put_cf(entries, key, value),
+            Operation::DeleteEntry { key } => batch.delete_cf(entries, key),
+            Operation::DeleteEntries { group } => {
+                let first = entry_key(group, Index::ZERO);
+                batch.delete_range_cf(entries, &first[..], &entries_end(group)[..]);
+            }
+            Operation::PutState { key, value } => batch.put_cf(state, key, value),
+            Operation::DeleteState { key } => batch.delete_cf(state, key),
+        }
     }
 
     /// The last record of the journal that is in the database; `None` if there has been none. Outside the error of

@@ -109,6 +109,7 @@ impl Housekeeper {
                 last_sweep = Instant::now();
             }
             let lag_max = if sweep { 1 } else { self.mark_entries_max };
+            self.applying.nudge();
             let groups = group::all(&self.groups);
             let done = groups.iter().try_for_each(|group| raise_mark(group, lag_max));
             let done = done.and_then(|()| self.tend_journal(go_on));
@@ -132,7 +133,10 @@ impl Housekeeper {
         }
         self.journal.prepare();
         if self.journal.has_full_segments() {
-            let applied = self.applying.applied();
+            let applied = self.calls.last_durable();
+            if let Err(ApplyFailed) = self.applying.wait_for(applied) {
+                return Ok(());
+            }
             let flushed = self.database.flush();
             flushed.map_err(|error| DiskError::database(self.database.path(), &error))?;
             self.journal.release(applied)?;

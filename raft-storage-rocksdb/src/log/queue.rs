@@ -17,6 +17,10 @@ const ENTRY_OVERHEAD_BYTES: usize = 64;
 /// How often the writer looks in vain whether more requests come: some microseconds.
 const LOOKS_MAX: usize = 16;
 
+/// How often it looks before it goes to sleep, and how often in vain before it stops doing so.
+const HOPE_LOOKS: usize = 64;
+const HOPE_MISSES_MAX: u32 = 4;
+
 /// What the writer shall do.
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -53,6 +57,32 @@ struct State {
     closed: bool,
     /// The store failed: nothing is written any more (R60).
     failed: bool,
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && !self.failed && !self.closed
+    }
+}
+
+/// Whether it pays to look for the next request before going to sleep.
+#[derive(Debug, Default)]
+pub(crate) struct Hope {
+    misses: u32,
+}
+
+impl Hope {
+    fn looks(&self) -> usize {
+        match self.misses {
+            // One attempt in 64 finds out whether the callers have changed.
+            misses if misses < HOPE_MISSES_MAX || misses.is_multiple_of(64) => HOPE_LOOKS,
+            _ => 0,
+        }
+    }
+
+    fn note(&mut self, found: bool) {
+        self.misses = if found { 0 } else { self.misses.wrapping_add(1) };
+    }
 }
 
 impl Queue {
@@ -103,9 +133,23 @@ impl Queue {
     /// `before` is how many the last batch had. Callers that were answered together come back one after the other: as
     /// long as fewer wait than came last time, and more keep coming, it is better to let them in than to sync for the
     /// first one alone. A caller that is alone never waits for that.
-    pub(crate) fn take(&self, before: usize) -> Option<VecDeque<Request>> {
+    ///
+    /// A caller that is answered and has more to write is back within microseconds, and waking a thread takes as long. So
+    /// the writer looks for it before it goes to sleep, as long as that proves right.
+    pub(crate) fn take(&self, before: usize, hope: &mut Hope) -> Option<VecDeque<Request>> {
         let mut state = lock(&self.state);
-        while state.waiting.is_empty() && !state.failed && !state.closed {
+        if state.is_idle() {
+            for _ in 0..hope.looks() {
+                drop(state);
+                thread::yield_now();
+                state = lock(&self.state);
+                if !state.is_idle() {
+                    break;
+                }
+            }
+            hope.note(!state.is_idle());
+        }
+        while state.is_idle() {
             state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let (mut seen, mut looks) = (state.waiting.len(), 0);

@@ -288,7 +288,7 @@ pub(crate) fn replay(
             detail: error.to_string(),
         })?;
     let mut apply = |sequence, body: &[u8]| {
-        let applied = database.apply(sequence, body);
+        let applied = database.apply(sequence, &[body]);
         applied.map_err(|error| OpenError::disk(database.path(), error))
     };
     let recovery = Recovery {

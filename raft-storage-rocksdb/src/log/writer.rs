@@ -25,7 +25,7 @@ use super::database::Database;
 use super::group::{self, Group, Groups, Purge};
 use super::housekeeping::Housekeeping;
 use super::journal::Journal;
-use super::queue::{Job, Queue, Request};
+use super::queue::{Hope, Job, Queue, Request};
 use super::scan::Scanned;
 use super::stage::{Stage, StagedBatch, Tail};
 use super::watermark::WatermarkDir;
@@ -81,8 +81,8 @@ impl Writer {
             queue: &queue,
             done: false,
         };
-        let mut before = 1;
-        while let Some(mut requests) = queue.take(before) {
+        let (mut before, mut hope) = (1, Hope::default());
+        while let Some(mut requests) = queue.take(before, &mut hope) {
             before = requests.len();
             while !requests.is_empty() {
                 if let Err(error) = self.round(&mut requests) {
