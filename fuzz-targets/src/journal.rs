@@ -2,7 +2,8 @@
 
 use crate::storage::format::batch::{Operation, Operations};
 use crate::storage::format::journal::{
-    CONTROL_BYTES, Control, Found, Place, SECTOR_BYTES, SegmentHead, decode_record, encode_record, stamp,
+    CONTROL_BYTES, Control, Found, Place, SECTOR_BYTES, SegmentHead, decode_openings, decode_record,
+    encode_openings, encode_record, stamp,
 };
 
 const STORE: u64 = 0x5eed;
@@ -72,6 +73,10 @@ fn heads(bytes: &[u8]) {
         assert!(bytes.starts_with(&head.encode()[..60]), "a head has one form");
         assert!(head.records_at() <= head.file_bytes);
     }
+    if let Ok((sequence, count)) = decode_openings(bytes) {
+        let again = encode_openings(sequence, count);
+        assert!(bytes.starts_with(&again), "a slot has one form");
+    }
     if let Ok((sequence, control)) = Control::decode(bytes) {
         assert_eq!(
             control.encode(sequence),
@@ -111,6 +116,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         first_segment: 1,
         last_segment: 2,
         durable: 8,
+        openings: 4,
     };
     vec![
         [&[0], &record[..]].concat(),
@@ -118,5 +124,6 @@ pub fn seeds() -> Vec<Vec<u8>> {
         [&[1], &batch[..]].concat(),
         [&[2], &head.encode()[..]].concat(),
         [&[2], &control.encode(3)[..]].concat(),
+        [&[2], &encode_openings(3, 7)[..]].concat(),
     ]
 }

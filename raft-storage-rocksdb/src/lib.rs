@@ -26,6 +26,7 @@
 //! |---|---|
 //! | `<log>/journal/<20 digits>.seg` | a segment of the journal: the newest batches, in the order they were acknowledged |
 //! | `<log>/journal/control` | which segments there are, and up to where everything was acknowledged |
+//! | `<log>/openings` | how often the store was opened; the control file has the same number |
 //! | `<log>/db/` | one RocksDB database with the logs and states of all groups, as far as its tables are written |
 //! | `<log>/watermarks/group-<20 digits>.mark` | a group's watermark: what must be in the database at least |
 //! | `<snapshots>/group-<20 digits>/snap-<index, 20 digits>-<term>.snap` | a finished snapshot |
@@ -85,8 +86,10 @@
 //! | any other damage in the journal, wherever it is | [`OpenError::JournalLost`], naming the record (R77) |
 //! | a segment that is missing, cut, stale or of another store; tables that are older than the journal's beginning, or newer than its end | [`OpenError::JournalLost`] |
 //! | a journal that ends before what its control file knows as acknowledged | [`OpenError::JournalLost`] |
-//! | **the directory `journal/` as a whole put back as it was earlier** | **not noticed** for what is neither in tables nor below a mark: a backup of one directory is sound in itself |
-//! | no control file, or two damaged slots in it, although something was written | [`OpenError::Corrupt`] |
+//! | the directory `journal/` as a whole as it was before an earlier opening | [`OpenError::JournalLost`] |
+//! | **the whole store put back as it was earlier** | **not noticed**: a backup is sound in itself |
+//! | no control file although something was written | [`OpenError::JournalLost`] |
+//! | two damaged slots in the control file, or in the one that counts openings | [`OpenError::Corrupt`] |
 //! | RocksDB's tables are gone or older, and the journal has everything since | they are made again |
 //! | the end of RocksDB's MANIFEST is torn, as after power loss | it is cut off; the journal has what was being written to tables |
 //! | damage in RocksDB's tables or other files | [`OpenError::Corrupt`] |

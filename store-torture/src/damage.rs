@@ -46,10 +46,7 @@ pub(crate) fn damage(dir: &Path, earlier: &Path, random: &mut Random) -> io::Res
         4 if !folders.is_empty() => {
             let folder = random.pick(&folders).clone();
             let stale = earlier.join(name(&folder));
-            // The journal and its control file together, as they were once, are a journal that nothing is missing from: that
-            // is an old backup put back, and no damage.
-            let is_backup = folder.ends_with("journal");
-            if random.chance(50) && stale.is_dir() && !is_backup {
+            if random.chance(50) && stale.is_dir() {
                 copy(&stale, &folder)?;
                 format!("put back the earlier copy of the directory {}", name(&folder))
             } else {

@@ -36,8 +36,12 @@
 //!
 //! # A slot of the control file
 //!
-//! `RFTCTRL` and version 1 (8 bytes); then 8 bytes each: sequence number of the slot, store id, first and last segment, and a
-//! sequence number up to which every record was acknowledged; CRC-32C (4).
+//! `RFTCTRL` and version 1 (8 bytes); then 8 bytes each: sequence number of the slot, store id, first and last segment, a
+//! sequence number up to which every record was acknowledged, and how often the store was opened; CRC-32C (4).
+//!
+//! # A slot of the file that counts openings
+//!
+//! `RFTOPEN` and version 1 (8 bytes); then 8 bytes each: sequence number of the slot, and the count; CRC-32C (4).
 //!
 //! All integers are little-endian.
 
@@ -59,7 +63,9 @@ const SEGMENT_MAGIC: [u8; 7] = *b"RFTSEGM";
 const SEGMENT_HEAD_BYTES: usize = 60;
 const CONTROL_MAGIC: [u8; 7] = *b"RFTCTRL";
 /// The part of a control slot that says something.
-pub(crate) const CONTROL_BYTES: usize = 52;
+pub(crate) const CONTROL_BYTES: usize = 60;
+const OPENINGS_MAGIC: [u8; 7] = *b"RFTOPEN";
+const OPENINGS_BYTES: usize = 28;
 
 /// Where the journal stands between two records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +122,8 @@ pub(crate) struct Control {
     pub(crate) last_segment: u64,
     /// Every record up to this sequence number was acknowledged.
     pub(crate) durable: u64,
+    /// How often the store was opened.
+    pub(crate) openings: u64,
 }
 
 /// Why a head or a slot is not one.
@@ -179,6 +187,7 @@ impl Control {
             self.first_segment,
             self.last_segment,
             self.durable,
+            self.openings,
         ];
         seal(&mut slot, CONTROL_MAGIC, &words);
         slot
@@ -193,9 +202,22 @@ impl Control {
             first_segment: word(2),
             last_segment: word(3),
             durable: word(4),
+            openings: word(5),
         };
         Ok((word(0), control))
     }
+}
+
+pub(crate) fn encode_openings(sequence: u64, count: u64) -> [u8; OPENINGS_BYTES] {
+    let mut slot = [0; OPENINGS_BYTES];
+    seal(&mut slot, OPENINGS_MAGIC, &[sequence, count]);
+    slot
+}
+
+/// The slot's sequence number, and how often the store was opened.
+pub(crate) fn decode_openings(bytes: &[u8]) -> Result<(u64, u64), HeadError> {
+    let slot = unseal(bytes.get(..OPENINGS_BYTES), OPENINGS_MAGIC)?;
+    Ok((u64_at(slot, 8), u64_at(slot, 16)))
 }
 
 fn seal(out: &mut [u8], magic: [u8; 7], words: &[u64]) {
@@ -458,12 +480,15 @@ mod tests {
             first_segment: 2,
             last_segment: 3,
             durable: 8,
+            openings: 4,
         };
         let (sector, slot) = (head.encode(), control.encode(7));
         assert_eq!(SegmentHead::decode(&sector), Ok(head));
         assert_eq!(Control::decode(&slot), Ok((7, control)));
+        assert_eq!(decode_openings(&encode_openings(5, 9)), Ok((5, 9)));
+        assert_eq!(decode_openings(&slot), Err(HeadError::Damaged));
         assert_eq!(SegmentHead::decode(&sector[..59]), Err(HeadError::Damaged));
-        assert_eq!(Control::decode(&slot[..51]), Err(HeadError::Damaged));
+        assert_eq!(Control::decode(&slot[..59]), Err(HeadError::Damaged));
         for bit in 0..SEGMENT_HEAD_BYTES * 8 {
             let mut damaged = sector;
             damaged[bit / 8] ^= 1 << (bit % 8);

@@ -184,14 +184,19 @@ fn copy_database(db: &Path, copy: &Path) -> Result<(), InspectError> {
 fn copy_journal(journal: &Path, copy: &Path) -> Result<(), InspectError> {
     let failed = |error| InspectError::scratch(copy, error);
     fs::create_dir_all(copy).map_err(failed)?;
-    for original in segments_and_control(journal)? {
-        let Some(name) = original.file_name() else {
-            continue;
-        };
+    let openings = journal.with_file_name("openings");
+    let openings = openings
+        .exists()
+        .then(|| (openings, copy.with_file_name("openings")));
+    let files = segments_and_control(journal)?.into_iter().filter_map(|original| {
+        let target = copy.join(original.file_name()?);
+        Some((original, target))
+    });
+    for (original, target) in files.chain(openings) {
         let read = |error| InspectError::read(&original, error);
         let mut from = File::open(&original).map_err(read)?;
         // The copy gets permissions of its own: those of the original may forbid to write.
-        let mut to = File::create(copy.join(name)).map_err(failed)?;
+        let mut to = File::create(target).map_err(failed)?;
         io::copy(&mut from, &mut to).map_err(failed)?;
     }
     Ok(())

@@ -271,6 +271,8 @@ fn database_options() -> Options {
     // Entries, state and the number of the last record reach the table files together, so that the tables are what the
     // journal was up to one record, and nothing of the next one.
     database.set_atomic_flush(true);
+    // A table that reaches the disk bit by bit does not hold up the journal's syncs at its end.
+    database.set_bytes_per_sync(1 << 20);
     database.set_max_background_jobs(2);
     // One thread writes.
     database.set_allow_concurrent_memtable_write(false);

@@ -131,7 +131,6 @@ impl Housekeeper {
         if !go_on {
             return Ok(());
         }
-        self.journal.prepare();
         if self.journal.has_full_segments() {
             let applied = self.calls.last_durable();
             if let Err(ApplyFailed) = self.applying.wait_for(applied) {
@@ -141,6 +140,8 @@ impl Housekeeper {
             flushed.map_err(|error| DiskError::database(self.database.path(), &error))?;
             self.journal.release(applied)?;
         }
+        // A segment that was released is as good as a new file, and costs nothing.
+        self.journal.prepare();
         Ok(())
     }
 

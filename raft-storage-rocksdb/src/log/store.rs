@@ -293,6 +293,7 @@ pub(crate) fn replay(
     };
     let recovery = Recovery {
         dir,
+        openings: &dir.with_file_name("openings"),
         segment_bytes: options.segment_bytes,
         on_loss: options.on_loss,
         applied,

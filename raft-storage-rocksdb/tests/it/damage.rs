@@ -114,6 +114,8 @@ async fn a_deleted_log_is_noticed() {
     store_with_live_log(dir.path(), false).await;
     fs::remove_dir_all(dir.path().join("db")).unwrap();
     fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    expect_journal_lost(dir.path(), "control file is missing");
+    fs::remove_file(dir.path().join("openings")).unwrap();
     assert!(matches!(
         refusal(dir.path()),
         OpenError::LogLost {
@@ -130,9 +132,9 @@ async fn a_deleted_control_file_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     store_with_live_log(dir.path(), false).await;
     fs::remove_file(dir.path().join("journal/control")).unwrap();
-    expect_corrupt(dir.path(), &["control file is missing"]);
+    expect_journal_lost(dir.path(), "control file is missing");
     fs::remove_dir_all(dir.path().join("db")).unwrap();
-    expect_corrupt(dir.path(), &["control file is missing"]);
+    expect_journal_lost(dir.path(), "control file is missing");
 }
 
 /// R68: a vote that was acknowledged and lost could be given twice.
@@ -158,6 +160,11 @@ async fn a_lost_vote_is_noticed() {
         fs::remove_dir_all(dir.path().join(part)).unwrap();
         copy_dir(&before.path().join(part), &dir.path().join(part));
     }
+    expect_journal_lost(
+        dir.path(),
+        "it is as it was when the store had been opened 1 times",
+    );
+    fs::copy(before.path().join("openings"), dir.path().join("openings")).unwrap();
     let error = refusal(dir.path());
     assert!(
         matches!(

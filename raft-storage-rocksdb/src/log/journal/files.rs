@@ -26,7 +26,7 @@ const UNFINISHED: &str = "spare.tmp";
 /// One that the writer itself had to make, because none was ready or none is large enough.
 const URGENT: &str = "urgent.tmp";
 const CONTROL: &str = "control";
-/// The size of the first segment. Each one is twice as large as the one before it, up to what was configured: a store that is
+/// The size of the first segment. Each one is four times as large as the one before it, up to what was configured: a store that is
 /// hardly used stays small.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 
@@ -84,6 +84,7 @@ impl Files {
         store: u64,
         number: u64,
         begin: Place,
+        openings: u64,
     ) -> io::Result<(Files, Segment)> {
         let raw = dir.join(URGENT);
         write_zeros(&raw, size_for(segment_bytes.min(FIRST_SEGMENT_BYTES), 0))?;
@@ -93,6 +94,7 @@ impl Files {
             first_segment: number,
             last_segment: number,
             durable: begin.next - 1,
+            openings,
         };
         let slots = Slots::create(control_path(dir), |sequence| control.encode(sequence).to_vec())?;
         let files = Files::opened(dir, segment_bytes, slots, control, VecDeque::new(), &segment);
@@ -229,12 +231,13 @@ impl Files {
     }
 
     /// Notes what recovery found: `last` is the last segment, which the control file may not know yet, and every
-    /// record up to `durable` will be built upon.
-    pub(crate) fn settle(&self, last: &Segment, durable: u64) -> Result<(), DiskError> {
+    /// record up to `durable` will be built upon. It is the opening number `openings`.
+    pub(crate) fn settle(&self, last: &Segment, durable: u64, openings: u64) -> Result<(), DiskError> {
         let mut state = self.state();
         let control = Control {
             last_segment: last.head.number,
             durable: durable.max(state.control.durable),
+            openings,
             ..state.control
         };
         // Also if nothing changes: what was read may never have reached the disk.
@@ -271,7 +274,7 @@ impl State {
 
 /// The size of the segment after `last`.
 fn next_bytes(segment_bytes: u64, last: &Segment) -> u64 {
-    size_for(segment_bytes.min(last.head.file_bytes.saturating_mul(2)), 0)
+    size_for(segment_bytes.min(last.head.file_bytes.saturating_mul(4)), 0)
 }
 
 /// The segment files in `dir`, ascending.

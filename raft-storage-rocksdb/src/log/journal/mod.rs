@@ -12,9 +12,11 @@
 //! - `Journal` appends; one thread owns it;
 //! - `files`: segments begin and end, under the control file;
 //! - `segment`: one file;
+//! - `openings`: notices a journal of an earlier time;
 //! - `recovery`: what a journal that was found holds, and whether it holds all it ever acknowledged.
 
 mod files;
+mod openings;
 mod recovery;
 mod segment;
 #[cfg(test)]

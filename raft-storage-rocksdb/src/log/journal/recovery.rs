@@ -14,7 +14,7 @@
 //!
 //! Beside that, lost is: a segment that the control file names and that is missing, has another size or another head
 //! than it was given, or does not begin where the one before it ends; records that RocksDB's tables have and the journal has
-//! not, or that lie between the two. A control file that is missing although there are records, or has no valid slot, refuses.
+//! not, or that lie between the two. So is a control file that is missing although there are records; one without a valid slot refuses.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -22,6 +22,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::files::{Full, control_path, remove_unfinished, segments_in};
+use super::openings::Openings;
 use super::segment::{Segment, file_name};
 use super::{Files, Journal};
 use crate::error::OpenError;
@@ -42,6 +43,8 @@ pub(crate) type Apply<'a> = dyn FnMut(u64, &[u8]) -> Result<(), OpenError> + 'a;
 /// Reads a journal.
 pub(crate) struct Recovery<'a> {
     pub(crate) dir: &'a Path,
+    /// The file beside `dir` that counts openings.
+    pub(crate) openings: &'a Path,
     pub(crate) segment_bytes: u64,
     pub(crate) on_loss: OnLoss,
     /// The last record that RocksDB's tables have; `None` if they have never had one.
@@ -65,6 +68,7 @@ pub(crate) struct Restart {
     segment_bytes: u64,
     number: u64,
     begin: Place,
+    openings: Openings,
 }
 
 /// The segments that should be there, with what their heads say.
@@ -113,16 +117,9 @@ impl Recovery<'_> {
         create_directory(dir).map_err(io)?;
         remove_unfinished(dir).map_err(io)?;
         let numbers = segments_in(dir).map_err(io)?;
+        let openings = Openings::read(self.openings)?;
         let Some((slots, control)) = self.read_control()? else {
-            self.check_new(&numbers)?;
-            for number in numbers {
-                fs::remove_file(dir.join(file_name(number))).map_err(io)?;
-            }
-            let journal = create(dir, self.segment_bytes, 1, ORIGIN).map_err(io)?;
-            return Ok(Findings::Sound {
-                journal,
-                was_unclean: false,
-            });
+            return self.without_control(&numbers, openings);
         };
         let mut walk = Walk {
             store: control.store,
@@ -132,45 +129,78 @@ impl Recovery<'_> {
             unproven: Vec::new(),
         };
         let walked = self.walk(&control, &numbers, &mut walk);
+        let walked = walked.and_then(|end| not_earlier(&control, &openings).map(|()| end));
         match walked {
             Ok((segment, place)) => {
+                let count = control.openings.saturating_add(1);
+                let was_unclean = !walk.unproven.is_empty();
                 let files = Files::opened(dir, self.segment_bytes, slots, control, walk.full, &segment);
                 segment.sync().map_err(io)?;
                 sync_directory(dir).map_err(io)?;
-                files
-                    .settle(&segment, place.next - 1)
-                    .map_err(|error| OpenError::disk(dir, error))?;
-                let was_unclean = !walk.unproven.is_empty();
+                let settled = files.settle(&segment, place.next - 1, count);
+                settled.map_err(|error| OpenError::disk(dir, error))?;
+                let noted = openings.note(count);
+                noted.map_err(|error| OpenError::directory(self.openings, error))?;
                 self.apply_all(walk.unproven)?;
-                Ok(Findings::Sound {
-                    journal: Journal::new(files, segment, place),
-                    was_unclean,
-                })
+                let journal = Journal::new(files, segment, place);
+                Ok(Findings::Sound { journal, was_unclean })
             }
             Err(Stop::Failed(error)) => Err(error),
-            Err(Stop::Lost(reason)) if self.on_loss == OnLoss::Refuse => Err(OpenError::JournalLost {
-                path: dir.to_path_buf(),
-                reason,
-            }),
             Err(Stop::Lost(reason)) => {
                 // The tables will be written before this journal is given up.
                 self.apply_all(walk.unproven)?;
-                let after_tables = self.applied.map_or(1, |applied| applied + 1);
                 let last = numbers.last().copied().unwrap_or_default();
-                Ok(Findings::Lost {
-                    reason,
-                    restart: Restart {
-                        dir: dir.to_path_buf(),
-                        segment_bytes: self.segment_bytes,
-                        number: last.max(control.last_segment) + 1,
-                        begin: Place {
-                            next: walk.place.next.max(after_tables),
-                            chain: 0,
-                        },
-                    },
-                })
+                let last = last.max(control.last_segment);
+                self.lost(reason, last, walk.place.next, openings)
             }
         }
+    }
+
+    /// Something is lost: what is left ends before record `next`, and the last segment had the number `last`.
+    fn lost(&self, reason: String, last: u64, next: u64, openings: Openings) -> Result<Findings, OpenError> {
+        if self.on_loss == OnLoss::Refuse {
+            return Err(OpenError::JournalLost {
+                path: self.dir.to_path_buf(),
+                reason,
+            });
+        }
+        let after_tables = self.applied.map_or(1, |applied| applied + 1);
+        Ok(Findings::Lost {
+            reason,
+            restart: Restart {
+                dir: self.dir.to_path_buf(),
+                segment_bytes: self.segment_bytes,
+                number: last + 1,
+                begin: Place {
+                    next: next.max(after_tables),
+                    chain: 0,
+                },
+                openings,
+            },
+        })
+    }
+
+    /// Without a control file nothing was ever acknowledged: then there is no record, either.
+    fn without_control(&self, numbers: &[u64], openings: Openings) -> Result<Findings, OpenError> {
+        let io = |error| OpenError::directory(self.dir, error);
+        let mut has_records = self.applied.is_some() || openings.count() > 0;
+        for number in numbers {
+            let bytes = read(&self.dir.join(file_name(*number)))?;
+            let used = bytes.get(TWINS_AT as usize..).unwrap_or_default();
+            has_records |= used.iter().any(|byte| *byte != 0);
+        }
+        if has_records {
+            let reason = String::from("its control file is missing although the log is not empty");
+            let last = numbers.last().copied().unwrap_or_default();
+            return self.lost(reason, last, ORIGIN.next, openings);
+        }
+        for number in numbers {
+            fs::remove_file(self.dir.join(file_name(*number))).map_err(io)?;
+        }
+        Ok(Findings::Sound {
+            journal: create(self.dir, self.segment_bytes, 1, ORIGIN, openings).map_err(io)?,
+            was_unclean: false,
+        })
     }
 
     /// The control file; `None` if there is none.
@@ -198,24 +228,6 @@ impl Recovery<'_> {
             tracing::warn!(path = %path.display(), "one of two copies of the journal's control data is torn; the other one counts");
         }
         Ok(Some((Slots::opened(path, sequence), control)))
-    }
-
-    /// Without a control file nothing was ever acknowledged: then there is no record, either.
-    fn check_new(&self, numbers: &[u64]) -> Result<(), OpenError> {
-        let mut has_records = self.applied.is_some();
-        for number in numbers {
-            let path = self.dir.join(file_name(*number));
-            let bytes = read(&path)?;
-            let used = bytes.get(TWINS_AT as usize..).unwrap_or_default();
-            has_records |= used.iter().any(|byte| *byte != 0);
-        }
-        if !has_records {
-            return Ok(());
-        }
-        Err(OpenError::Corrupt {
-            what: format!("the journal in {}", self.dir.display()),
-            detail: String::from("its control file is missing although the log is not empty"),
-        })
     }
 
     /// Goes through all records; the last segment, ready to be appended to, and the place there.
@@ -450,22 +462,44 @@ impl Recovery<'_> {
 impl Restart {
     /// Begins a new journal in the place of the old one, and removes that.
     pub(crate) fn begin(self) -> Result<Journal, OpenError> {
-        let io = |error| OpenError::directory(&self.dir, error);
-        let old = segments_in(&self.dir).map_err(io)?;
-        let journal = create(&self.dir, self.segment_bytes, self.number, self.begin).map_err(io)?;
+        let dir = self.dir;
+        let io = |error| OpenError::directory(&dir, error);
+        let old = segments_in(&dir).map_err(io)?;
+        let journal = create(&dir, self.segment_bytes, self.number, self.begin, self.openings).map_err(io)?;
         for number in old {
-            fs::remove_file(self.dir.join(file_name(number))).map_err(io)?;
+            fs::remove_file(dir.join(file_name(number))).map_err(io)?;
         }
-        sync_directory(&self.dir).map_err(io)?;
+        sync_directory(&dir).map_err(io)?;
         Ok(journal)
     }
 }
 
-fn create(dir: &Path, segment_bytes: u64, number: u64, begin: Place) -> io::Result<Journal> {
+/// A journal of an earlier time is sound in itself.
+fn not_earlier(control: &Control, openings: &Openings) -> Result<(), Stop> {
+    if control.openings >= openings.count() {
+        return Ok(());
+    }
+    lost(format!(
+        "it is as it was when the store had been opened {} times, and that was {} times",
+        control.openings,
+        openings.count()
+    ))
+}
+
+fn create(
+    dir: &Path,
+    segment_bytes: u64,
+    number: u64,
+    begin: Place,
+    openings: Openings,
+) -> io::Result<Journal> {
     // Any number that no other journal has will do.
     let mut store = [0; 8];
     File::open("/dev/urandom")?.read_exact(&mut store)?;
-    let (files, segment) = Files::create(dir, segment_bytes, u64::from_le_bytes(store), number, begin)?;
+    let store = u64::from_le_bytes(store);
+    let count = openings.count().saturating_add(1);
+    let (files, segment) = Files::create(dir, segment_bytes, store, number, begin, count)?;
+    openings.note(count)?;
     Ok(Journal::new(files, segment, begin))
 }
 

@@ -27,6 +27,7 @@ fn recover(dir: &Path, applied: Option<u64>, on_loss: OnLoss) -> Result<(Finding
     };
     let recovery = Recovery {
         dir,
+        openings: &dir.join("openings"),
         segment_bytes: SEGMENT_BYTES,
         on_loss,
         applied,
@@ -275,7 +276,9 @@ fn a_torn_last_record_is_wiped() {
 /// The bytes of a control file whose mark stands at `durable`: as it was before the housekeeping raised it.
 fn marked(dir: &Path, durable: u64) -> Vec<u8> {
     let bytes = fs::read(dir.join("control")).unwrap();
-    let (_, control) = crate::format::journal::Control::decode(&bytes).unwrap();
+    let slots = bytes.chunks(crate::slots::SLOT_BYTES);
+    let slots = slots.map(|slot| crate::format::journal::Control::decode(slot).unwrap());
+    let (_, control) = slots.max_by_key(|(sequence, _)| *sequence).unwrap();
     let control = crate::format::journal::Control { durable, ..control };
     let mut out = vec![0; 2 * crate::slots::SLOT_BYTES];
     for sequence in 0..2 {
@@ -393,17 +396,45 @@ fn a_journal_without_a_control_file_is_new_or_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(journal_with(dir.path(), 0, 1));
     fs::remove_file(dir.path().join("control")).unwrap();
+    fs::remove_file(dir.path().join("openings")).unwrap();
     drop(journal_with(dir.path(), 5, 1));
     fs::remove_file(dir.path().join("control")).unwrap();
-    let error = recover(dir.path(), None, OnLoss::Suspect)
-        .map(|_| ())
-        .unwrap_err();
-    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    let reason = refused(dir.path());
+    assert!(reason.contains("its control file is missing"), "{reason}");
+    // The tables know of records, too.
     let empty = tempfile::tempdir().unwrap();
-    let error = recover(empty.path(), Some(3), OnLoss::Suspect)
-        .map(|_| ())
-        .unwrap_err();
-    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    let error = recover(empty.path(), Some(3), OnLoss::Refuse).map(|_| ());
+    assert!(matches!(error, Err(OpenError::JournalLost { .. })));
+    let (findings, _) = recover(empty.path(), Some(3), OnLoss::Suspect).unwrap();
+    let Findings::Lost { restart, .. } = findings else {
+        panic!("it is sound");
+    };
+    assert_eq!(restart.begin().unwrap().next(), 4);
+    let (findings, _) = recover(empty.path(), Some(3), OnLoss::Refuse).unwrap();
+    assert!(matches!(findings, Findings::Sound { .. }));
+}
+
+/// R11: the whole journal, put back as it was before it was opened the last time, is sound in itself.
+#[test]
+fn a_journal_of_an_earlier_time_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(journal_with(dir.path(), 5, 1));
+    let before =
+        ["control", &file_name(1)].map(|name| (name.to_owned(), fs::read(dir.path().join(name)).unwrap()));
+    let (mut journal, _) = open(dir.path());
+    journal.append(b"acknowledged").unwrap();
+    drop(journal);
+    for (name, bytes) in before {
+        fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    let reason = refused(dir.path());
+    assert!(
+        reason.contains("had been opened 1 times, and that was 2 times"),
+        "{reason}"
+    );
+    // A crash before the number beside it was raised leaves the journal ahead.
+    fs::remove_file(dir.path().join("openings")).unwrap();
+    assert_eq!(open(dir.path()).1.len(), 5);
 }
 
 /// R11: tables that have more than the journal are as wrong as a journal that begins after them.
