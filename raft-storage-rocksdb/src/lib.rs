@@ -26,6 +26,7 @@
 //! |---|---|
 //! | `<log>/journal/<20 digits>.seg` | a segment of the journal: the newest batches, in the order they were acknowledged |
 //! | `<log>/journal/control` | which segments there are, and up to where everything was acknowledged |
+//! | `<log>/lock` | empty; locked while the store is open |
 //! | `<log>/openings` | how often the store was opened; the control file has the same number |
 //! | `<log>/db/` | one RocksDB database with the logs and states of all groups, as far as its tables are written |
 //! | `<log>/watermarks/group-<20 digits>.mark` | a group's watermark: what must be in the database at least |

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub struct RocksLogStore {
     writer: Option<JoinHandle<()>>,
     applier: Option<JoinHandle<()>>,
     housekeeper: Option<JoinHandle<()>>,
+    /// Keeps every other store away from the directory. Let go of last.
+    _lock: File,
 }
 
 impl fmt::Debug for RocksLogStore {
@@ -68,7 +71,8 @@ impl RocksLogStore {
     pub fn open(dir: impl AsRef<Path>, options: RocksLogOptions) -> Result<RocksLogStore, OpenError> {
         let dir = dir.as_ref();
         create_directory(dir).map_err(|error| OpenError::directory(dir, error))?;
-        // RocksDB's lock keeps every other process away from all of the directory.
+        // Before anything is read that somebody else may be writing, and mended.
+        let lock = lock_directory(dir)?;
         let database = Arc::new(Database::open(dir.join("db"), &options)?);
         let watermarks = WatermarkDir::open(dir.join("watermarks"))?;
         let groups = Arc::new(Groups::default());
@@ -106,7 +110,9 @@ impl RocksLogStore {
                 (restart.begin()?, tails)
             }
         };
-        let spawned = RocksLogStore::spawn(database, journal, watermarks, groups, tails, budget, &options);
+        let spawned = RocksLogStore::spawn(
+            lock, database, journal, watermarks, groups, tails, budget, &options,
+        );
         spawned.map_err(|error| OpenError::directory(dir, error))
     }
 
@@ -124,15 +130,16 @@ impl RocksLogStore {
         self.counters.read()
     }
 
-    fn spawn(
-        database: Arc<Database>,
-        journal: Journal,
-        watermarks: WatermarkDir,
-        groups: Arc<Groups>,
-        tails: BTreeMap<GroupId, Tail>,
-        budget: Arc<Budget>,
-        options: &RocksLogOptions,
-    ) -> io::Result<RocksLogStore> {
+    fn spawn(opened: Opened, options: &RocksLogOptions) -> io::Result<RocksLogStore> {
+        let Opened {
+            lock,
+            database,
+            journal,
+            watermarks,
+            groups,
+            tails,
+            budget,
+        } = opened;
         let queue = Arc::new(Queue::new(options));
         let applying = Arc::new(Applying::new(journal.next() - 1));
         let housekeeping = Arc::new(Housekeeping::default());
@@ -153,6 +160,7 @@ impl RocksLogStore {
             writer: None,
             applier: None,
             housekeeper: None,
+            _lock: lock,
         };
         let housekeeper = Housekeeper {
             database: Arc::clone(&database),
@@ -271,6 +279,30 @@ impl Drop for RocksLogStore {
 
 fn named(name: &str) -> std::thread::Builder {
     std::thread::Builder::new().name(name.to_owned())
+}
+
+/// What was found and verified, before any thread works on it.
+struct Opened {
+    lock: File,
+    database: Arc<Database>,
+    journal: Journal,
+    watermarks: WatermarkDir,
+    groups: Arc<Groups>,
+    tails: BTreeMap<GroupId, Tail>,
+    budget: Arc<Budget>,
+}
+
+/// Takes the directory for this store alone, in this process and in all others.
+fn lock_directory(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let file = File::create(&path).map_err(|error| OpenError::directory(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
+            path: dir.to_path_buf(),
+        }),
+        Err(TryLockError::Error(error)) => Err(OpenError::directory(&path, error)),
+    }
 }
 
 /// Brings the database to where the journal ends.
