@@ -110,9 +110,16 @@ impl RocksLogStore {
                 (restart.begin()?, tails)
             }
         };
-        let spawned = RocksLogStore::spawn(
-            lock, database, journal, watermarks, groups, tails, budget, &options,
-        );
+        let opened = Opened {
+            lock,
+            database,
+            journal,
+            watermarks,
+            groups,
+            tails,
+            budget,
+        };
+        let spawned = RocksLogStore::spawn(opened, &options);
         spawned.map_err(|error| OpenError::directory(dir, error))
     }
 
