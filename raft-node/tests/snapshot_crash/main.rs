@@ -127,10 +127,10 @@ impl Course {
             if let Some(number) = line.strip_prefix("@acked ") {
                 self.acked += 1;
                 assert_eq!(number.parse(), Ok(self.acked));
-                left -= 1;
+                left = left.wrapping_sub(1);
                 if left == 0 {
+                    // What it said before it was killed still stands in the pipe, and counts.
                     writer.kill().unwrap();
-                    break;
                 }
             }
         }
