@@ -117,6 +117,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         last_segment: 2,
         durable: 8,
         openings: 4,
+        closed: 3,
     };
     vec![
         [&[0], &record[..]].concat(),

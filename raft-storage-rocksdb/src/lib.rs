@@ -42,6 +42,7 @@
 //! | `state` | group (8), 2 | term, vote, commit: one record (R32) |
 //! | `state` | group (8), 3 | the snapshot in force |
 //! | `state` | group (8), 4 | up to where purged entries were deleted |
+//! | `default` | `applied` | the last record of the journal that is in the tables |
 //!
 //! Every value has a version and a checksum that covers its key. The entries of a log are chained by a 64-bit hash, so that
 //! a whole but stale or foreign entry is noticed, too. Where a log begins is stored, never inferred from the first
@@ -60,7 +61,7 @@
 //! RocksDB's own write-ahead log is off. Its files grow with every write, so that each sync is one of the file system's
 //! metadata, too; and none of its recovery modes can tell a torn last record from a damaged one, or notice that the
 //! end of the log is missing. The journal's segments have all their blocks from the beginning, and each sector says what it belongs to.
-//! A record of up to 128 KiB is written twice under one sync, in two places of the segment, so that one of them may be lost
+//! A record of up to a sixteenth of its segment and at most 128 KiB is written twice under one sync, in two places of the segment, so that one of them may be lost
 //! or damaged afterwards; for a larger one the control file is written before it is acknowledged. When a segment is full, the
 //! next one is ready, RocksDB writes its tables, and the full one is used again.
 //!

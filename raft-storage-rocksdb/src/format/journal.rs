@@ -2,7 +2,7 @@
 //!
 //! # A record
 //!
-//! A record is a header and a body (the bytes of one RocksDB `WriteBatch`), cut into pieces of 504 bytes. Each piece
+//! A record is a header and a body (see [`batch`](super::batch)), cut into pieces of 504 bytes. Each piece
 //! goes into a sector of 512 bytes behind a stamp:
 //!
 //! | bytes | field |
@@ -37,7 +37,8 @@
 //! # A slot of the control file
 //!
 //! `RFTCTRL` and version 1 (8 bytes); then 8 bytes each: sequence number of the slot, store id, first and last segment, a
-//! sequence number up to which every record was acknowledged, and how often the store was opened; CRC-32C (4).
+//! sequence number up to which every record was acknowledged, how often the store was opened, and which of these openings ended
+//! regularly last; CRC-32C (4).
 //!
 //! # A slot of the file that counts openings
 //!
@@ -63,7 +64,7 @@ const SEGMENT_MAGIC: [u8; 7] = *b"RFTSEGM";
 const SEGMENT_HEAD_BYTES: usize = 60;
 const CONTROL_MAGIC: [u8; 7] = *b"RFTCTRL";
 /// The part of a control slot that says something.
-pub(crate) const CONTROL_BYTES: usize = 60;
+pub(crate) const CONTROL_BYTES: usize = 68;
 const OPENINGS_MAGIC: [u8; 7] = *b"RFTOPEN";
 const OPENINGS_BYTES: usize = 28;
 
@@ -124,6 +125,8 @@ pub(crate) struct Control {
     pub(crate) durable: u64,
     /// How often the store was opened.
     pub(crate) openings: u64,
+    /// The last opening that ended as it should.
+    pub(crate) closed: u64,
 }
 
 /// Why a head or a slot is not one.
@@ -188,6 +191,7 @@ impl Control {
             self.last_segment,
             self.durable,
             self.openings,
+            self.closed,
         ];
         seal(&mut slot, CONTROL_MAGIC, &words);
         slot
@@ -203,6 +207,7 @@ impl Control {
             last_segment: word(3),
             durable: word(4),
             openings: word(5),
+            closed: word(6),
         };
         Ok((word(0), control))
     }
@@ -481,6 +486,7 @@ mod tests {
             last_segment: 3,
             durable: 8,
             openings: 4,
+            closed: 3,
         };
         let (sector, slot) = (head.encode(), control.encode(7));
         assert_eq!(SegmentHead::decode(&sector), Ok(head));
@@ -488,7 +494,7 @@ mod tests {
         assert_eq!(decode_openings(&encode_openings(5, 9)), Ok((5, 9)));
         assert_eq!(decode_openings(&slot), Err(HeadError::Damaged));
         assert_eq!(SegmentHead::decode(&sector[..59]), Err(HeadError::Damaged));
-        assert_eq!(Control::decode(&slot[..59]), Err(HeadError::Damaged));
+        assert_eq!(Control::decode(&slot[..67]), Err(HeadError::Damaged));
         for bit in 0..SEGMENT_HEAD_BYTES * 8 {
             let mut damaged = sector;
             damaged[bit / 8] ^= 1 << (bit % 8);

@@ -6,7 +6,7 @@
 //! Several batches go to RocksDB in one write, with the number of the last of them. A batch may wait for that until the
 //! housekeeping looks, a tenth of a second later: nobody needs it before.
 //!
-//! Invariants: batches are applied in the order of the journal; at most [`PENDING_BYTES_MAX`] wait, or one batch.
+//! Invariants: batches are applied in the order of the journal; at most [`PENDING_BYTES_MAX`] wait, and one batch more.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -154,7 +154,8 @@ impl Applying {
         self.done.notify_all();
     }
 
-    fn fail(&self) {
+    /// Nothing more is applied: whoever waits for it is told.
+    pub(crate) fn fail(&self) {
         lock(&self.state).failed = true;
         self.done.notify_all();
     }

@@ -45,7 +45,7 @@ pub(crate) struct Published {
 #[derive(Debug)]
 pub(crate) struct Marked {
     pub(crate) watermark: Watermark,
-    /// What the database has synced, or less while a truncation is under way.
+    /// What is durable, or less while a truncation is under way.
     pub(crate) durable: Promise,
 }
 

@@ -22,6 +22,8 @@ use super::scan::ScanError;
 use crate::error::DiskError;
 use crate::format::record::{StateKind, encode_deleted, entry_key, index_of_key, state_key};
 
+/// So long a purge goes on before the marks and the journal are looked after again.
+const PURGE_SLICE: Duration = Duration::from_millis(20);
 /// Entries that one purge batch deletes: a fraction of a millisecond of the writer's time.
 const PURGE_ENTRIES: usize = 256;
 
@@ -127,10 +129,10 @@ impl Housekeeper {
 
     /// Raises the mark in the control file, makes the next file ready, and frees the full ones.
     fn tend_journal(&self, go_on: bool) -> Result<(), DiskError> {
-        self.journal.mark(self.calls.last_durable())?;
         if !go_on {
-            return Ok(());
+            return self.journal.close(self.calls.last_durable());
         }
+        self.journal.mark(self.calls.last_durable())?;
         if self.journal.has_full_segments() {
             let applied = self.calls.last_durable();
             if let Err(ApplyFailed) = self.applying.wait_for(applied) {
@@ -145,13 +147,18 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Deletes purged entries, one batch of each group in turn, until nothing is left.
+    /// Deletes purged entries, one batch of each group in turn, until nothing is left or there is something else to do.
     fn purge(&self, groups: &[Arc<Group>]) -> Result<(), DiskError> {
         let mut pending: Vec<&Arc<Group>> = groups.iter().collect();
+        let end = Instant::now() + PURGE_SLICE;
         while !pending.is_empty() {
             let mut rest = Vec::new();
             for group in pending {
                 if self.calls.stopping() || self.queue.is_failed() {
+                    return Ok(());
+                }
+                if Instant::now() >= end {
+                    self.calls.call();
                     return Ok(());
                 }
                 if self.purge_some(group)? {

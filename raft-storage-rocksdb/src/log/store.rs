@@ -12,7 +12,6 @@ use async_trait::async_trait;
 use raft_core::entry::Entry;
 use raft_core::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
 use raft_core::types::{EntryId, GroupId, HardState, Index, Trust};
-use rocksdb::WriteBatch;
 
 use super::applier::{self, ApplyFailed, Applying};
 use super::cache::{Budget, Taken};
@@ -27,9 +26,10 @@ use super::scan::{ScanError, scan};
 use super::stage::Tail;
 use super::watermark::WatermarkDir;
 use super::writer::{Disk, Writer};
-use crate::error::OpenError;
+use crate::error::{DiskError, OpenError};
 use crate::files::create_directory;
-use crate::format::record::{EntryView, Link, StateKind, encode_hard_state, index_of_key, state_key};
+use crate::format::batch::Batch;
+use crate::format::record::{EntryView, Link, StateKind, encode_hard_state, index_of_key};
 use crate::format::watermark::Promise;
 use crate::worker::{WorkerGone, Workers};
 
@@ -78,7 +78,10 @@ impl RocksLogStore {
         let groups = Arc::new(Groups::default());
         let budget = Arc::new(Budget::new(options.cache_bytes_max));
         let (journal, tails) = match replay(&database, &dir.join("journal"), &options)? {
-            Findings::Sound { journal, was_unclean } => {
+            Findings::Sound {
+                mut journal,
+                was_unclean,
+            } => {
                 let journal_was = if was_unclean {
                     Journaled::Unclean
                 } else {
@@ -91,10 +94,15 @@ impl RocksLogStore {
                     &budget,
                     options.on_loss,
                     journal_was,
+                    &mut |batch| {
+                        let sequence = journal.next();
+                        let appended = journal.append(batch.bytes());
+                        appended.and_then(|()| database.apply(sequence, &[batch.bytes()]))
+                    },
                 )?;
                 (journal, tails)
             }
-            Findings::Lost { reason, restart } => {
+            Findings::Lost { reason, mut restart } => {
                 let tails = recover(
                     &database,
                     &watermarks,
@@ -102,11 +110,14 @@ impl RocksLogStore {
                     &budget,
                     options.on_loss,
                     Journaled::Lost(&reason),
+                    // Durably, before the journal looks sound again; and with a number that the new journal counts on, so that a
+                    // database that loses it does not go with that journal.
+                    &mut |batch| {
+                        database.apply(restart.take_number(), &[batch.bytes()])?;
+                        let flushed = database.flush();
+                        flushed.map_err(|error| DiskError::database(database.path(), &error))
+                    },
                 )?;
-                // Every group is a suspect durably, before the journal looks sound again.
-                database
-                    .flush()
-                    .map_err(|error| OpenError::database(database.path(), error))?;
                 (restart.begin()?, tails)
             }
         };
@@ -351,6 +362,9 @@ enum Journaled<'a> {
     Lost(&'a str),
 }
 
+/// Makes a batch durable while the store is being opened.
+type Keep<'a> = dyn FnMut(Batch) -> Result<(), DiskError> + 'a;
+
 /// Verifies every group that the database or a watermark knows.
 fn recover(
     database: &Database,
@@ -359,6 +373,7 @@ fn recover(
     budget: &Arc<Budget>,
     on_loss: OnLoss,
     journal_was: Journaled<'_>,
+    keep: &mut Keep<'_>,
 ) -> Result<BTreeMap<GroupId, Tail>, OpenError> {
     let mut ids = database
         .groups()
@@ -387,10 +402,10 @@ fn recover(
                 return Err(loss);
             }
             tracing::warn!(group = %id, reason = %loss, "the replica starts as a suspect");
-            distrust(database, id, &mut scanned.recovered, &promise)?;
+            distrust(database, id, &mut scanned.recovered, &promise, keep)?;
         } else if let Journaled::Lost(reason) = journal_was {
             tracing::warn!(group = %id, reason, "the replica starts as a suspect");
-            distrust(database, id, &mut scanned.recovered, &promise)?;
+            distrust(database, id, &mut scanned.recovered, &promise, keep)?;
         }
         let hard_state = scanned.recovered.hard_state;
         // The journal is synced, or else the tables are: everything that was recovered is durable now.
@@ -414,6 +429,7 @@ fn distrust(
     group: GroupId,
     recovered: &mut Recovered,
     promise: &Promise,
+    keep: &mut Keep<'_>,
 ) -> Result<(), OpenError> {
     let hard_state = &mut recovered.hard_state;
     if promise.term >= hard_state.term {
@@ -422,15 +438,9 @@ fn distrust(
     hard_state.commit = hard_state.commit.min(recovered.last_index);
     hard_state.trust = Trust::Suspect;
     recovered.lost = true;
-    let mut batch = WriteBatch::default();
-    batch.put_cf(
-        database.state(),
-        state_key(group, StateKind::HardState),
-        encode_hard_state(group, hard_state),
-    );
-    // With everything before it, so that the journal is not replayed over it.
-    let written = database.write(batch).and_then(|()| database.flush());
-    written.map_err(|error| OpenError::database(database.path(), error))
+    let mut batch = Batch::default();
+    batch.put_state(group, StateKind::HardState, &encode_hard_state(group, hard_state));
+    keep(batch).map_err(|error| OpenError::disk(database.path(), error))
 }
 
 #[async_trait]

@@ -1,7 +1,6 @@
-//! The second copy of what a replica must never forget, outside RocksDB.
+//! The second copy of what a replica must never forget, outside the journal and RocksDB.
 //!
-//! RocksDB cannot notice that its live write-ahead log was cut at a record's end or deleted: it opens with less, and
-//! says nothing. So each group has a small file of its own that says how much there must be:
+//! A journal and tables that are gone, or are those of an earlier time, are sound in themselves. So each group has a small file of its own that says how much there must be:
 //! the term and vote, and a mark: "every entry up to this index was durable, and the last of them had this chain value".
 //! On open, anything less or other than that is an error.
 //!
@@ -9,9 +8,9 @@
 //! group's file is created once, lives as long as its group, and is found by its name. It has two [slots](crate::slots).
 //!
 //! The order of writes, which makes a false alarm impossible:
-//! - the copy of term and vote is written *after* RocksDB has synced them and before they are acknowledged: it is
+//! - the copy of term and vote is written *after* the journal has synced them and before they are acknowledged: it is
 //!   never ahead of the log;
-//! - the mark is raised only to what RocksDB has synced, lazily, because each raise costs a sync of its own;
+//! - the mark is raised only to what the journal has synced, lazily, because each raise costs a sync of its own;
 //! - the mark is lowered *before* a truncation that reaches below it.
 //!
 //! What is acknowledged between two raises of the mark is not covered by it: see

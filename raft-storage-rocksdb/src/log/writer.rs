@@ -62,12 +62,15 @@ pub(crate) struct Disk {
 /// Fails the queue when the writer thread ends in any way but the regular one, so that no caller waits for ever.
 struct FailUnlessDone<'a> {
     queue: &'a Queue,
+    applying: &'a Applying,
     done: bool,
 }
 
 impl Drop for FailUnlessDone<'_> {
     fn drop(&mut self) {
         if !self.done {
+            // Whoever waits for a batch that never came to RocksDB.
+            self.applying.fail();
             self.queue.fail();
         }
     }
@@ -77,8 +80,10 @@ impl Writer {
     /// Runs until the queue is closed and empty, or the store failed.
     pub(crate) fn run(mut self) {
         let queue = Arc::clone(&self.queue);
+        let applying = Arc::clone(&self.disk.applying);
         let mut guard = FailUnlessDone {
             queue: &queue,
+            applying: &applying,
             done: false,
         };
         let (mut before, mut hope) = (1, Hope::default());
@@ -253,10 +258,11 @@ impl Writer {
         }
         batch.delete_entries(id);
         let sequence = self.disk.append(&batch)?;
+        // Readers must not look for it in RocksDB any more.
+        group::remove(&self.groups, id);
         self.disk.apply(sequence, batch)?;
         self.disk.wait_for(sequence)?;
         purge.gone = true;
-        group::remove(&self.groups, id);
         self.watermarks
             .remove(id)
             .map_err(|error| DiskError::file(&self.watermarks.file(id), &error))

@@ -73,6 +73,14 @@ async fn a_live_log_cut_to_half_is_noticed() {
         "the vote was the first of 200 records"
     );
     assert_eq!(recovered.hard_state.trust, Trust::Suspect);
+    // It goes on from there, and a crash before RocksDB has written a table is an ordinary one.
+    write(&store, append(G, commands(1, 200..=201))).await;
+    let crashed = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), crashed.path());
+    let after_crash = open(crashed.path()).load(G).await.unwrap();
+    assert_eq!(after_crash.last_index, Index(201));
+    assert_eq!(after_crash.hard_state, recovered.hard_state);
+    write(&store, append(G, commands(1, 199..=199))).await;
     drop(store);
     let store = open(dir.path());
     let again = store.load(G).await.unwrap();

@@ -95,6 +95,7 @@ impl Files {
             last_segment: number,
             durable: begin.next - 1,
             openings,
+            closed: 0,
         };
         let slots = Slots::create(control_path(dir), |sequence| control.encode(sequence).to_vec())?;
         let files = Files::opened(dir, segment_bytes, slots, control, VecDeque::new(), &segment);
@@ -216,6 +217,8 @@ impl Files {
             first_segment,
             ..state.control
         };
+        // In both slots: neither names a file that is gone.
+        state.store(control)?;
         state.store(control)?;
         for full in released {
             let path = self.dir.join(file_name(full.number));
@@ -240,7 +243,20 @@ impl Files {
             openings,
             ..state.control
         };
-        // Also if nothing changes: what was read may never have reached the disk.
+        // Also if nothing changes: what was read may never have reached the disk. And in both slots: the older one would tell of
+        // an earlier opening if the newer one were damaged.
+        state.store(control)?;
+        state.store(control)
+    }
+
+    /// Notes that every record up to `durable` was acknowledged, and that nothing more comes.
+    pub(crate) fn close(&self, durable: u64) -> Result<(), DiskError> {
+        let mut state = self.state();
+        let control = Control {
+            durable: durable.max(state.control.durable),
+            closed: state.control.openings,
+            ..state.control
+        };
         state.store(control)
     }
 

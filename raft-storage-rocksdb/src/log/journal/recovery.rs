@@ -85,6 +85,8 @@ struct Walk {
     durable: u64,
     place: Place,
     full: VecDeque<Full>,
+    /// The place and length of the last record in the segment at hand, and its number.
+    last_record: Option<(usize, usize, u64)>,
     /// The records behind `durable`, which RocksDB must not have before they are durable.
     unproven: Vec<(u64, Vec<u8>)>,
 }
@@ -126,14 +128,20 @@ impl Recovery<'_> {
             durable: control.durable,
             place: ORIGIN,
             full: VecDeque::new(),
+            last_record: None,
             unproven: Vec::new(),
         };
-        let walked = self.walk(&control, &numbers, &mut walk);
+        let sound = match self.on_loss {
+            // Nothing is touched then.
+            OnLoss::Refuse => not_earlier(&control, &openings),
+            OnLoss::Suspect => Ok(()),
+        };
+        let walked = sound.and_then(|()| self.walk(&control, &numbers, &mut walk));
         let walked = walked.and_then(|end| not_earlier(&control, &openings).map(|()| end));
         match walked {
             Ok((segment, place)) => {
                 let count = control.openings.saturating_add(1);
-                let was_unclean = !walk.unproven.is_empty();
+                let was_unclean = control.closed != control.openings || place.next - 1 > control.durable;
                 let files = Files::opened(dir, self.segment_bytes, slots, control, walk.full, &segment);
                 segment.sync().map_err(io)?;
                 sync_directory(dir).map_err(io)?;
@@ -241,15 +249,15 @@ impl Recovery<'_> {
         let Some((last, before)) = listed.split_last() else {
             return lost(gap.unwrap_or_else(|| String::from("it has no segment")));
         };
-        walk.place = before.first().unwrap_or(last).head.begin;
+        let begin = before.first().unwrap_or(last).head.begin;
         let next_of_tables = self.applied.unwrap_or_default() + 1;
-        if walk.place.next > next_of_tables {
-            let reason = format!(
+        if begin.next > next_of_tables {
+            return lost(format!(
                 "it begins with record {}, but RocksDB's tables end before record {next_of_tables}",
-                walk.place.next
-            );
-            return lost(reason);
+                begin.next
+            ));
         }
+        walk.place = begin;
         for (position, segment) in before.iter().enumerate() {
             let next = listed.get(position + 1).map(|next| next.head.begin);
             self.full_segment(walk, segment, next)?;
@@ -357,7 +365,8 @@ impl Recovery<'_> {
         let rest = at.max(TWINS_AT as usize);
         let twins = TWINS_AT as usize..segment.head.records_at() as usize;
         let areas = [twins, rest..bytes.len()];
-        let mut residue = Vec::new();
+        let (mut residue, mut is_torn) = (Vec::new(), false);
+        let twin_mended = mend_twin(walk, segment, &mut bytes);
         for sector_at in areas.into_iter().flat_map(|area| area.step_by(SECTOR_BYTES)) {
             let Some(sector) = bytes.get(sector_at..sector_at + SECTOR_BYTES) else {
                 continue;
@@ -370,7 +379,10 @@ impl Recovery<'_> {
                         said(&found)
                     ));
                 }
-                Stamp::Of(this) if this == low(next) => residue.push(sector_at),
+                Stamp::Of(this) if this == low(next) => {
+                    is_torn = true;
+                    residue.push(sector_at);
+                }
                 Stamp::Damaged => residue.push(sector_at),
                 Stamp::Empty | Stamp::Of(_) => {}
             }
@@ -390,15 +402,17 @@ impl Recovery<'_> {
         }
         let io = |error| Stop::Failed(OpenError::directory(&segment.path, error));
         let reopened = Segment::reopen(segment.path.clone(), segment.head, at as u64).map_err(io)?;
-        if next - 1 > walk.durable {
+        if next - 1 > walk.durable || twin_mended {
             let twins = &bytes[TWINS_AT as usize..segment.head.records_at() as usize];
             reopened.put(TWINS_AT, twins).map_err(io)?;
         }
-        if !residue.is_empty() {
+        if is_torn {
             tracing::info!(
                 record = next,
                 "the last record of the journal is torn, as after a crash; it was never acknowledged"
             );
+        }
+        if !residue.is_empty() {
             for sector_at in residue {
                 reopened.put(sector_at as u64, &[0; SECTOR_BYTES]).map_err(io)?;
             }
@@ -421,6 +435,7 @@ impl Recovery<'_> {
         end: Option<u64>,
     ) -> Result<Result<usize, (usize, Found)>, Stop> {
         let mut at = segment.head.records_at() as usize;
+        walk.last_record = None;
         while end.is_none_or(|end| walk.place.next < end) {
             let found = decode_record(walk.store, walk.place, bytes.get(at..).unwrap_or_default());
             let (body, disk_bytes, after) = match found {
@@ -453,6 +468,7 @@ impl Recovery<'_> {
                 (self.apply)(sequence, &body)?;
             }
             walk.place = after;
+            walk.last_record = Some((at, disk_bytes, sequence));
             at += disk_bytes;
         }
         Ok(Ok(at))
@@ -460,6 +476,12 @@ impl Recovery<'_> {
 }
 
 impl Restart {
+    /// Takes the number of the next record, for a batch that goes to the tables alone.
+    pub(crate) fn take_number(&mut self) -> u64 {
+        self.begin.next += 1;
+        self.begin.next - 1
+    }
+
     /// Begins a new journal in the place of the old one, and removes that.
     pub(crate) fn begin(self) -> Result<Journal, OpenError> {
         let dir = self.dir;
@@ -472,6 +494,24 @@ impl Restart {
         sync_directory(&dir).map_err(io)?;
         Ok(journal)
     }
+}
+
+/// Makes the twin of the last record what that is, if it is not. Whether it was not.
+fn mend_twin(walk: &Walk, segment: &Listed, bytes: &mut [u8]) -> bool {
+    let Some((at, length, sequence)) = walk.last_record else {
+        return false;
+    };
+    let slot_at = segment.head.twin_at(sequence) as usize;
+    if length as u64 > segment.head.twin_bytes || bytes[slot_at..slot_at + length] == bytes[at..at + length] {
+        return false;
+    }
+    tracing::warn!(
+        record = sequence,
+        path = %segment.path.display(),
+        "the twin of the last record is damaged or missing; it is put back from the record"
+    );
+    bytes.copy_within(at..at + length, slot_at);
+    true
 }
 
 /// A journal of an earlier time is sound in itself.

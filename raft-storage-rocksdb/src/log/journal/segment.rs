@@ -54,7 +54,9 @@ pub(crate) fn file_name(number: u64) -> String {
 /// The number of the segment with this file name.
 pub(crate) fn number_of(name: &str) -> Option<u64> {
     let number = name.strip_suffix(".seg")?;
-    (number.len() == 20).then(|| number.parse().ok()).flatten()
+    let number = (number.len() == 20).then(|| number.parse().ok()).flatten();
+    // Larger ones were never given.
+    number.filter(|number| *number < u64::MAX / 2)
 }
 
 /// Writes a file of `file_bytes` zeros, synced: the raw material of a segment. Its name is not durable yet.
