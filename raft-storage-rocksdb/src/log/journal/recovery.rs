@@ -155,8 +155,10 @@ impl Recovery<'_> {
             }
             Err(Stop::Failed(error)) => Err(error),
             Err(Stop::Lost(reason)) => {
-                // The tables will be written before this journal is given up.
-                self.apply_all(walk.unproven)?;
+                if self.on_loss == OnLoss::Suspect {
+                    // The tables will be written before this journal is given up.
+                    self.apply_all(walk.unproven)?;
+                }
                 let last = numbers.last().copied().unwrap_or_default();
                 let last = last.max(control.last_segment);
                 self.lost(reason, last, walk.place.next, openings)
