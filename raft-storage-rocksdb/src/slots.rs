@@ -9,7 +9,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::error::OpenError;
 use crate::files::sync_parent;
+use crate::format::journal::HeadError;
 
 /// The bytes of a slot.
 pub(crate) const SLOT_BYTES: usize = 4096;
@@ -46,11 +48,6 @@ impl Slots {
         Ok(Slots { path, sequence: 1 })
     }
 
-    /// A file that was read before; its newest valid slot has the number `sequence`.
-    pub(crate) fn opened(path: PathBuf, sequence: u64) -> Slots {
-        Slots { path, sequence }
-    }
-
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -70,6 +67,48 @@ impl Slots {
         self.sequence = sequence;
         Ok(())
     }
+}
+
+/// The file at `path` and the content of its newest valid slot; `None` if there is no file. `what` names the file in errors, and
+/// `known` is the version that `decode` reads.
+///
+/// # Errors
+/// Neither slot is valid, one has another version, or the file cannot be read. One damaged slot is a warning: a crash
+/// may have torn it, and the other one counts.
+pub(crate) fn newest<T: Copy>(
+    path: &Path,
+    what: &str,
+    known: u8,
+    decode: impl Fn(&[u8]) -> Result<(u64, T), HeadError>,
+) -> Result<Option<(Slots, T)>, OpenError> {
+    let slots = match read(path) {
+        Ok(slots) => slots.map(|slot| decode(&slot)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::directory(path, error)),
+    };
+    for slot in &slots {
+        if let Err(HeadError::Version(found)) = slot {
+            return Err(OpenError::Version {
+                what: what.to_owned(),
+                found: *found,
+                known,
+            });
+        }
+    }
+    let Some(&(sequence, content)) = slots.iter().flatten().max_by_key(|(sequence, _)| *sequence) else {
+        return Err(OpenError::Corrupt {
+            what: what.to_owned(),
+            detail: String::from("neither of its two copies has a right checksum"),
+        });
+    };
+    if slots.iter().any(Result::is_err) {
+        tracing::warn!("one of the two copies in {what} is torn; the other one counts");
+    }
+    let slots = Slots {
+        path: path.to_path_buf(),
+        sequence,
+    };
+    Ok(Some((slots, content)))
 }
 
 /// The two slots in the file at `path`; short or empty where the file is.

@@ -24,6 +24,7 @@ use raft_core::types::{GroupId, HardState, Index};
 
 use crate::error::OpenError;
 use crate::files::{create_directory, sync_directory};
+use crate::format::journal::HeadError;
 use crate::format::watermark::{Promise, Slot, VERSION, decode_slot, encode_slot};
 use crate::slots::{self, Slots};
 
@@ -110,38 +111,17 @@ impl WatermarkDir {
     /// Reads the file of `group`.
     pub(crate) fn load(&self, group: GroupId) -> Result<Watermark, OpenError> {
         let path = self.file(group);
-        let slots = match slots::read(&path) {
-            Ok(slots) => slots.map(|slot| decode_slot(group, &slot)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(OpenError::WatermarkMissing { group, path });
-            }
-            Err(error) => return Err(OpenError::directory(&path, error)),
+        let what = format!("the watermark file {} of group {group}", path.display());
+        let newest = slots::newest(&path, &what, VERSION, |slot| match decode_slot(group, slot) {
+            Slot::Valid(sequence, promise) => Ok((sequence, promise)),
+            Slot::Version(found) => Err(HeadError::Version(found)),
+            Slot::Torn => Err(HeadError::Damaged),
+        })?;
+        let Some((slots, promise)) = newest else {
+            return Err(OpenError::WatermarkMissing { group, path });
         };
-        if let Some(found) = slots.iter().find_map(|slot| match slot {
-            Slot::Version(found) => Some(*found),
-            _ => None,
-        }) {
-            return Err(OpenError::Version {
-                what: format!("the watermark file {}", path.display()),
-                found,
-                known: VERSION,
-            });
-        }
-        let newest = slots
-            .iter()
-            .filter_map(Slot::valid)
-            .max_by_key(|(sequence, _)| *sequence);
-        let Some((sequence, promise)) = newest else {
-            return Err(OpenError::Corrupt {
-                what: format!("the watermark file {} of group {group}", path.display()),
-                detail: String::from("neither of its two copies has a right checksum"),
-            });
-        };
-        if slots.iter().any(|slot| slot.valid().is_none()) {
-            tracing::warn!(%group, path = %path.display(), "one of two watermark copies is torn; the other one counts");
-        }
         Ok(Watermark {
-            slots: Slots::opened(path, sequence),
+            slots,
             group,
             promise,
         })

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
-use crate::format::journal::{HeadError, VERSION, decode_openings, encode_openings};
+use crate::format::journal::{VERSION, decode_openings, encode_openings};
 use crate::slots::{self, Slots};
 
 /// The file, if there is one.
@@ -22,36 +22,14 @@ pub(crate) struct Openings {
 impl Openings {
     /// Reads the file at `path`; a store that was never opened has none.
     pub(crate) fn read(path: &Path) -> Result<Openings, OpenError> {
-        let mut openings = Openings {
+        let what = format!("the file {}", path.display());
+        let newest = slots::newest(path, &what, VERSION, decode_openings)?;
+        let (slots, count) = newest.map_or((None, 0), |(slots, count)| (Some(slots), count));
+        Ok(Openings {
             path: path.to_path_buf(),
-            slots: None,
-            count: 0,
-        };
-        let slots = match slots::read(path) {
-            Ok(slots) => slots.map(|slot| decode_openings(&slot)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(openings),
-            Err(error) => return Err(OpenError::directory(path, error)),
-        };
-        if let Some(found) = slots.iter().find_map(|slot| match slot {
-            Err(HeadError::Version(found)) => Some(*found),
-            _ => None,
-        }) {
-            return Err(OpenError::Version {
-                what: format!("the file {}", path.display()),
-                found,
-                known: VERSION,
-            });
-        }
-        let newest = slots.iter().flatten().max_by_key(|(sequence, _)| *sequence);
-        let Some((sequence, count)) = newest.copied() else {
-            return Err(OpenError::Corrupt {
-                what: format!("the file {}", path.display()),
-                detail: String::from("neither of its two copies has a right checksum"),
-            });
-        };
-        openings.slots = Some(Slots::opened(path.to_path_buf(), sequence));
-        openings.count = count;
-        Ok(openings)
+            slots,
+            count,
+        })
     }
 
     pub(crate) fn count(&self) -> u64 {

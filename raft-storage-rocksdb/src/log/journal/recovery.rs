@@ -216,28 +216,8 @@ impl Recovery<'_> {
     /// The control file; `None` if there is none.
     fn read_control(&self) -> Result<Option<(Slots, Control)>, OpenError> {
         let path = control_path(self.dir);
-        let slots = match slots::read(&path) {
-            Ok(slots) => slots.map(|slot| Control::decode(&slot)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(OpenError::directory(&path, error)),
-        };
-        if let Some(found) = slots.iter().find_map(|slot| match slot {
-            Err(HeadError::Version(found)) => Some(*found),
-            _ => None,
-        }) {
-            return Err(version(&path, found));
-        }
-        let newest = slots.iter().flatten().max_by_key(|(sequence, _)| *sequence);
-        let Some((sequence, control)) = newest.copied() else {
-            return Err(OpenError::Corrupt {
-                what: format!("the control file {} of the journal", path.display()),
-                detail: String::from("neither of its two copies has a right checksum"),
-            });
-        };
-        if slots.iter().any(Result::is_err) {
-            tracing::warn!(path = %path.display(), "one of two copies of the journal's control data is torn; the other one counts");
-        }
-        Ok(Some((Slots::opened(path, sequence), control)))
+        let what = format!("the control file {} of the journal", path.display());
+        slots::newest(&path, &what, VERSION, Control::decode)
     }
 
     /// Goes through all records; the last segment, ready to be appended to, and the place there.
