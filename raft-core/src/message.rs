@@ -23,6 +23,34 @@ pub struct Message {
     pub body: Body,
 }
 
+impl Message {
+    /// In which lane it travels.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        match &self.body {
+            Body::AppendEntries(_) | Body::ForwardRequest(_) | Body::ForwardResponse(_) => Lane::Ordered,
+            Body::RequestVote(_)
+            | Body::RequestVoteResponse(_)
+            | Body::RequestPreVote(_)
+            | Body::RequestPreVoteResponse(_)
+            | Body::AppendEntriesResponse(_)
+            | Body::TimeoutNow(_)
+            | Body::TrustRestored(_)
+            | Body::EntriesLost(_) => Lane::Urgent,
+        }
+    }
+}
+
+/// What a message may overtake on its way to a peer. Every message is right in any order; in the wrong one it only costs a
+/// round trip. In one lane messages keep their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// It is small, elections and reads wait for it, and it says nothing about entries under way: it overtakes them.
+    Urgent,
+    /// It carries entries or requests, or asks about entries that left before it.
+    Ordered,
+}
+
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {

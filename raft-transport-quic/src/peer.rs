@@ -185,14 +185,20 @@ impl Peer {
     }
 
     pub(crate) fn status(&self) -> PeerStatus {
-        let (queued_messages, dropped_messages) = self.queue.depth_and_dropped();
-        let rtt = self.connection().map(|connection| connection.rtt());
+        let queue = self.queue.depth();
+        let connection = self.connection();
+        let path = connection.map(|connection| connection.stats().path);
+        let path = path.as_ref();
         PeerStatus {
             id: self.id,
-            connected: rtt.is_some(),
-            rtt_us: rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
-            queued_messages,
-            dropped_messages,
+            connected: path.is_some(),
+            rtt_us: path.map(|path| u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX)),
+            congestion_window_bytes: path.map(|path| path.cwnd),
+            sent_packets: path.map(|path| path.sent_packets),
+            lost_packets: path.map(|path| path.lost_packets),
+            queued_messages: queue.messages,
+            queued_bytes: queue.bytes,
+            dropped_messages: queue.dropped,
         }
     }
 

@@ -46,6 +46,16 @@ pub(crate) struct Batch {
     pub(crate) bytes: usize,
 }
 
+/// How full a queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Depth {
+    pub(crate) messages: usize,
+    /// An upper bound of their encoded size.
+    pub(crate) bytes: usize,
+    /// Messages that were dropped since the start.
+    pub(crate) dropped: u64,
+}
+
 impl SendQueue {
     pub(crate) fn new(limits: &QuicLimits) -> SendQueue {
         // A frame begins with the count of its messages.
@@ -161,10 +171,14 @@ impl SendQueue {
         self.lock().dropped += messages as u64;
     }
 
-    /// How many messages wait, and how many were dropped since the start.
-    pub(crate) fn depth_and_dropped(&self) -> (usize, u64) {
+    /// What waits, and what was dropped.
+    pub(crate) fn depth(&self) -> Depth {
         let state = self.lock();
-        (state.messages, state.dropped)
+        Depth {
+            messages: state.messages,
+            bytes: state.bytes,
+            dropped: state.dropped,
+        }
     }
 
     fn take_stale(&self, state: &mut State) -> VecDeque<Batch> {
@@ -220,6 +234,12 @@ mod tests {
         }
     }
 
+    fn depth_and_dropped(queue: &SendQueue) -> (usize, u64) {
+        let depth = queue.depth();
+        assert_eq!(depth.messages == 0, depth.bytes == 0, "{depth:?}");
+        (depth.messages, depth.dropped)
+    }
+
     fn take_numbers(queue: &SendQueue) -> Vec<u64> {
         let taken = queue.take();
         let number = |message: &Message| match &message.body {
@@ -245,9 +265,9 @@ mod tests {
         queue.push(vec![message(1, 0), message(2, 0)]);
         queue.push(vec![message(3, 0), message(4, 0), message(5, 0)]);
         queue.push(vec![message(6, 0)]);
-        assert_eq!(queue.depth_and_dropped(), (3, 3));
+        assert_eq!(depth_and_dropped(&queue), (3, 3));
         assert_eq!(take_numbers(&queue), [1, 2, 3]);
-        assert_eq!(queue.depth_and_dropped(), (0, 3));
+        assert_eq!(depth_and_dropped(&queue), (0, 3));
     }
 
     /// R76: the bound counts bytes, too.
@@ -260,7 +280,7 @@ mod tests {
         for number in 1..=5 {
             queue.push(vec![message(number, 1 << 20)]);
         }
-        assert_eq!(queue.depth_and_dropped(), (3, 2));
+        assert_eq!(depth_and_dropped(&queue), (3, 2));
     }
 
     #[test]
@@ -290,7 +310,7 @@ mod tests {
             for expected in [&[1, 2][..], &[3, 4], &[5], &[6], &[7], &[]] {
                 assert_eq!(take_numbers(&queue), expected);
             }
-            assert_eq!(queue.depth_and_dropped(), (0, 0));
+            assert_eq!(depth_and_dropped(&queue), (0, 0));
         }
     }
 
@@ -306,6 +326,6 @@ mod tests {
             std::hint::spin_loop();
         }
         queue.set_connected(true);
-        assert_eq!(queue.depth_and_dropped(), (0, 1));
+        assert_eq!(depth_and_dropped(&queue), (0, 1));
     }
 }

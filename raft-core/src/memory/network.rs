@@ -172,9 +172,8 @@ impl Transport for InProcessTransport {
         let describe = |(&id, &dropped_messages): (&NodeId, &u64)| PeerStatus {
             id,
             connected: self.network.listener(self.id, id).is_some(),
-            rtt_us: None,
-            queued_messages: 0,
             dropped_messages,
+            ..PeerStatus::default()
         };
         self.dropped().iter().map(describe).collect()
     }

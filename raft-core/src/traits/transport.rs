@@ -78,16 +78,26 @@ pub trait Inbound: Send + Sync + 'static {
 }
 
 /// What a transport knows about one peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// What a transport does not measure is none: an in-process one has no path, and TCP does not tell what it lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerStatus {
     /// The peer.
     pub id: NodeId,
     /// Whether a connection stands.
     pub connected: bool,
-    /// The smoothed round-trip time in microseconds, if the transport measures it.
+    /// The smoothed round-trip time of the connection in microseconds.
     pub rtt_us: Option<u64>,
+    /// How many bytes the connection may have under way, unacknowledged.
+    pub congestion_window_bytes: Option<u64>,
+    /// Packets that the connection sent since it was made.
+    pub sent_packets: Option<u64>,
+    /// How many of them were lost.
+    pub lost_packets: Option<u64>,
     /// Messages that wait to be sent.
     pub queued_messages: usize,
+    /// Their encoded size in bytes, or a little more.
+    pub queued_bytes: usize,
     /// Messages that were lost because a queue was full or the peer could not be reached, since the start.
     pub dropped_messages: u64,
 }

@@ -224,6 +224,7 @@ impl Backend for FakeNode {
             rtt_us: Some(250),
             queued_messages: 3,
             dropped_messages: 9,
+            ..PeerStatus::default()
         }]
     }
 }
