@@ -64,6 +64,12 @@ const ARROWS: &[Arrow] = &[
         alone: false,
     },
     Arrow {
+        from: "bad-network",
+        to: &[],
+        tests_to: &[],
+        alone: false,
+    },
+    Arrow {
         from: "power-loss",
         to: &[],
         tests_to: &[],
@@ -83,7 +89,7 @@ const ARROWS: &[Arrow] = &[
     Arrow {
         from: "raft-node",
         to: EVERY_BACKEND,
-        tests_to: &["fuzz-targets", "raft-sim"],
+        tests_to: &["bad-network", "fuzz-targets", "raft-sim"],
         alone: false,
     },
     Arrow {
@@ -96,6 +102,7 @@ const ARROWS: &[Arrow] = &[
             "raft-kv",
             "raft-sim",
             "raft-node",
+            "bad-network",
         ],
         tests_to: &[],
         alone: false,
