@@ -14,7 +14,7 @@ use raft_core::traits::{Inbound, SnapshotWriter, Transport, TransportError};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term};
 use raft_node::certificates::{authority::Authority, node_certificate};
 use raft_node::config::cluster_name::ClusterName;
-use raft_transport_quic::{ContactAddress, QuicLimits, QuicOptions, QuicTransport};
+use raft_transport_quic::{ContactAddress, QuicLimits, QuicTransport, TransportLimits, TransportOptions};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
@@ -223,7 +223,7 @@ impl Certificates {
     pub fn transports(&self) -> Vec<Arc<dyn Transport>> {
         let transport = |(&id, &listen): (&NodeId, &SocketAddr)| {
             let peers = self.addresses.iter().filter(|(peer, _)| **peer != id);
-            let options = QuicOptions {
+            let options = TransportOptions {
                 id,
                 cluster: "bench".to_string(),
                 listen,
@@ -234,9 +234,10 @@ impl Certificates {
                 certificate: self.dir.path().join(format!("n{id}.pem")),
                 key: self.dir.path().join(format!("n{id}.key")),
                 ca: self.dir.path().join("ca.pem"),
-                limits: QuicLimits::default(),
+                limits: TransportLimits::default(),
             };
-            Arc::new(QuicTransport::bind(options).expect("a free loopback address")) as Arc<dyn Transport>
+            let transport = QuicTransport::bind(options, QuicLimits::default());
+            Arc::new(transport.expect("a free loopback address")) as Arc<dyn Transport>
         };
         self.addresses.iter().map(transport).collect()
     }

@@ -1,11 +1,12 @@
 //! What the ends of a connection say besides messages.
 
 use bytes::Bytes;
+use raft_core::message::Lane;
 use raft_core::types::NodeId;
 use raft_core::wire::{FRAME_HEADER_BYTES, FrameHeader, decode_frame_body};
 
 #[allow(dead_code, reason = "the transport uses the rest")]
-#[path = "../../raft-transport-quic/src/protocol.rs"]
+#[path = "../../raft-transport/src/protocol.rs"]
 mod protocol;
 
 use protocol::{HELLO_BYTES_MAX, Hello, REPLY_BYTES_MAX, SnapshotReply};
@@ -42,11 +43,12 @@ fn body_of(frame: &Bytes, bytes_max: usize) -> Bytes {
     decode_frame_body(&header, frame.slice(FRAME_HEADER_BYTES..)).expect("its checksum is right")
 }
 
-/// One of each.
+/// One of each, and a hello in each lane.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
-    let hello = Hello {
+    let hello = |lane| Hello {
         version: protocol::FORMAT_VERSION,
+        lane,
         id: NodeId(3),
         incarnation: 7,
         cluster: "demo".to_owned(),
@@ -58,7 +60,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
             reason: "busy: 4 snapshots are being received already".to_owned(),
         },
     ];
-    let mut seeds = vec![body_of(&hello.encode(), HELLO_BYTES_MAX).to_vec()];
+    let hellos = [Lane::Urgent, Lane::Ordered].map(hello);
+    let mut seeds: Vec<Vec<u8>> = hellos
+        .iter()
+        .map(|hello| body_of(&hello.encode(), HELLO_BYTES_MAX).to_vec())
+        .collect();
     seeds.extend(
         replies
             .iter()

@@ -14,7 +14,7 @@ use raft_core::wire::{
 };
 
 #[allow(dead_code, reason = "the transport uses the rest")]
-#[path = "../../raft-transport-quic/src/size.rs"]
+#[path = "../../raft-transport/src/size.rs"]
 mod size;
 
 mod samples;

@@ -21,7 +21,7 @@ use raft_core::runtime::{Node, NodeOptions};
 use raft_core::types::{GroupId, NodeId};
 use raft_node::certificates::{authority::Authority, node_certificate};
 use raft_storage_rocksdb::{FileSnapshotStore, RocksLogStore};
-use raft_transport_quic::{ContactAddress, QuicLimits, QuicOptions, QuicTransport};
+use raft_transport_quic::{ContactAddress, QuicLimits, QuicTransport, TransportLimits, TransportOptions};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -39,7 +39,10 @@ async fn start(
         // The three lines that change: where the log is, where snapshots are, how the others are reached.
         log_store: Arc::new(RocksLogStore::open_default(own.join("log"))?),
         snapshot_store: Arc::new(FileSnapshotStore::open(own.join("snapshots"))?),
-        transport: Arc::new(QuicTransport::bind(quic(id, directory, addresses))?),
+        transport: Arc::new(QuicTransport::bind(
+            quic(id, directory, addresses),
+            QuicLimits::default(),
+        )?),
         // A counter in memory: the log replays it at every start. A large state machine keeps its own data, and with it
         // what `commit` gives it.
         state_machine: Box::new(Counter::default()),
@@ -47,9 +50,9 @@ async fn start(
     Ok(node.await?)
 }
 
-fn quic(id: NodeId, directory: &Path, addresses: &BTreeMap<NodeId, SocketAddr>) -> QuicOptions {
+fn quic(id: NodeId, directory: &Path, addresses: &BTreeMap<NodeId, SocketAddr>) -> TransportOptions {
     let peers = addresses.iter().filter(|(peer, _)| **peer != id);
-    QuicOptions {
+    TransportOptions {
         id,
         cluster: CLUSTER.to_string(),
         listen: addresses[&id],
@@ -60,7 +63,7 @@ fn quic(id: NodeId, directory: &Path, addresses: &BTreeMap<NodeId, SocketAddr>) 
         certificate: directory.join(format!("n{id}.pem")),
         key: directory.join(format!("n{id}.key")),
         ca: directory.join("ca.pem"),
-        limits: QuicLimits::default(),
+        limits: TransportLimits::default(),
     }
 }
 

@@ -1,207 +1,160 @@
-//! A proven connection at work: one task that reads messages, one that writes them, one for each snapshot.
-//!
-//! The task that reads hands what it decoded straight to the inbound, and the one that writes is woken straight by `send`:
-//! there is no other task or queue in between.
+//! [`QuicConnection`]: one connection of QUIC, and its streams.
 
-use std::convert::Infallible;
-use std::sync::Arc;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use quinn::{Connection, SendStream};
-use raft_core::traits::Inbound;
-use raft_core::types::NodeId;
-use raft_core::wire::{
-    FRAME_HEADER_BYTES, FrameKind, WireError, decode_messages, encode_frame, encode_messages,
-};
-use thiserror::Error;
-use tokio::task::JoinSet;
+use quinn::{Connection as Inner, ConnectionError, RecvStream, SendStream, VarInt};
+use raft_core::message::Lane;
+use raft_transport::CloseCode;
+use raft_transport::carrier::{Closed, Connection, Path, StreamReceiver, StreamSender};
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::close_code::CloseCode;
-use crate::frame_io::{FrameError, FrameReader};
-use crate::handshake::Established;
-use crate::peer::{Link, Peer, close};
-use crate::queue::Batch;
-use crate::shared::Shared;
-use crate::snapshot_receive::accept_snapshots;
+/// Below the messages.
+const SNAPSHOT_PRIORITY: i32 = -1;
 
-/// Why a connection ended.
-#[derive(Debug, Error)]
-pub(crate) enum LinkError {
-    /// The other end is gone, or closed the connection, or was replaced.
-    #[error("{0}")]
-    Lost(String),
-    /// The peer sent something that no honest peer sends.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    /// The body of a frame is no batch of messages.
-    #[error(transparent)]
-    Wire(#[from] WireError),
-    /// A message or a snapshot does not name the two ends of the connection.
-    #[error("it sent something from node {from} to node {to} over the connection of nodes {peer} and {own}")]
-    Forged {
-        /// Whom the message names as its sender.
-        from: NodeId,
-        /// Whom it names as its receiver.
-        to: NodeId,
-        /// Who the connection's other end is.
-        peer: NodeId,
-        /// This node.
-        own: NodeId,
-    },
-    /// A task of the connection panicked.
-    #[error("a task of the connection failed: {0}")]
-    Task(String),
-    /// The peer was removed or the transport stops.
-    #[error("this side closed it")]
-    Stopped,
+/// A connection over QUIC.
+#[derive(Clone, Debug)]
+pub struct QuicConnection(Inner);
+
+impl QuicConnection {
+    pub(crate) fn new(connection: Inner) -> QuicConnection {
+        QuicConnection(connection)
+    }
 }
 
-impl LinkError {
-    /// What to tell the other end, and whether it did something that an honest peer does not.
-    fn close_code(&self) -> (CloseCode, bool) {
-        match self {
-            LinkError::Lost(_) | LinkError::Frame(FrameError::Ended(_)) | LinkError::Task(_) => {
-                (CloseCode::Shutdown, false)
-            }
-            LinkError::Stopped => (CloseCode::Shutdown, false),
-            LinkError::Frame(FrameError::TooSlow(_) | FrameError::Silent(_)) => (CloseCode::TooSlow, true),
-            LinkError::Frame(_) | LinkError::Wire(_) => (CloseCode::Protocol, true),
-            LinkError::Forged { .. } => (CloseCode::Forged, true),
+impl Connection for QuicConnection {
+    type Sender = QuicSender;
+    type Receiver = QuicReceiver;
+
+    fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        let chain = self
+            .0
+            .peer_identity()
+            .and_then(|identity| identity.downcast().ok());
+        chain.map_or_else(Vec::new, |chain| *chain)
+    }
+
+    fn remote_address(&self) -> SocketAddr {
+        self.0.remote_address()
+    }
+
+    fn stable_id(&self) -> usize {
+        self.0.stable_id()
+    }
+
+    async fn open_lane(&self, lane: Lane) -> Result<QuicSender, Closed> {
+        let stream = self.0.open_uni().await.map_err(closed)?;
+        let priority = match lane {
+            Lane::Urgent => 1,
+            Lane::Ordered => 0,
+        };
+        Ok(QuicSender::new(stream, priority))
+    }
+
+    async fn accept_lane(&self) -> Result<QuicReceiver, Closed> {
+        let stream = self.0.accept_uni().await.map_err(closed)?;
+        Ok(QuicReceiver(stream))
+    }
+
+    async fn open_snapshot(&self) -> Result<(QuicSender, QuicReceiver), Closed> {
+        let (sender, receiver) = self.0.open_bi().await.map_err(closed)?;
+        Ok((QuicSender::new(sender, SNAPSHOT_PRIORITY), QuicReceiver(receiver)))
+    }
+
+    async fn accept_snapshot(&self) -> Result<(QuicSender, QuicReceiver), Closed> {
+        let (sender, receiver) = self.0.accept_bi().await.map_err(closed)?;
+        Ok((QuicSender::new(sender, SNAPSHOT_PRIORITY), QuicReceiver(receiver)))
+    }
+
+    fn close(&self, why: CloseCode) {
+        self.0.close(varint(why), why.reason().as_bytes());
+    }
+
+    async fn closed(&self) -> Closed {
+        closed(self.0.closed().await)
+    }
+
+    fn close_reason(&self) -> Option<Closed> {
+        self.0.close_reason().map(closed)
+    }
+
+    fn path(&self) -> Path {
+        let path = self.0.stats().path;
+        Path {
+            rtt: Some(path.rtt),
+            congestion_window_bytes: Some(path.cwnd),
+            sent_packets: Some(path.sent_packets),
+            lost_packets: Some(path.lost_packets),
         }
     }
 }
 
-/// Whether something names exactly the two ends of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ends {
-    pub(crate) own: NodeId,
-    pub(crate) peer: NodeId,
-}
+/// The end of a stream to write to.
+#[derive(Debug)]
+pub struct QuicSender(SendStream);
 
-impl Ends {
-    pub(crate) fn check(self, from: NodeId, to: NodeId) -> Result<(), LinkError> {
-        if from == self.peer && to == self.own {
-            return Ok(());
-        }
-        Err(LinkError::Forged {
-            from,
-            to,
-            peer: self.peer,
-            own: self.own,
-        })
+impl QuicSender {
+    fn new(stream: SendStream, priority: i32) -> QuicSender {
+        let set = stream.set_priority(priority);
+        debug_assert!(set.is_ok(), "the stream was opened just now");
+        QuicSender(stream)
     }
 }
 
-/// Installs the connection and works on it until it ends; then nothing of it is left.
-pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, established: Established) {
-    let Established {
-        connection,
-        incarnation,
-        sender,
-        reader,
-    } = established;
-    let Some(inbound) = shared.inbound.get().cloned() else {
-        // Unreachable: no task runs before `start` has set it.
-        return close(&connection, CloseCode::Shutdown);
-    };
-    peer.install(Link {
-        connection: connection.clone(),
-        incarnation,
-    });
-    tracing::info!(peer = %peer.id, address = %connection.remote_address(), "connected");
-    let ends = Ends {
-        own: shared.id,
-        peer: peer.id,
-    };
-    let mut tasks = JoinSet::new();
-    let frame_bytes_max = shared.limits.frame_bytes_max;
-    tasks.spawn(read_messages(reader, ends, frame_bytes_max, inbound.clone()));
-    tasks.spawn(write_messages(sender, connection.clone(), peer.clone()));
-    tasks.spawn(accept_snapshots(
-        shared.clone(),
-        connection.clone(),
-        ends,
-        inbound,
-    ));
+impl StreamSender for QuicSender {
+    async fn write(&mut self, chunks: &mut [Bytes]) -> io::Result<()> {
+        self.0.write_all_chunks(chunks).await.map_err(io::Error::from)
+    }
 
-    let error = tokio::select! {
-        () = peer.stop.cancelled() => LinkError::Stopped,
-        first = tasks.join_next() => match first {
-            Some(Ok(Err(error))) => error,
-            Some(Err(panic)) => LinkError::Task(panic.to_string()),
-            Some(Ok(Ok(never))) => match never {},
-            None => LinkError::Stopped,
+    fn finish(&mut self) {
+        // It fails only if the stream is over already.
+        let _ = self.0.finish();
+    }
+
+    fn reset(&mut self, why: CloseCode) {
+        // It fails only if the stream is over already.
+        let _ = self.0.reset(varint(why));
+    }
+}
+
+/// The end of a stream to read from.
+#[derive(Debug)]
+pub struct QuicReceiver(RecvStream);
+
+impl AsyncRead for QuicReceiver {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl StreamReceiver for QuicReceiver {
+    fn stop(&mut self, why: CloseCode) {
+        // It fails only if the stream is over already.
+        let _ = self.0.stop(varint(why));
+    }
+}
+
+fn varint(why: CloseCode) -> VarInt {
+    VarInt::from_u32(why.code())
+}
+
+/// What QUIC says of the end of a connection, in the words that all carriers share.
+pub(crate) fn closed(error: ConnectionError) -> Closed {
+    match error {
+        ConnectionError::ApplicationClosed(closed) => Closed::ByPeer {
+            code: u32::try_from(closed.error_code.into_inner()).unwrap_or(u32::MAX),
+            reason: String::from_utf8_lossy(&closed.reason).into_owned(),
         },
-    };
-    let (code, dishonest) = match &error {
-        LinkError::Stopped if !shared.stop.is_cancelled() => (CloseCode::NotAPeer, false),
-        error => error.close_code(),
-    };
-    let lost = connection.close_reason();
-    close(&connection, code);
-    peer.uninstall(&connection);
-    if dishonest {
-        let who = format!("node {} at {}", peer.id, connection.remote_address());
-        shared.warnings.refused(&who, &error);
-    } else {
-        let reason = lost.map_or_else(|| error.to_string(), |lost| lost.to_string());
-        tracing::info!(peer = %peer.id, %reason, "disconnected");
+        ConnectionError::TimedOut => Closed::TimedOut,
+        ConnectionError::LocallyClosed => Closed::Here,
+        error => Closed::Lost(error.to_string()),
     }
-    tasks.shutdown().await;
-}
-
-/// Delivers every frame with one call. Nothing of a frame is delivered if anything in it is wrong.
-async fn read_messages(
-    mut reader: FrameReader,
-    ends: Ends,
-    frame_bytes_max: usize,
-    inbound: Arc<dyn Inbound>,
-) -> Result<Infallible, LinkError> {
-    loop {
-        let body = reader.next(FrameKind::Messages, frame_bytes_max).await?;
-        let messages = decode_messages(body)?;
-        for message in &messages {
-            ends.check(message.from, message.to)?;
-        }
-        if !messages.is_empty() {
-            inbound.receive(ends.peer, messages);
-        }
-    }
-}
-
-/// Writes everything that waits, as one frame for each wake-up as long as it fits into one.
-async fn write_messages(
-    mut sender: SendStream,
-    connection: Connection,
-    peer: Arc<Peer>,
-) -> Result<Infallible, LinkError> {
-    let closed = connection.closed();
-    tokio::pin!(closed);
-    loop {
-        // First whether it is closed: the messages may belong to the connection that took over.
-        tokio::select! {
-            biased;
-            error = &mut closed => return Err(LinkError::Lost(error.to_string())),
-            () = peer.queue.ready() => {}
-        }
-        let batch = peer.queue.take();
-        if batch.messages.is_empty() {
-            continue;
-        }
-        if let Err(error) = sender.write_chunk(encode_batch(&batch)).await {
-            peer.queue.count_dropped(batch.messages.len());
-            return Err(LinkError::Lost(error.to_string()));
-        }
-    }
-}
-
-/// What precedes the messages in the body of a frame: their number.
-const COUNT_BYTES: usize = 4;
-
-fn encode_batch(batch: &Batch) -> Bytes {
-    let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + COUNT_BYTES + batch.bytes);
-    encode_frame(FrameKind::Messages, &mut frame, |out| {
-        encode_messages(&batch.messages, out);
-    });
-    Bytes::from(frame)
 }

@@ -1,16 +1,16 @@
 //! A Raft transport over QUIC: mutual TLS 1.3, one connection for each pair of nodes, shared by all groups.
 //!
-//! [`QuicTransport`] implements [`Transport`](raft_core::traits::Transport). It carries messages and snapshots between
-//! nodes that prove who they are; it knows nothing of terms, votes or logs.
+//! [`QuicTransport`] is a [`PeerTransport`], whose documentation tells who is let in, how a connection lives
+//! and what its streams carry. This crate makes the connections: [`QuicCarrier`].
 //!
 //! ```no_run
 //! use std::collections::BTreeMap;
 //! use raft_core::types::NodeId;
-//! use raft_transport_quic::{ContactAddress, QuicLimits, QuicOptions, QuicTransport};
+//! use raft_transport_quic::{ContactAddress, QuicLimits, QuicTransport, TransportLimits, TransportOptions};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), raft_transport_quic::QuicError> {
-//! let transport = QuicTransport::bind(QuicOptions {
+//! # async fn main() -> Result<(), raft_transport_quic::SetupError> {
+//! let options = TransportOptions {
 //!     id: NodeId(1),
 //!     cluster: "alpha".to_string(),
 //!     listen: "0.0.0.0:2380".parse().expect("this is an address"),
@@ -19,110 +19,49 @@
 //!     certificate: "n1.pem".into(),
 //!     key: "n1.key".into(),
 //!     ca: "ca.pem".into(),
-//!     limits: QuicLimits::default(),
-//! })?;
+//!     limits: TransportLimits::default(),
+//! };
+//! let transport = QuicTransport::bind(options, QuicLimits::default())?;
 //! # drop(transport);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Who is who
+//! # What QUIC gives
 //!
-//! A node's certificate is signed by the cluster's authority, for client and for server authentication, and carries exactly
-//! one DNS name: `n<ID>.<CLUSTER>.raft.internal`. The id in it must be the id in the hello, the `from` of every message and
-//! the `from` of every snapshot; `to` must be the receiver. Whoever dials also verifies that the name is that of the node it
-//! wanted. Anything else closes the connection with a code, writes one warning (at most 20 a second), and delivers nothing.
-//! There is no early data and there are no session tickets: every connection is a full handshake.
-//!
-//! # Who is a peer
-//!
-//! The members of all groups, as the replicas tell them with
-//! [`membership_changed`](raft_core::traits::Transport::membership_changed) and
-//! [`membership_committed`](raft_core::traits::Transport::membership_committed); until one did, the nodes of the
-//! [options](QuicOptions::peers). [`ContactAddress`] finds the address in a member's contact.
-//!
-//! - A new member is dialled at once, one that moved is found by its new contact, or because it calls.
-//! - A member that left is cut off `departed_grace` after that was committed, and refused from then on: not before, because the
-//!   removal can be taken back, and because it has to hear of it.
-//! - A node whose id is higher than any that was a member may have joined without this node's knowledge, and may be the leader
-//!   that would tell it. It is let in as long as its connection lasts, as one of at most `strangers_max`. Ids are never used
-//!   twice, so a lower id that is no member is gone for good, and refused.
-//!
-//! # The life of a connection
-//!
-//! 1. The lower id of a pair dials and keeps trying; the higher id accepts.
-//! 2. TLS: both verify chain, dates, usage and the one name. Who is no peer is refused.
-//! 3. Each side opens one stream and says hello: version, id, incarnation, cluster. The connection is installed when hello
-//!    was heard, so that a side that was refused never believes it is connected.
-//! 4. Messages flow on these two streams until the connection ends. A newer connection of the same peer replaces the older.
-//! 5. A side that hears nothing for `idle_timeout` gives the connection up; `keep_alive_interval` keeps an idle one alive.
-//! 6. The lower id dials again, after a pause that doubles from `dial_backoff_min` to `dial_backoff_max`, less a random half.
-//! 7. The higher id, when it has no connection, *knocks*: it connects, says hello and is sent away with the code "knock
-//!    heard". The lower id then dials at once, where the knock came from. So a node that restarts is connected within a few round trips in either role,
-//!    however long it was down. If the hello shows a new incarnation, the lower id drops the connection to the old one.
-//!
-//! # The streams of a connection
-//!
-//! | stream | how many | opened by | frames, in order | priority |
-//! |---|---|---|---|---|
-//! | one-way | one in each direction | each side, at once | Hello, then Messages for ever | 0 |
-//! | two-way | one for each snapshot | whoever sends the snapshot | InstallSnapshot → ← Continue (offset) or Refused; SnapshotChunk …, an empty one → ← Stored or Refused | −1 |
-//!
-//! A frame is that of [`raft_core::wire`]: version, kind, length, checksum, body. All messages that wait when the stream can
-//! take more leave in one frame; all messages of a frame are delivered with one call; payloads share the frame's memory.
+//! - Streams that do not wait for each other: a lost packet of a snapshot delays no vote. Priorities say which stream a packet
+//!   is filled from first: urgent messages 1, ordered ones 0, snapshots −1.
+//! - Connections that outlive an address: when the packets of the end that dialled come from another address, which it
+//!   proves, the connection goes on there, and no election is needed.
+//! - No early data and no session tickets: every connection is a full handshake. With [`retry_handshakes_min`] unproven
+//!   connections newcomers must show that they receive at the address they claim (Retry).
 //!
 //! # The limits
 //!
-//! Every one is a field of [`QuicLimits`].
+//! Beside those of [`TransportLimits`], the fields of [`QuicLimits`]:
 //!
 //! | limit | default | at the limit |
 //! |---|---|---|
-//! | `frame_bytes_max` | 4 MiB | a larger frame closes the connection, before memory is allocated for it; a larger message is dropped by the sender |
-//! | `coalesce_bytes_max` | 64 KiB | the next frame begins |
-//! | `queue_messages_max` | 16,384 messages | the newest are dropped and counted |
-//! | `queue_bytes_max` | 32 MiB | the newest are dropped and counted |
-//! | `queue_age_max` | 1 s | what waits for a peer without a connection is dropped and counted |
-//! | `dial_backoff_min`, `dial_backoff_max` | 50 ms, 2 s | |
-//! | `handshake_timeout` | 3 s | the connection is closed |
-//! | `frame_timeout` | 5 s | a frame that began and did not end closes the connection |
-//! | `keep_alive_interval`, `idle_timeout` | 500 ms, 2.5 s | the connection is dead |
-//! | `handshakes_max` | 256 connections | the oldest unproven one is given up |
-//! | `handshakes_per_address_max` | 64 connections | the oldest unproven one from there is given up |
-//! | `retry_handshakes_min` | 32 connections | newcomers must prove their address first (QUIC Retry) |
-//! | `strangers_max` | 16 nodes | one more is refused |
-//! | `departed_grace` | 500 ms | a member that left is cut off |
-//! | `snapshot_chunk_bytes_max` | 256 KiB | the next chunk begins |
-//! | `snapshot_stall_timeout` | 10 s without progress | the transfer fails; what arrived is kept for the next attempt |
-//! | `inbound_snapshots_max` | 4 snapshots | one more is refused as busy; further ones wait for a stream |
 //! | `socket_buffer_bytes` | 4 MiB each way | the system drops packets |
 //! | `stream_window_bytes` | 2 MiB | the sender of the stream waits; a connection's window is the sum of its streams' |
 //! | `datagram_bytes_max` | 1,452 bytes | path discovery stops |
 //!
-//! Also bounded: 20 warnings a second, a hello of 128 bytes, a refusal's reason of 1,024 bytes, 4 MiB for packets of
-//! connections that nobody looked at yet.
+//! Also bounded: 4 MiB for packets of connections that nobody looked at yet.
+//!
+//! [`PeerTransport`]: raft_transport::PeerTransport
+//! [`retry_handshakes_min`]: raft_transport::TransportLimits::retry_handshakes_min
 
-mod accept;
-mod close_code;
+mod carrier;
 mod connection;
-mod credentials;
-mod dial;
-mod error;
-mod frame_io;
-mod handshake;
-mod identity;
-mod options;
-mod peer;
-mod protocol;
-mod queue;
-mod roster;
-mod shared;
-mod size;
-mod snapshot_receive;
-mod snapshot_send;
+mod limits;
 mod socket;
-mod transport;
-mod warnings;
 
-pub use error::QuicError;
-pub use options::{ContactAddress, QuicLimits, QuicOptions};
-pub use transport::QuicTransport;
+pub use raft_transport::{ContactAddress, SetupError, TransportLimits, TransportOptions};
+
+pub use carrier::{Newcomer, QuicCarrier};
+pub use connection::{QuicConnection, QuicReceiver, QuicSender};
+pub use limits::QuicLimits;
+
+/// Messages and snapshots over QUIC. See the documentation of this crate and of [`raft_transport`] for the life of a connection
+/// and the limits.
+pub type QuicTransport = raft_transport::PeerTransport<QuicCarrier>;

@@ -7,39 +7,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{
-    AsyncTimer, AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
-    Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    AsyncTimer, AsyncUdpSocket, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, Runtime,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
+use raft_transport::TransportLimits;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::credentials::Credentials;
-use crate::error::QuicError;
-use crate::options::{QuicLimits, QuicOptions};
-
-/// What a stranger may make us keep before its handshake is even begun, in bytes: one connection, and all together.
-const INCOMING_BUFFER_BYTES: u64 = 16 * 1024;
-const INCOMING_BUFFERS_BYTES: u64 = 4 * 1024 * 1024;
+use crate::carrier::LANES;
+use crate::limits::QuicLimits;
 
 /// Opens the socket and puts QUIC on it.
 ///
 /// The socket closes when the endpoint is dropped and QUIC's own `tasks` have ended.
 pub(crate) fn open_endpoint(
-    options: &QuicOptions,
+    listen: SocketAddr,
+    socket_buffer_bytes: usize,
     server: ServerConfig,
     tasks: &QuicTasks,
-) -> Result<Endpoint, QuicError> {
-    let listen = |source| QuicError::Listen {
-        address: options.listen,
-        source,
-    };
-    if tokio::runtime::Handle::try_current().is_err() {
-        return Err(QuicError::NoRuntime);
-    }
+) -> io::Result<Endpoint> {
     let runtime = Arc::new(TrackedRuntime(tasks.clone()));
-    let socket = open_socket(options.listen, options.limits.socket_buffer_bytes).map_err(listen)?;
-    Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime).map_err(listen)
+    let socket = open_socket(listen, socket_buffer_bytes)?;
+    Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)
 }
 
 /// The tasks of QUIC itself: one for the socket and one for each connection. They hold the socket.
@@ -107,44 +97,26 @@ fn open_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket
     Ok(socket.into())
 }
 
-/// How this node accepts.
-pub(crate) fn server_config(credentials: &Credentials, limits: &QuicLimits) -> ServerConfig {
-    let mut config = ServerConfig::with_crypto(credentials.server.clone());
-    config.transport_config(transport_config(limits));
-    config.max_incoming(limits.handshakes_max);
-    config.incoming_buffer_size(INCOMING_BUFFER_BYTES);
-    config.incoming_buffer_size_total(INCOMING_BUFFERS_BYTES);
-    // Nodes have addresses, they do not roam: whoever moves a connection is not the peer.
-    config.migration(false);
-    config
-}
-
-/// How this node dials.
-pub(crate) fn client_config(credentials: &Credentials, limits: &QuicLimits) -> ClientConfig {
-    let mut config = ClientConfig::new(credentials.client.clone());
-    config.transport_config(transport_config(limits));
-    config
-}
-
-fn transport_config(limits: &QuicLimits) -> Arc<TransportConfig> {
+/// The settings of every connection, whoever made it.
+pub(crate) fn transport_config(limits: &TransportLimits, quic: &QuicLimits) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
-    // One stream of messages in each direction; beside it, snapshots.
-    config.max_concurrent_uni_streams(VarInt::from_u32(1));
+    // One stream of messages for each lane in each direction; beside them, snapshots.
+    config.max_concurrent_uni_streams(varint(LANES as u64));
     config.max_concurrent_bidi_streams(varint(limits.snapshot_streams_max() as u64));
     config.datagram_receive_buffer_size(None);
     config.max_idle_timeout(IdleTimeout::try_from(limits.idle_timeout).ok());
     config.keep_alive_interval(Some(limits.keep_alive_interval));
     // The sum of all streams' windows, so that snapshots which nobody reads never hold up the messages. Larger windows
     // do not make bulk faster, and very large ones killed connections ("too many gaps in stream buffer").
-    config.stream_receive_window(varint(limits.stream_window_bytes as u64));
-    config.receive_window(varint(limits.connection_window_bytes()));
-    config.send_window(limits.connection_window_bytes());
+    config.stream_receive_window(varint(quic.stream_window_bytes as u64));
+    config.receive_window(varint(quic.connection_window_bytes(limits)));
+    config.send_window(quic.connection_window_bytes(limits));
     // The first packet to a node that is not up yet is lost; the default of 333 ms would repeat it after a second.
     config.initial_rtt(Duration::from_millis(100));
     // Begin with what every path carries: with an initial MTU above the initial congestion window quinn sends nothing,
     // without an error. Discovery finds the rest; far above Ethernet's size it fell back to 1,200 under bulk.
     let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(limits.datagram_bytes_max);
+    discovery.upper_bound(quic.datagram_bytes_max);
     config.mtu_discovery_config(Some(discovery));
     Arc::new(config)
 }

@@ -16,7 +16,9 @@ use raft_core::membership::{Membership, MembershipError};
 use raft_core::runtime::{Node, NodeError, NodeOptions};
 use raft_core::traits::{LogStoreError, SnapshotStoreError};
 use raft_core::types::NodeId;
-use raft_transport_quic::{ContactAddress, QuicError, QuicLimits, QuicOptions, QuicTransport};
+use raft_transport_quic::{
+    ContactAddress, QuicLimits, QuicTransport, SetupError, TransportLimits, TransportOptions,
+};
 use thiserror::Error;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::{oneshot, watch};
@@ -63,7 +65,7 @@ pub(super) enum NodeStartError {
     },
     /// The transport is refused: its port, or a certificate.
     #[error("{0}{1}")]
-    Transport(#[source] QuicError, FlagHint),
+    Transport(#[source] SetupError, FlagHint),
     /// The log store does not open.
     #[error("{0}")]
     LogStore(#[source] raft_storage_rocksdb::OpenError),
@@ -357,7 +359,7 @@ async fn listen_for_clients(config: &NodeConfig) -> Result<TcpListener, NodeStar
 }
 
 async fn open_transport(config: &NodeConfig) -> Result<Arc<QuicTransport>, NodeStartError> {
-    let options = QuicOptions {
+    let options = TransportOptions {
         id: config.id,
         cluster: config.cluster.to_string(),
         listen: resolve(&config.listen_peer, "listen-peer").await?,
@@ -366,13 +368,13 @@ async fn open_transport(config: &NodeConfig) -> Result<Arc<QuicTransport>, NodeS
         certificate: config.cert.clone(),
         key: config.key.clone(),
         ca: config.ca.clone(),
-        limits: QuicLimits::default(),
+        limits: TransportLimits::default(),
     };
-    match QuicTransport::bind(options) {
+    match QuicTransport::bind(options, QuicLimits::default()) {
         Ok(transport) => Ok(Arc::new(transport)),
         Err(error) => {
             let hint = match &error {
-                QuicError::Listen { .. } => FlagHint(Some("listen-peer")),
+                SetupError::Listen { .. } => FlagHint(Some("listen-peer")),
                 _ => FlagHint(None),
             };
             Err(NodeStartError::Transport(error, hint))

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use raft_core::types::NodeId;
-use raft_transport_quic::{QuicError, QuicLimits, QuicOptions, QuicTransport};
+use raft_transport_quic::{QuicLimits, QuicTransport, SetupError, TransportLimits, TransportOptions};
 use rcgen::ExtendedKeyUsagePurpose;
 
 use crate::support::{Authority, Certificates, Leaf, set_mode};
 
-fn refusal(options: QuicOptions) -> (QuicError, String) {
-    let error = QuicTransport::bind(options).expect_err("bind refuses");
+fn refusal(options: TransportOptions) -> (SetupError, String) {
+    let error = QuicTransport::bind(options, QuicLimits::default()).expect_err("bind refuses");
     let text = error.to_string();
     (error, text)
 }
@@ -26,13 +26,13 @@ async fn a_key_that_others_can_read_is_refused() {
     for mode in [0o644, 0o640, 0o604, 0o660, 0o700, 0o620] {
         set_mode(&options.key, mode);
         let (error, text) = refusal(options.clone());
-        assert!(matches!(error, QuicError::KeyMode { .. }), "{text}");
+        assert!(matches!(error, SetupError::KeyMode { .. }), "{text}");
         assert!(names(&text, &options.key) && text.contains("chmod 600"), "{text}");
         assert!(text.contains(&format!("{mode:04o}")), "{text}");
     }
     for mode in [0o600, 0o400] {
         set_mode(&options.key, mode);
-        QuicTransport::bind(options.clone()).unwrap();
+        QuicTransport::bind(options.clone(), QuicLimits::default()).unwrap();
     }
 }
 
@@ -42,7 +42,7 @@ async fn a_key_of_another_certificate_is_refused() {
     let mut options = certificates.options(1);
     options.key = certificates.options(2).key;
     let (error, text) = refusal(options.clone());
-    assert!(matches!(error, QuicError::KeyMismatch { .. }), "{text}");
+    assert!(matches!(error, SetupError::KeyMismatch { .. }), "{text}");
     assert!(
         names(&text, &options.key) && names(&text, &options.certificate),
         "{text}"
@@ -53,11 +53,11 @@ async fn a_key_of_another_certificate_is_refused() {
 async fn a_certificate_of_another_node_or_cluster_is_refused() {
     let certificates = Certificates::new();
     let options = certificates.options(1);
-    let other_node = QuicOptions {
+    let other_node = TransportOptions {
         id: NodeId(2),
         ..options.clone()
     };
-    let other_cluster = QuicOptions {
+    let other_cluster = TransportOptions {
         cluster: "beta".to_string(),
         ..options.clone()
     };
@@ -66,7 +66,7 @@ async fn a_certificate_of_another_node_or_cluster_is_refused() {
         (other_cluster, "n1.beta.raft.internal"),
     ] {
         let (error, text) = refusal(options);
-        assert!(matches!(error, QuicError::WrongName { .. }), "{text}");
+        assert!(matches!(error, SetupError::WrongName { .. }), "{text}");
         assert!(
             text.contains("n1.alpha.raft.internal") && text.contains(expected),
             "{text}"
@@ -78,7 +78,7 @@ async fn a_certificate_of_another_node_or_cluster_is_refused() {
     };
     certificates.write("n1", &certificates.authority.issue(&two_names));
     let (error, text) = refusal(options);
-    assert!(matches!(error, QuicError::WrongName { .. }), "{text}");
+    assert!(matches!(error, SetupError::WrongName { .. }), "{text}");
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_certificate_that_no_peer_would_accept_is_refused() {
     for identity in bad {
         certificates.write("n1", &identity);
         let (error, text) = refusal(options.clone());
-        assert!(matches!(error, QuicError::Untrusted { .. }), "{text}");
+        assert!(matches!(error, SetupError::Untrusted { .. }), "{text}");
         assert!(
             names(&text, &options.certificate) && names(&text, &options.ca),
             "{text}"
@@ -121,42 +121,42 @@ async fn missing_and_meaningless_files_are_named() {
     let good = certificates.options(1);
     let missing = certificates.path("missing.pem");
     for options in [
-        QuicOptions {
+        TransportOptions {
             certificate: missing.clone(),
             ..good.clone()
         },
-        QuicOptions {
+        TransportOptions {
             key: missing.clone(),
             ..good.clone()
         },
-        QuicOptions {
+        TransportOptions {
             ca: missing.clone(),
             ..good.clone()
         },
     ] {
         let (error, text) = refusal(options);
-        assert!(matches!(error, QuicError::ReadFile { .. }), "{text}");
+        assert!(matches!(error, SetupError::ReadFile { .. }), "{text}");
         assert!(names(&text, &missing), "{text}");
     }
     let empty = certificates.path("empty.pem");
     std::fs::write(&empty, "no PEM here\n").unwrap();
     set_mode(&empty, 0o600);
     for options in [
-        QuicOptions {
+        TransportOptions {
             certificate: empty.clone(),
             ..good.clone()
         },
-        QuicOptions {
+        TransportOptions {
             key: empty.clone(),
             ..good.clone()
         },
-        QuicOptions {
+        TransportOptions {
             ca: empty.clone(),
             ..good.clone()
         },
     ] {
         let (error, text) = refusal(options);
-        assert!(matches!(error, QuicError::Pem { .. }), "{text}");
+        assert!(matches!(error, SetupError::Pem { .. }), "{text}");
         assert!(names(&text, &empty), "{text}");
     }
 }
@@ -164,12 +164,12 @@ async fn missing_and_meaningless_files_are_named() {
 #[tokio::test]
 async fn a_port_in_use_is_named() {
     let certificates = Certificates::new();
-    let first = QuicTransport::bind(certificates.options(1)).unwrap();
-    let (error, text) = refusal(QuicOptions {
+    let first = QuicTransport::bind(certificates.options(1), QuicLimits::default()).unwrap();
+    let (error, text) = refusal(TransportOptions {
         listen: first.local_addr(),
         ..certificates.options(1)
     });
-    assert!(matches!(error, QuicError::Listen { .. }), "{text}");
+    assert!(matches!(error, SetupError::Listen { .. }), "{text}");
     assert!(text.contains(&first.local_addr().to_string()), "{text}");
 }
 
@@ -180,31 +180,31 @@ async fn options_out_of_range_are_named() {
     let bad = [
         (
             "id",
-            QuicOptions {
+            TransportOptions {
                 id: NodeId(0),
                 ..good.clone()
             },
         ),
         (
             "cluster",
-            QuicOptions {
+            TransportOptions {
                 cluster: "No dots.".to_string(),
                 ..good.clone()
             },
         ),
         (
             "peers",
-            QuicOptions {
+            TransportOptions {
                 peers: [(NodeId(2), "nowhere".to_string())].into(),
                 ..good.clone()
             },
         ),
         (
             "queue_bytes_max",
-            QuicOptions {
-                limits: QuicLimits {
+            TransportOptions {
+                limits: TransportLimits {
                     queue_bytes_max: 0,
-                    ..QuicLimits::default()
+                    ..TransportLimits::default()
                 },
                 ..good.clone()
             },
@@ -213,7 +213,7 @@ async fn options_out_of_range_are_named() {
     for (name, options) in bad {
         let (error, text) = refusal(options);
         assert!(
-            matches!(error, QuicError::Option { name: found, .. } if found == name),
+            matches!(error, SetupError::Option { name: found, .. } if found == name),
             "{text}"
         );
     }
@@ -223,5 +223,5 @@ async fn options_out_of_range_are_named() {
 fn a_runtime_is_needed() {
     let certificates = Certificates::new();
     let (error, _) = refusal(certificates.options(1));
-    assert!(matches!(error, QuicError::NoRuntime));
+    assert!(matches!(error, SetupError::NoRuntime));
 }

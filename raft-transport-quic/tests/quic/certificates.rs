@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use quinn::ConnectionError;
 use raft_core::types::NodeId;
-use raft_transport_quic::QuicOptions;
+use raft_transport_quic::TransportOptions;
 use rcgen::ExtendedKeyUsagePurpose;
 
-use crate::intruder::{Intruder, RogueServer, close_code, hello, messages_frame};
+use crate::intruder::{FORMAT, Intruder, RogueServer, close_code, hello, messages_frame, speak};
 use crate::support::{Authority, CLUSTER, Certificates, Identity, Leaf, TestNode, message};
 
 /// Node 2, whose only peer is node 1, which is not there.
 async fn start_target(certificates: &Certificates) -> (TestNode, std::net::UdpSocket) {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let target = TestNode::bind(QuicOptions {
+    let target = TestNode::bind(TransportOptions {
         peers: BTreeMap::from([(NodeId(1), silent.local_addr().unwrap().to_string())]),
         ..certificates.options(2)
     });
@@ -34,7 +34,7 @@ async fn refused_as_client(certificates: &Certificates, identity: Option<Identit
 
     // The door still opens for the true node 1.
     let honest = Intruder::new(certificates, certificates.authority.issue_node(1));
-    let (_connection, mut stream) = honest.join(target.address(), 2, 1).await;
+    let (_connection, _urgent, mut stream) = honest.join(target.address(), 2, 1).await;
     let vote = message(1, 2, 2, Bytes::new());
     stream.write_all(&messages_frame(&[vote])).await.unwrap();
     target.inbound.wait_count(1).await;
@@ -45,7 +45,7 @@ async fn refused_as_client(certificates: &Certificates, identity: Option<Identit
 async fn refused_as_server(certificates: &Certificates, identity: Identity) -> ConnectionError {
     let vote = message(2, 1, 1, Bytes::new());
     let mut rogue = RogueServer::start(certificates, identity, 2, vec![vote]);
-    let dialer = TestNode::bind(QuicOptions {
+    let dialer = TestNode::bind(TransportOptions {
         peers: BTreeMap::from([(NodeId(2), rogue.address().to_string())]),
         ..certificates.options(1)
     });
@@ -191,9 +191,9 @@ async fn a_hello_that_contradicts_the_certificate() {
     let certificates = Certificates::new();
     let (target, _silent) = start_target(&certificates).await;
     let intruder = Intruder::new(&certificates, certificates.authority.issue_node(1));
-    let other_id = hello(1, 2, CLUSTER);
-    let other_cluster = hello(1, 1, "beta");
-    let other_version = hello(2, 1, CLUSTER);
+    let other_id = hello(FORMAT, 2, CLUSTER);
+    let other_cluster = hello(FORMAT, 1, "beta");
+    let other_version = hello(FORMAT + 1, 1, CLUSTER);
     for mut bytes in [other_id, other_cluster, other_version] {
         bytes.extend(messages_frame(&[message(1, 2, 1, Bytes::new())]));
         let closed = intruder.attack_with(target.address(), 2, &bytes).await;
@@ -225,10 +225,9 @@ async fn there_is_no_early_data() {
             panic!("early data was possible at attempt {number}");
         };
         let connection = connecting.await.unwrap();
-        let mut stream = connection.open_uni().await.unwrap();
-        stream.write_all(&hello(1, 1, CLUSTER)).await.unwrap();
-        let vote = message(1, 2, number, Bytes::new());
-        stream.write_all(&messages_frame(&[vote])).await.unwrap();
+        let mut spoken = hello(FORMAT, 1, CLUSTER);
+        spoken.extend(messages_frame(&[message(1, 2, number, Bytes::new())]));
+        let _streams = speak(&connection, 1, &spoken).await.unwrap();
         // A ticket would have arrived before: it comes with the end of the handshake.
         target.inbound.wait_count(number as usize).await;
     }

@@ -8,9 +8,9 @@ use raft_core::entry::Entry;
 use raft_core::message::{InstallSnapshot, SnapshotContent, SnapshotMeta};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
 use raft_core::wire::{FRAME_HEADER_BYTES, FrameKind, VERSION, encode_frame, encode_install_snapshot};
-use raft_transport_quic::{QuicLimits, QuicOptions};
+use raft_transport_quic::{TransportLimits, TransportOptions};
 
-use crate::intruder::{Intruder, close_code, ended, hello, messages_frame};
+use crate::intruder::{FORMAT, Intruder, close_code, ended, hello, messages_frame};
 use crate::support::{CLUSTER, Certificates, Log, TestNode, message, wait_until};
 
 const FORGED: u32 = 5;
@@ -25,10 +25,10 @@ struct Scene {
 }
 
 /// Node 2 with `limits`, and an intruder with the certificate of its peer, node 1.
-async fn scene(limits: QuicLimits) -> Scene {
+async fn scene(limits: TransportLimits) -> Scene {
     let certificates = Certificates::new();
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let target = TestNode::bind(QuicOptions {
+    let target = TestNode::bind(TransportOptions {
         peers: BTreeMap::from([
             (NodeId(1), silent.local_addr().unwrap().to_string()),
             (NodeId(3), silent.local_addr().unwrap().to_string()),
@@ -48,9 +48,8 @@ async fn scene(limits: QuicLimits) -> Scene {
 
 impl Scene {
     async fn attack(&self, after_hello: &[u8]) -> Option<quinn::VarInt> {
-        let mut bytes = hello(1, 1, CLUSTER);
-        bytes.extend_from_slice(after_hello);
-        let closed = self.intruder.attack_with(self.target.address(), 2, &bytes).await;
+        let address = self.target.address();
+        let closed = self.intruder.attack_after_hello(address, 2, 1, after_hello).await;
         close_code(&closed)
     }
 }
@@ -58,7 +57,7 @@ impl Scene {
 /// A speaks as B: the connection is closed, and nothing of the frame is delivered, not even what was true in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forged_sender_or_receiver_ends_the_connection() {
-    let scene = scene(QuicLimits::default()).await;
+    let scene = scene(TransportLimits::default()).await;
     let own = message(1, 2, 1, Bytes::new());
     for forged in [
         message(3, 2, 2, Bytes::new()),
@@ -74,9 +73,9 @@ async fn a_forged_sender_or_receiver_ends_the_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forged_snapshot_ends_the_connection() {
-    let scene = scene(QuicLimits::default()).await;
+    let scene = scene(TransportLimits::default()).await;
     for (from, to) in [(3, 2), (1, 3)] {
-        let (connection, _stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
+        let (connection, _urgent, _stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
         let header = InstallSnapshot {
             group: GroupId(1),
             from: NodeId(from),
@@ -102,10 +101,10 @@ async fn a_forged_snapshot_ends_the_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_at_and_above_the_limit() {
     const LIMIT: usize = 64 << 10;
-    let scene = scene(QuicLimits {
+    let scene = scene(TransportLimits {
         frame_bytes_max: LIMIT,
         snapshot_chunk_bytes_max: LIMIT,
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     })
     .await;
     let frame_of = |body_bytes: usize| {
@@ -121,14 +120,14 @@ async fn frames_at_and_above_the_limit() {
     assert_eq!(scene.attack(&header_only).await, Some(PROTOCOL.into()));
     assert!(scene.target.inbound.is_untouched());
 
-    let (_connection, mut stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
+    let (_connection, _urgent, mut stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
     stream.write_all(&frame_of(LIMIT)).await.unwrap();
     scene.target.inbound.wait_count(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_after_hello_ends_the_connection() {
-    let scene = scene(QuicLimits::default()).await;
+    let scene = scene(TransportLimits::default()).await;
     let garbage: Vec<u8> = (0..5_000u32).map(|byte| (byte * 7 + 3) as u8).collect();
     let mut damaged = messages_frame(&[message(1, 2, 1, Bytes::from_static(b"payload"))]);
     *damaged.last_mut().unwrap() ^= 1;
@@ -136,7 +135,7 @@ async fn garbage_after_hello_ends_the_connection() {
     encode_frame(FrameKind::Messages, &mut nonsense, |out| {
         out.extend_from_slice(&[0xff; 64]);
     });
-    let second_hello = hello(1, 1, CLUSTER);
+    let second_hello = hello(FORMAT, 1, CLUSTER);
     for bytes in [garbage, damaged, nonsense, second_hello] {
         assert_eq!(scene.attack(&bytes).await, Some(PROTOCOL.into()));
         assert!(scene.target.inbound.is_untouched());
@@ -148,7 +147,7 @@ async fn garbage_after_hello_ends_the_connection() {
 async fn entries_that_no_log_holds_end_the_connection() {
     use raft_core::message::{AppendEntries, Body, Message};
     use raft_core::types::Round;
-    let scene = scene(QuicLimits::default()).await;
+    let scene = scene(TransportLimits::default()).await;
     let append = Message {
         body: Body::AppendEntries(AppendEntries {
             prev: EntryId::new(Term(1), Index(u64::MAX)),
@@ -167,9 +166,9 @@ async fn entries_that_no_log_holds_end_the_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frame_that_never_ends_ends_the_connection() {
-    let scene = scene(QuicLimits {
+    let scene = scene(TransportLimits {
         frame_timeout: Duration::from_millis(100),
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     })
     .await;
     let frame = messages_frame(&[message(1, 2, 1, Bytes::from(vec![0; 1000]))]);
@@ -181,9 +180,9 @@ async fn a_frame_that_never_ends_ends_the_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_never_says_hello_is_sent_away() {
-    let scene = scene(QuicLimits {
+    let scene = scene(TransportLimits {
         handshake_timeout: Duration::from_millis(200),
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     })
     .await;
     let connection = scene.intruder.connect(scene.target.address(), 2).await.unwrap();
@@ -195,17 +194,17 @@ async fn whoever_never_says_hello_is_sent_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_handshakes_lock_nobody_out() {
     const STALLED: usize = 200;
-    let scene = scene(QuicLimits {
+    let scene = scene(TransportLimits {
         handshakes_max: 16,
         handshakes_per_address_max: 8,
         retry_handshakes_min: 4,
         // Longer than the test may take: only the limits help.
         handshake_timeout: Duration::from_secs(60),
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     })
     .await;
     let address = scene.target.address();
-    let (_connected, mut stream) = scene.intruder.join(address, 2, 1).await;
+    let (_connected, _urgent, mut stream) = scene.intruder.join(address, 2, 1).await;
     stream
         .write_all(&messages_frame(&[message(1, 2, 0, Bytes::new())]))
         .await
@@ -232,7 +231,7 @@ async fn stalled_handshakes_lock_nobody_out() {
     .await;
 
     let honest = Intruder::new(&scene.certificates, scene.certificates.authority.issue_node(1));
-    let (_connection, mut stream) = honest.join(address, 2, 1).await;
+    let (_connection, _urgent, mut stream) = honest.join(address, 2, 1).await;
     let frame = messages_frame(&[message(1, 2, 999, Bytes::new())]);
     stream.write_all(&frame).await.unwrap();
     scene.target.inbound.wait_count(STALLED + 2).await;
@@ -241,10 +240,10 @@ async fn stalled_handshakes_lock_nobody_out() {
 /// A newer connection of the same peer takes over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_connection_replaces_the_older() {
-    let scene = scene(QuicLimits::default()).await;
-    let (older, _older_stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
+    let scene = scene(TransportLimits::default()).await;
+    let (older, _urgent, _older_stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
     wait_until("the first is installed", || scene.target.status(1).connected).await;
-    let (newer, mut stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
+    let (newer, _urgent, mut stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
     assert_eq!(close_code(&ended(&older).await), Some(1u32.into()));
     stream
         .write_all(&messages_frame(&[message(1, 2, 1, Bytes::new())]))
@@ -258,7 +257,7 @@ async fn a_newer_connection_replaces_the_older() {
 #[tokio::test]
 async fn a_forged_sender_is_logged_once() {
     let (log, _guard) = Log::of_this_thread();
-    let scene = scene(QuicLimits::default()).await;
+    let scene = scene(TransportLimits::default()).await;
     let frame = messages_frame(&[message(3, 2, 1, Bytes::new())]);
     assert_eq!(scene.attack(&frame).await, Some(FORGED.into()));
     wait_until("the connection is gone", || !scene.target.status(1).connected).await;

@@ -25,16 +25,34 @@ pub(crate) fn close_code(error: &ConnectionError) -> Option<VarInt> {
     }
 }
 
-/// A hello as the protocol wants it.
+/// The version that the protocol speaks.
+pub(crate) const FORMAT: u16 = 2;
+
+/// A hello as the protocol wants it, for the ordered lane.
 pub(crate) fn hello(version: u16, id: u64, cluster: &str) -> Vec<u8> {
+    hello_in(1, version, id, cluster)
+}
+
+fn hello_in(lane: u8, version: u16, id: u64, cluster: &str) -> Vec<u8> {
     let mut out = Vec::new();
     encode_frame(FrameKind::Hello, &mut out, |out| {
         out.extend_from_slice(&version.to_le_bytes());
+        out.push(lane);
         out.extend_from_slice(&id.to_le_bytes());
         out.extend_from_slice(&77u64.to_le_bytes());
         out.extend_from_slice(cluster.as_bytes());
     });
     out
+}
+
+/// Opens the urgent lane with its hello, and the ordered one with `bytes`.
+pub(crate) async fn speak(connection: &Connection, claimed: u64, bytes: &[u8]) -> Option<[SendStream; 2]> {
+    let mut urgent = connection.open_uni().await.ok()?;
+    let mut ordered = connection.open_uni().await.ok()?;
+    // It may be closed before everything is written.
+    let _ = urgent.write_all(&hello_in(0, FORMAT, claimed, CLUSTER)).await;
+    let _ = ordered.write_all(bytes).await;
+    Some([urgent, ordered])
 }
 
 pub(crate) fn messages_frame(messages: &[Message]) -> Vec<u8> {
@@ -99,11 +117,16 @@ impl Intruder {
     }
 
     /// Connects as `claimed` and says hello.
-    pub(crate) async fn join(&self, to: SocketAddr, id: u64, claimed: u64) -> (Connection, SendStream) {
+    pub(crate) async fn join(
+        &self,
+        to: SocketAddr,
+        id: u64,
+        claimed: u64,
+    ) -> (Connection, SendStream, SendStream) {
         let connection = self.connect(to, id).await.unwrap();
-        let mut stream = connection.open_uni().await.unwrap();
-        stream.write_all(&hello(1, claimed, CLUSTER)).await.unwrap();
-        (connection, stream)
+        let hello = hello(FORMAT, claimed, CLUSTER);
+        let [urgent, ordered] = speak(&connection, claimed, &hello).await.unwrap();
+        (connection, urgent, ordered)
     }
 
     /// Connects, says hello as `claimed`, sends `messages`, and returns how the connection ended.
@@ -114,12 +137,29 @@ impl Intruder {
         claimed: u64,
         messages: &[Message],
     ) -> ConnectionError {
-        let mut bytes = hello(1, claimed, CLUSTER);
-        bytes.extend(messages_frame(messages));
-        self.attack_with(to, id, &bytes).await
+        self.attack_after_hello(to, id, claimed, &messages_frame(messages))
+            .await
     }
 
-    /// Connects, writes `bytes` to the stream of messages, and returns how the connection ended.
+    /// Connects, says hello as `claimed`, sends `bytes`, and returns how the connection ended.
+    pub(crate) async fn attack_after_hello(
+        &self,
+        to: SocketAddr,
+        id: u64,
+        claimed: u64,
+        bytes: &[u8],
+    ) -> ConnectionError {
+        let mut spoken = hello(FORMAT, claimed, CLUSTER);
+        spoken.extend_from_slice(bytes);
+        let connection = match self.connect(to, id).await {
+            Ok(connection) => connection,
+            Err(error) => return error,
+        };
+        let _streams = speak(&connection, claimed, &spoken).await;
+        ended(&connection).await
+    }
+
+    /// Connects, writes `bytes` to its only stream, and returns how the connection ended.
     pub(crate) async fn attack_with(&self, to: SocketAddr, id: u64, bytes: &[u8]) -> ConnectionError {
         let connection = match self.connect(to, id).await {
             Ok(connection) => connection,
@@ -194,12 +234,9 @@ impl RogueServer {
             Ok(connection) => connection,
             Err(error) => return error,
         };
-        let mut bytes = hello(1, claimed, CLUSTER);
+        let mut bytes = hello(FORMAT, claimed, CLUSTER);
         bytes.extend(messages_frame(messages));
-        if let Ok(mut stream) = connection.open_uni().await {
-            let _ = stream.write_all(&bytes).await;
-            return connection.closed().await;
-        }
+        let _streams = speak(&connection, claimed, &bytes).await;
         connection.closed().await
     }
 
@@ -237,11 +274,8 @@ impl MuteServer {
             let mut kept = Vec::new();
             while let Some(incoming) = accepting.accept().await {
                 let Ok(connection) = incoming.await else { continue };
-                let Ok(mut stream) = connection.open_uni().await else {
-                    continue;
-                };
-                if stream.write_all(&hello(1, id, CLUSTER)).await.is_ok() {
-                    kept.push((connection, stream));
+                if let Some(streams) = speak(&connection, id, &hello(FORMAT, id, CLUSTER)).await {
+                    kept.push((connection, streams));
                 }
             }
         });

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use raft_core::membership::{Contact, Membership, MembershipParts};
 use raft_core::traits::Transport;
 use raft_core::types::{GroupId, NodeId};
-use raft_transport_quic::{ContactAddress, QuicLimits, QuicOptions};
+use raft_transport_quic::{ContactAddress, TransportLimits, TransportOptions};
 
-use crate::intruder::{Intruder, close_code, hello};
+use crate::intruder::{FORMAT, Intruder, close_code, hello};
 use crate::support::{CLUSTER, Certificates, Log, TestNode, message, wait_until};
 
 const GROUP: GroupId = GroupId(1);
@@ -58,7 +58,7 @@ struct Scene {
 }
 
 impl Scene {
-    async fn start(ids: &[u64], limits: &QuicLimits) -> Scene {
+    async fn start(ids: &[u64], limits: &TransportLimits) -> Scene {
         let mut scene = Scene {
             certificates: Certificates::new(),
             nodes: BTreeMap::new(),
@@ -71,8 +71,8 @@ impl Scene {
     }
 
     /// Starts node `id` at a new address.
-    async fn start_node(&mut self, id: u64, limits: &QuicLimits) {
-        let node = TestNode::bind(QuicOptions {
+    async fn start_node(&mut self, id: u64, limits: &TransportLimits) {
+        let node = TestNode::bind(TransportOptions {
             limits: limits.clone(),
             ..self.certificates.options(id)
         });
@@ -94,7 +94,7 @@ impl Scene {
     }
 
     /// A group of these nodes that know each other and are connected.
-    async fn group(ids: &[u64], limits: &QuicLimits) -> Scene {
+    async fn group(ids: &[u64], limits: &TransportLimits) -> Scene {
         let scene = Scene::start(ids, limits).await;
         let all = scene.members(ids);
         for node in scene.nodes.values() {
@@ -111,7 +111,7 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_member_is_connected_in_both_directions() {
-    let limits = QuicLimits::default();
+    let limits = TransportLimits::default();
     let mut scene = Scene::group(&[1, 3], &limits).await;
     // One with a higher id than both, which dial it.
     scene.start_node(4, &limits).await;
@@ -134,7 +134,7 @@ async fn a_contact_may_be_any_text_that_tells_the_address() {
     let certificates = Certificates::new();
     let two = TestNode::bind(certificates.options(2));
     two.start().await;
-    let one = TestNode::bind(QuicOptions {
+    let one = TestNode::bind(TransportOptions {
         peers: BTreeMap::from([(NodeId(2), "127.0.0.1:1".to_owned())]),
         contact_address: ContactAddress::new(|text| text.strip_prefix("at ").map(str::to_owned)),
         ..certificates.options(1)
@@ -150,7 +150,7 @@ async fn a_contact_may_be_any_text_that_tells_the_address() {
 #[tokio::test]
 async fn a_useless_contact_is_named_once_and_harms_nobody() {
     let (log, _guard) = Log::of_this_thread();
-    let scene = Scene::start(&[1, 2, 3], &QuicLimits::default()).await;
+    let scene = Scene::start(&[1, 2, 3], &TransportLimits::default()).await;
     let mut contacts = scene.contacts.clone();
     contacts.insert(3, "third door on the left".to_owned());
     let useless = members(&[1, 2, 3], 0, &contacts);
@@ -171,10 +171,10 @@ async fn a_useless_contact_is_named_once_and_harms_nobody() {
 }
 
 async fn a_member_moves(moved: u64, its_contact_is_told: bool) {
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         // What found the old address dead must not be needed to find the new one.
         dial_backoff_max: Duration::from_millis(100),
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     };
     let mut scene = Scene::group(&[1, 2], &limits).await;
     let stays = 3 - moved;
@@ -208,7 +208,7 @@ async fn a_member_that_moved_finds_the_others() {
 /// cut off within a second, for good.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_member_hears_of_it_and_is_cut_off() {
-    let scene = Scene::group(&[1, 2, 3], &QuicLimits::default()).await;
+    let scene = Scene::group(&[1, 2, 3], &TransportLimits::default()).await;
     let shrunk = members(&[1, 2], 3, &scene.contacts);
     let (one, three) = (scene.node(1), scene.node(3));
     one.transport.membership_changed(GROUP, &shrunk);
@@ -247,7 +247,7 @@ async fn a_removed_member_hears_of_it_and_is_cut_off() {
 /// R70: a member that was removed while nobody could tell it hears that it is refused, whichever side dials.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_was_removed_unheard_is_told_when_it_calls() {
-    let scene = Scene::start(&[1, 2, 3], &QuicLimits::default()).await;
+    let scene = Scene::start(&[1, 2, 3], &TransportLimits::default()).await;
     let all = scene.members(&[1, 2, 3]);
     tell(scene.node(2), GROUP, &members(&[2], 3, &scene.contacts));
     for removed in [1, 3] {
@@ -271,9 +271,9 @@ async fn a_member_that_was_removed_unheard_is_told_when_it_calls() {
 /// R70: nothing is cut off for a removal that is taken back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removal_that_is_taken_back_cuts_nobody_off() {
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         departed_grace: Duration::from_millis(1),
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     };
     let scene = Scene::group(&[1, 2, 3], &limits).await;
     let one = scene.node(1);
@@ -291,9 +291,9 @@ async fn a_removal_that_is_taken_back_cuts_nobody_off() {
 /// R70: a node is a peer as long as one group has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_of_another_group_stays() {
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         departed_grace: Duration::from_millis(1),
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     };
     let scene = Scene::group(&[1, 2, 3], &limits).await;
     let one = scene.node(1);
@@ -310,7 +310,7 @@ async fn a_member_of_another_group_stays() {
 /// may have a higher id or a lower one than the node that was away, which then is one that joins.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_may_have_joined_meanwhile_is_let_in() {
-    let scene = Scene::start(&[2, 5, 7], &QuicLimits::default()).await;
+    let scene = Scene::start(&[2, 5, 7], &TransportLimits::default()).await;
     let latest = scene.members(&[2, 5, 7]);
     // Node 2 was away when 5 and 7 joined; node 7 has caught up with as little.
     let old = members(&[1, 2], 0, &BTreeMap::new());
@@ -335,9 +335,9 @@ async fn whoever_may_have_joined_meanwhile_is_let_in() {
 /// nothing of them is kept when they go.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_are_few_and_only_ones_that_may_be_members() {
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         strangers_max: 1,
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     };
     let scene = Scene::start(&[9], &limits).await;
     let nine = scene.node(9);
@@ -347,7 +347,7 @@ async fn strangers_are_few_and_only_ones_that_may_be_members() {
         [2, 4, 5].map(|id| Intruder::new(&scene.certificates, authority.issue_node(id)));
     let refused = async |intruder: &Intruder, id: u64| {
         let closed = intruder
-            .attack_with(nine.address(), 9, &hello(1, id, CLUSTER))
+            .attack_with(nine.address(), 9, &hello(FORMAT, id, CLUSTER))
             .await;
         assert_eq!(
             close_code(&closed),
@@ -356,12 +356,12 @@ async fn strangers_are_few_and_only_ones_that_may_be_members() {
         );
     };
     refused(&gone, 2).await;
-    let (connection, _stream) = first.join(nine.address(), 9, 4).await;
+    let (connection, _urgent, _stream) = first.join(nine.address(), 9, 4).await;
     wait_until("the stranger is connected", || is_connected(nine, 4)).await;
     refused(&second, 5).await;
     connection.close(0u32.into(), b"");
     wait_until("the stranger is forgotten", || !is_peer(nine, 4)).await;
-    let (_connection, _stream) = second.join(nine.address(), 9, 5).await;
+    let (_connection, _urgent, _stream) = second.join(nine.address(), 9, 5).await;
     wait_until("there is room again", || is_connected(nine, 5)).await;
     // It turns out to have been removed before this node heard of it.
     tell(nine, GROUP, &members(&[1, 3, 9], 9, &BTreeMap::new()));

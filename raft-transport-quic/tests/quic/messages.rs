@@ -7,7 +7,7 @@ use bytes::Bytes;
 use raft_core::message::Message;
 use raft_core::traits::{Transport, TransportError};
 use raft_core::types::NodeId;
-use raft_transport_quic::{QuicLimits, QuicOptions};
+use raft_transport_quic::{TransportLimits, TransportOptions};
 
 use crate::intruder::{Intruder, MuteServer};
 use crate::support::{Certificates, DEADLINE, Recorder, TestNode, message, start_cluster, wait_until};
@@ -21,7 +21,7 @@ fn numbered(from: u64, to: u64, numbers: impl IntoIterator<Item = u64>) -> Vec<M
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_pair_of_three_nodes_talks_in_both_directions() {
-    let (_certificates, nodes) = start_cluster(3, &QuicLimits::default()).await;
+    let (_certificates, nodes) = start_cluster(3, &TransportLimits::default()).await;
     for from in 1..=3u64 {
         for to in (1..=3).filter(|&to| to != from) {
             nodes[from as usize - 1].send(to, numbered(from, to, [from]));
@@ -47,7 +47,7 @@ async fn every_pair_of_three_nodes_talks_in_both_directions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_arrive_in_order_and_once() {
     const COUNT: u64 = 10_000;
-    let (_certificates, nodes) = start_cluster(2, &QuicLimits::default()).await;
+    let (_certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
     for (from, to) in [(1u64, 2u64), (2, 1)] {
         let mut next = 0;
         let mut size = 1;
@@ -69,7 +69,7 @@ async fn messages_arrive_in_order_and_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_batches_and_large_messages_arrive_whole() {
-    let (_certificates, nodes) = start_cluster(2, &QuicLimits::default()).await;
+    let (_certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
     let kilobyte = Bytes::from(vec![1; 1 << 10]);
     let megabyte: Bytes = (0..1u32 << 20).map(|byte| (byte * 31) as u8).collect();
     let mut batch: Vec<_> = (0..5_000)
@@ -88,14 +88,14 @@ async fn large_batches_and_large_messages_arrive_whole() {
 /// else runs on this single thread while it is called.
 #[tokio::test]
 async fn a_full_queue_drops_without_blocking() {
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         queue_messages_max: 100,
         queue_age_max: DEADLINE,
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     };
     let certificates = Certificates::new();
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let node = TestNode::bind(QuicOptions {
+    let node = TestNode::bind(TransportOptions {
         peers: BTreeMap::from([(NodeId(2), silent.local_addr().unwrap().to_string())]),
         limits,
         ..certificates.options(1)
@@ -155,7 +155,7 @@ async fn a_dead_and_a_hung_peer_delay_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_peer_is_cut_off_and_a_returning_one_is_connected() {
-    let (certificates, nodes) = start_cluster(2, &QuicLimits::default()).await;
+    let (certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
     let all = crate::support::addresses(&nodes);
     let without_1 = BTreeMap::from([(NodeId(2), nodes[1].address().to_string())]);
     nodes[1].transport.set_peers(&without_1).unwrap();
@@ -177,7 +177,7 @@ async fn a_removed_peer_is_cut_off_and_a_returning_one_is_connected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_replaced_without_a_restart() {
-    let (certificates, nodes) = start_cluster(2, &QuicLimits::default()).await;
+    let (certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
     let old = std::fs::read_to_string(certificates.path("n1.pem")).unwrap();
     certificates.write("n1", &certificates.authority.issue_node(1));
     assert_ne!(old, std::fs::read_to_string(certificates.path("n1.pem")).unwrap());
@@ -197,7 +197,7 @@ async fn certificates_are_replaced_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_shutdown_nothing_is_left() {
-    let (_certificates, nodes) = start_cluster(2, &QuicLimits::default()).await;
+    let (_certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
     nodes[0].transport.shutdown().await;
     assert!(nodes[0].transport.peers().iter().all(|peer| !peer.connected));
     let started = nodes[0].transport.start(nodes[0].inbound.clone()).await;

@@ -6,19 +6,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft_core::traits::Transport;
 use raft_core::types::NodeId;
-use raft_transport_quic::{QuicLimits, QuicOptions};
+use raft_transport_quic::{TransportLimits, TransportOptions};
 
-use crate::intruder::{Intruder, MuteServer, bare_server, close_code, hello, messages_frame};
+use crate::intruder::{FORMAT, Intruder, MuteServer, bare_server, close_code, hello, messages_frame, speak};
 use crate::support::{
     CLUSTER, Certificates, TestNode, addresses, bind_again, message, start_cluster, wait_until,
 };
 
 /// Only a restarted peer's own effort helps in time: nobody finds a dead connection or dials again by himself.
-fn patient() -> QuicLimits {
-    QuicLimits {
+fn patient() -> TransportLimits {
+    TransportLimits {
         keep_alive_interval: Duration::from_secs(1_000),
         idle_timeout: Duration::from_secs(3_000),
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     }
 }
 
@@ -26,9 +26,9 @@ fn options_like(
     certificates: &Certificates,
     nodes: &[TestNode],
     id: u64,
-    limits: &QuicLimits,
-) -> QuicOptions {
-    QuicOptions {
+    limits: &TransportLimits,
+) -> TransportOptions {
+    TransportOptions {
         listen: nodes[id as usize - 1].address(),
         peers: addresses(nodes),
         limits: limits.clone(),
@@ -80,7 +80,7 @@ async fn crash_one(crashed: u64) {
         .build()
         .unwrap();
     let survivor_id = 3 - crashed;
-    let survivor = TestNode::bind(QuicOptions {
+    let survivor = TestNode::bind(TransportOptions {
         limits: limits.clone(),
         ..certificates.options(survivor_id)
     });
@@ -129,14 +129,14 @@ async fn a_knock_ends_the_pause_of_the_lower_id() {
     let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = nobody.local_addr().unwrap();
     let hour = Duration::from_secs(3_600);
-    let lower = TestNode::bind(QuicOptions {
+    let lower = TestNode::bind(TransportOptions {
         peers: BTreeMap::from([(NodeId(2), address.to_string())]),
-        limits: QuicLimits {
+        limits: TransportLimits {
             // Over before the first packet is repeated.
             handshake_timeout: Duration::from_millis(100),
             dial_backoff_min: hour,
             dial_backoff_max: hour,
-            ..QuicLimits::default()
+            ..TransportLimits::default()
         },
         ..certificates.options(1)
     });
@@ -145,7 +145,7 @@ async fn a_knock_ends_the_pause_of_the_lower_id() {
     nobody.recv_from(&mut packet).await.unwrap();
     drop(nobody);
 
-    let higher = bind_again(&QuicOptions {
+    let higher = bind_again(&TransportOptions {
         listen: address,
         peers: BTreeMap::from([(NodeId(1), lower.address().to_string())]),
         ..certificates.options(2)
@@ -162,7 +162,7 @@ async fn a_knock_ends_the_pause_of_the_lower_id() {
 async fn a_knock_between_the_hellos_ends_nothing() {
     let certificates = Certificates::new();
     let server = bare_server(&certificates, certificates.authority.issue_node(2));
-    let node = TestNode::bind(QuicOptions {
+    let node = TestNode::bind(TransportOptions {
         peers: BTreeMap::from([(NodeId(2), server.local_addr().unwrap().to_string())]),
         ..certificates.options(1)
     });
@@ -172,28 +172,27 @@ async fn a_knock_between_the_hellos_ends_nothing() {
 
     let knocker = Intruder::new(&certificates, certificates.authority.issue_node(2));
     let heard = knocker
-        .attack_with(node.address(), 1, &hello(1, 2, CLUSTER))
+        .attack_with(node.address(), 1, &hello(FORMAT, 2, CLUSTER))
         .await;
     assert_eq!(close_code(&heard), Some(8u32.into()), "{heard}");
 
-    let mut stream = connection.open_uni().await.unwrap();
-    stream.write_all(&hello(1, 2, CLUSTER)).await.unwrap();
-    let frame = messages_frame(&[message(2, 1, 1, Bytes::new())]);
-    stream.write_all(&frame).await.unwrap();
+    let mut spoken = hello(FORMAT, 2, CLUSTER);
+    spoken.extend(messages_frame(&[message(2, 1, 1, Bytes::new())]));
+    let _streams = speak(&connection, 2, &spoken).await.unwrap();
     node.inbound.wait_count(1).await;
     assert!(connection.close_reason().is_none() && node.status(2).connected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_peer_is_found_dead_by_the_idle_time_out() {
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         keep_alive_interval: Duration::from_millis(50),
         idle_timeout: Duration::from_millis(400),
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     };
     let certificates = Certificates::new();
     let mute = MuteServer::start(&certificates, 2);
-    let node = TestNode::bind(QuicOptions {
+    let node = TestNode::bind(TransportOptions {
         peers: BTreeMap::from([(NodeId(2), mute.address().to_string())]),
         limits,
         ..certificates.options(1)
@@ -208,7 +207,7 @@ async fn a_silent_peer_is_found_dead_by_the_idle_time_out() {
 /// transport still exists.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_frees_the_address() {
-    let limits = QuicLimits::default();
+    let limits = TransportLimits::default();
     let (certificates, nodes) = start_cluster(3, &limits).await;
     for id in 1..=3 {
         let options = options_like(&certificates, &nodes, id, &limits);

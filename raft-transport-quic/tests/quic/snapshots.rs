@@ -8,7 +8,7 @@ use raft_core::membership::Membership;
 use raft_core::message::{InstallSnapshot, SnapshotContent, SnapshotMeta};
 use raft_core::traits::{SnapshotReader, SnapshotStoreError, Transport, TransportError};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
-use raft_transport_quic::QuicLimits;
+use raft_transport_quic::TransportLimits;
 
 use crate::support::{DEADLINE, SnapshotFate, TestNode, message, start_cluster, wait_until};
 
@@ -79,16 +79,16 @@ async fn send(node: &TestNode, content: Vec<u8>) -> Result<(), TransportError> {
     node.transport.send_snapshot(header(1, 2), reader).await
 }
 
-fn impatient() -> QuicLimits {
-    QuicLimits {
+fn impatient() -> TransportLimits {
+    TransportLimits {
         snapshot_stall_timeout: Duration::from_millis(300),
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_of_several_megabytes_arrives_whole_beside_the_messages() {
-    let (_certificates, nodes) = start_cluster(2, &QuicLimits::default()).await;
+    let (_certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
     let content = content((8 << 20) + 17);
     let transfer = send(&nodes[0], content.clone());
     let talk = async {
@@ -108,7 +108,7 @@ async fn a_snapshot_of_several_megabytes_arrives_whole_beside_the_messages() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_higher_id_sends_snapshots_over_the_same_connection() {
-    let (_certificates, nodes) = start_cluster(2, &QuicLimits::default()).await;
+    let (_certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
     let reader = Box::new(MemoryReader::new(content(100_000)));
     nodes[1]
         .transport
@@ -120,7 +120,7 @@ async fn the_higher_id_sends_snapshots_over_the_same_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_snapshot_is_a_snapshot() {
-    let (_certificates, nodes) = start_cluster(2, &QuicLimits::default()).await;
+    let (_certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
     send(&nodes[0], Vec::new()).await.unwrap();
     assert_eq!(*nodes[1].inbound.finished.lock().unwrap(), [header(1, 2)]);
 }
@@ -154,7 +154,7 @@ async fn a_transfer_is_resumed_at_the_receivers_offset() {
 /// R49: the leader learns why, at whatever point the receiver refuses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_snapshot_reports_the_reason() {
-    let (_certificates, nodes) = start_cluster(2, &QuicLimits::default()).await;
+    let (_certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
     for (fate, word) in [
         (SnapshotFate::RefuseAtBegin, "no room here"),
         (SnapshotFate::RefuseInTheMiddle, "the disk is full"),
@@ -208,7 +208,7 @@ async fn a_stalled_receiver_is_a_time_out() {
 /// R49: without a connection the failure is immediate, and a connection that ends fails the transfer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_for_nobody_fails() {
-    let (_certificates, nodes) = start_cluster(2, &QuicLimits::default()).await;
+    let (_certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
     let reader = Box::new(MemoryReader::new(Vec::new()));
     let unknown = nodes[0].transport.send_snapshot(header(1, 9), reader).await;
     assert!(matches!(unknown, Err(TransportError::UnknownPeer(NodeId(9)))));
@@ -240,9 +240,9 @@ async fn a_snapshot_for_nobody_fails() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_snapshot_too_many_is_refused_as_busy() {
-    let limits = QuicLimits {
+    let limits = TransportLimits {
         inbound_snapshots_max: 1,
-        ..QuicLimits::default()
+        ..TransportLimits::default()
     };
     let (_certificates, nodes) = start_cluster(2, &limits).await;
     *nodes[1].inbound.fate.lock().unwrap() = SnapshotFate::HangAtBegin;

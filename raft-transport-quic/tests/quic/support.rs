@@ -14,7 +14,7 @@ use raft_core::message::{Body, ForwardRequest, InstallSnapshot, Message, Snapsho
 use raft_core::request::ClientRequest;
 use raft_core::traits::{Inbound, PeerStatus, SnapshotStoreError, SnapshotWriter, Transport, TransportError};
 use raft_core::types::{GroupId, NodeId, Term, Ticket};
-use raft_transport_quic::{ContactAddress, QuicLimits, QuicOptions, QuicTransport};
+use raft_transport_quic::{ContactAddress, QuicLimits, QuicTransport, TransportLimits, TransportOptions};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
@@ -133,9 +133,9 @@ impl Certificates {
     }
 
     /// Options of node `id` with a fresh certificate, no peers, and a port that the system chooses.
-    pub(crate) fn options(&self, id: u64) -> QuicOptions {
+    pub(crate) fn options(&self, id: u64) -> TransportOptions {
         self.write(&format!("n{id}"), &self.authority.issue_node(id));
-        QuicOptions {
+        TransportOptions {
             id: NodeId(id),
             cluster: CLUSTER.to_string(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -144,7 +144,7 @@ impl Certificates {
             certificate: self.path(&format!("n{id}.pem")),
             key: self.path(&format!("n{id}.key")),
             ca: self.path("ca.pem"),
-            limits: QuicLimits::default(),
+            limits: TransportLimits::default(),
         }
     }
 }
@@ -171,9 +171,9 @@ pub(crate) struct TestNode {
 
 impl TestNode {
     /// Binds without starting, so that the others can learn the address.
-    pub(crate) fn bind(options: QuicOptions) -> TestNode {
+    pub(crate) fn bind(options: TransportOptions) -> TestNode {
         TestNode {
-            transport: Arc::new(QuicTransport::bind(options).unwrap()),
+            transport: Arc::new(QuicTransport::bind(options, QuicLimits::default()).unwrap()),
             inbound: Arc::new(Recorder::default()),
         }
     }
@@ -201,10 +201,10 @@ impl TestNode {
 }
 
 /// Starts nodes 1 to `count`, all peers of each other and connected.
-pub(crate) async fn start_cluster(count: u64, limits: &QuicLimits) -> (Certificates, Vec<TestNode>) {
+pub(crate) async fn start_cluster(count: u64, limits: &TransportLimits) -> (Certificates, Vec<TestNode>) {
     let certificates = Certificates::new();
     let bind = |id| {
-        TestNode::bind(QuicOptions {
+        TestNode::bind(TransportOptions {
             limits: limits.clone(),
             ..certificates.options(id)
         })
@@ -233,10 +233,10 @@ pub(crate) fn addresses(nodes: &[TestNode]) -> BTreeMap<NodeId, String> {
 }
 
 /// Binds again at an address that was in use until just now.
-pub(crate) async fn bind_again(options: &QuicOptions) -> TestNode {
+pub(crate) async fn bind_again(options: &TransportOptions) -> TestNode {
     let mut bound = None;
     wait_until("the port is free again", || {
-        bound = QuicTransport::bind(options.clone()).ok();
+        bound = QuicTransport::bind(options.clone(), QuicLimits::default()).ok();
         bound.is_some()
     })
     .await;

@@ -40,8 +40,14 @@ const ARROWS: &[Arrow] = &[
         alone: false,
     },
     Arrow {
-        from: "raft-transport-quic",
+        from: "raft-transport",
         to: &["raft-core"],
+        tests_to: &[],
+        alone: false,
+    },
+    Arrow {
+        from: "raft-transport-quic",
+        to: &["raft-core", "raft-transport"],
         tests_to: &[],
         alone: false,
     },

@@ -1,11 +1,9 @@
 //! Why a connection or a stream was closed.
 
-use quinn::VarInt;
-
 /// Why a connection or a stream was closed; the other end sees the number and the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum CloseCode {
+pub enum CloseCode {
     /// This node stops.
     Shutdown = 0,
     /// A newer connection of the same pair took over.
@@ -29,23 +27,26 @@ pub(crate) enum CloseCode {
 }
 
 impl CloseCode {
-    pub(crate) fn code(self) -> VarInt {
-        VarInt::from_u32(self as u32)
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u32 {
+        self as u32
     }
 
     /// The word that travels with the number, for whoever reads the other side's log.
-    pub(crate) fn reason(self) -> &'static [u8] {
+    #[must_use]
+    pub fn reason(self) -> &'static str {
         match self {
-            CloseCode::Shutdown => b"shutdown",
-            CloseCode::Replaced => b"replaced by a newer connection",
-            CloseCode::Identity => b"wrong certificate",
-            CloseCode::NotAPeer => b"not a peer",
-            CloseCode::Hello => b"wrong hello",
-            CloseCode::Forged => b"forged sender or receiver",
-            CloseCode::Protocol => b"malformed frame",
-            CloseCode::TooSlow => b"too slow",
-            CloseCode::Knock => b"knock heard",
-            CloseCode::SnapshotAborted => b"snapshot aborted",
+            CloseCode::Shutdown => "shutdown",
+            CloseCode::Replaced => "replaced by a newer connection",
+            CloseCode::Identity => "wrong certificate",
+            CloseCode::NotAPeer => "not a peer",
+            CloseCode::Hello => "wrong hello",
+            CloseCode::Forged => "forged sender or receiver",
+            CloseCode::Protocol => "malformed frame",
+            CloseCode::TooSlow => "too slow",
+            CloseCode::Knock => "knock heard",
+            CloseCode::SnapshotAborted => "snapshot aborted",
         }
     }
 }

@@ -4,28 +4,27 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use quinn::{Connection, ConnectionError, Incoming};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::carrier::{Carrier, Closed, Connection, Incoming};
 use crate::close_code::CloseCode;
 use crate::connection;
 use crate::dial::call_back;
 use crate::handshake::{Established, HandshakeError, exchange_hello, hear_hello};
 use crate::identity::peer_of;
-use crate::options::QuicLimits;
-use crate::peer::{Peer, close};
+use crate::options::TransportLimits;
+use crate::peer::Peer;
 use crate::shared::Shared;
 
 /// Accepts connections until the transport stops.
-pub(crate) async fn accept_connections(shared: Arc<Shared>) {
-    let Some(endpoint) = shared.endpoint() else { return };
+pub(crate) async fn accept_connections<C: Carrier>(shared: Arc<Shared<C>>) {
     let mut handshakes = Handshakes::default();
     loop {
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => break,
             Some(_) = handshakes.running.join_next() => {}
-            incoming = endpoint.accept() => match incoming {
+            incoming = shared.carrier.accept() => match incoming {
                 Some(incoming) => handshakes.admit(&shared, incoming),
                 None => break,
             },
@@ -45,18 +44,16 @@ struct Handshakes {
 }
 
 impl Handshakes {
-    fn admit(&mut self, shared: &Arc<Shared>, incoming: Incoming) {
+    fn admit<C: Carrier>(&mut self, shared: &Arc<Shared<C>>, incoming: C::Incoming) {
         let limits = &shared.limits;
         self.oldest_first.retain(|(_, handle)| !handle.is_finished());
         let crowded = self.oldest_first.len() >= limits.retry_handshakes_min;
-        if crowded && !incoming.remote_address_validated() && incoming.may_retry() {
-            // The answer is as large as the question, and nothing is kept until the sender repeats it from where it
-            // claims to be.
-            if let Err(error) = incoming.retry() {
-                tracing::debug!(%error, "a newcomer could not be asked to retry");
-            }
-            return;
-        }
+        let incoming = if crowded {
+            incoming.prove_address()
+        } else {
+            Some(incoming)
+        };
+        let Some(incoming) = incoming else { return };
         let address = incoming.remote_address().ip();
         self.make_room(address, limits);
         let shared = shared.clone();
@@ -64,7 +61,7 @@ impl Handshakes {
         self.oldest_first.push_back((address, handle));
     }
 
-    fn make_room(&mut self, address: IpAddr, limits: &QuicLimits) {
+    fn make_room(&mut self, address: IpAddr, limits: &TransportLimits) {
         let from_address = self.oldest_first.iter().filter(|(from, _)| *from == address);
         let victim = if from_address.count() >= limits.handshakes_per_address_max {
             self.oldest_first.iter().position(|(from, _)| *from == address)
@@ -80,7 +77,7 @@ impl Handshakes {
 }
 
 /// Takes one connection from its first packet to a proven peer, or closes it.
-async fn admit_one(shared: Arc<Shared>, incoming: Incoming) {
+async fn admit_one<C: Carrier>(shared: Arc<Shared<C>>, incoming: C::Incoming) {
     let address = incoming.remote_address();
     let timeout = shared.limits.handshake_timeout;
     let proved = tokio::time::timeout(timeout, prove(&shared, incoming)).await;
@@ -92,36 +89,46 @@ async fn admit_one(shared: Arc<Shared>, incoming: Incoming) {
                 shared.forget_stranger(&peer);
             });
         }
-        Ok(Proved::Knock) => {}
+        Ok(Proved::Knock | Proved::Stream) => {}
         Ok(Proved::StrangersKnock(peer)) => {
             let tasks = shared.tasks.clone();
             tasks.spawn(call_back(shared, peer));
         }
         // The other end changed its mind; it has the reason.
-        Err(HandshakeError::Connection(ConnectionError::ApplicationClosed(_))) => {}
+        Err(HandshakeError::Closed(Closed::ByPeer { .. })) => {}
         Err(error) => shared.warnings.refused(&address, &error),
     }
 }
 
-enum Proved {
-    Peer(Arc<Peer>, Box<Established>),
+enum Proved<N: Connection> {
+    Peer(Arc<Peer<N>>, Box<Established<N>>),
     Knock,
     /// Nobody keeps it connected, so it has to be called back.
-    StrangersKnock(Arc<Peer>),
+    StrangersKnock(Arc<Peer<N>>),
+    /// One more stream of a connection that stands.
+    Stream,
 }
 
-async fn prove(shared: &Arc<Shared>, incoming: Incoming) -> Result<Proved, HandshakeError> {
-    let connection = incoming.await?;
+async fn prove<C: Carrier>(
+    shared: &Arc<Shared<C>>,
+    incoming: C::Incoming,
+) -> Result<Proved<C::Connection>, HandshakeError> {
+    let Some(connection) = incoming.handshake().await? else {
+        return Ok(Proved::Stream);
+    };
     let proved = prove_connection(shared, connection.clone()).await;
     if let Err(error) = &proved
         && let Some(code) = error.close_code()
     {
-        close(&connection, code);
+        connection.close(code);
     }
     proved
 }
 
-async fn prove_connection(shared: &Arc<Shared>, connection: Connection) -> Result<Proved, HandshakeError> {
+async fn prove_connection<C: Carrier>(
+    shared: &Arc<Shared<C>>,
+    connection: C::Connection,
+) -> Result<Proved<C::Connection>, HandshakeError> {
     let id = peer_of(&connection, &shared.cluster)?;
     if !shared.is_welcome(id) {
         return Err(HandshakeError::NotAPeer(id));
@@ -133,10 +140,10 @@ async fn prove_connection(shared: &Arc<Shared>, connection: Connection) -> Resul
         let (peer, _) = admit()?;
         return Ok(Proved::Peer(peer, Box::new(established)));
     }
-    let (_, incarnation) = hear_hello(shared, &connection, id).await?;
+    let heard = hear_hello(shared, &connection, id).await?;
     let (peer, is_new) = admit()?;
-    peer.hear_knock(incarnation, connection.remote_address());
-    close(&connection, CloseCode::Knock);
+    peer.hear_knock(heard.incarnation, connection.remote_address());
+    connection.close(CloseCode::Knock);
     Ok(if is_new {
         Proved::StrangersKnock(peer)
     } else {

@@ -8,19 +8,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connecting, Connection, ConnectionError};
+use raft_core::message::Lane;
 use tokio::time::{sleep, timeout};
 
+use crate::carrier::{Carrier, Closed, Connection};
 use crate::close_code::CloseCode;
 use crate::connection;
 use crate::handshake::{Established, HandshakeError, exchange_hello, say_hello};
 use crate::identity::{node_name, peer_of};
-use crate::options::QuicLimits;
-use crate::peer::{Destination, Peer, close};
+use crate::options::TransportLimits;
+use crate::peer::{Destination, Peer};
 use crate::shared::{Shared, random_u64};
 
 /// Keeps the pair connected until the peer is removed or the transport stops.
-pub(crate) async fn keep_connected(shared: Arc<Shared>, peer: Arc<Peer>) {
+pub(crate) async fn keep_connected<C: Carrier>(shared: Arc<Shared<C>>, peer: Arc<Peer<C::Connection>>) {
     let keep = async {
         if shared.id < peer.id {
             dial_for_ever(&shared, &peer).await;
@@ -35,7 +36,7 @@ pub(crate) async fn keep_connected(shared: Arc<Shared>, peer: Arc<Peer>) {
     }
 }
 
-async fn dial_for_ever(shared: &Arc<Shared>, peer: &Arc<Peer>) {
+async fn dial_for_ever<C: Carrier>(shared: &Arc<Shared<C>>, peer: &Arc<Peer<C::Connection>>) {
     let mut backoff = Backoff::new(&shared.limits);
     loop {
         // As a stranger it may have a connection already.
@@ -53,7 +54,7 @@ async fn dial_for_ever(shared: &Arc<Shared>, peer: &Arc<Peer>) {
 
 /// Calls a stranger that knocked back, once; nothing is left of it when that connection ends, unless it turned out to be a
 /// member meanwhile.
-pub(crate) async fn call_back(shared: Arc<Shared>, peer: Arc<Peer>) {
+pub(crate) async fn call_back<C: Carrier>(shared: Arc<Shared<C>>, peer: Arc<Peer<C::Connection>>) {
     // A connection that stands sees the same token, and closes itself in its own order.
     tokio::select! {
         () = peer.stop.cancelled() => {}
@@ -63,7 +64,7 @@ pub(crate) async fn call_back(shared: Arc<Shared>, peer: Arc<Peer>) {
 }
 
 /// Makes one attempt to connect, and serves the connection until it ends. Returns whether there was one.
-async fn dial_and_run(shared: &Arc<Shared>, peer: &Arc<Peer>) -> bool {
+async fn dial_and_run<C: Carrier>(shared: &Arc<Shared<C>>, peer: &Arc<Peer<C::Connection>>) -> bool {
     match dial(shared, peer).await {
         Ok(established) => {
             let task = connection::run(shared.clone(), peer.clone(), established);
@@ -80,7 +81,7 @@ async fn dial_and_run(shared: &Arc<Shared>, peer: &Arc<Peer>) -> bool {
     }
 }
 
-async fn knock_for_ever(shared: &Arc<Shared>, peer: &Arc<Peer>) {
+async fn knock_for_ever<C: Carrier>(shared: &Arc<Shared<C>>, peer: &Arc<Peer<C::Connection>>) {
     loop {
         peer.wait_connected(false).await;
         let mut backoff = Backoff::new(&shared.limits);
@@ -102,7 +103,10 @@ async fn knock_for_ever(shared: &Arc<Shared>, peer: &Arc<Peer>) {
 }
 
 /// One attempt to make the connection.
-async fn dial(shared: &Shared, peer: &Peer) -> Result<Established, HandshakeError> {
+async fn dial<C: Carrier>(
+    shared: &Shared<C>,
+    peer: &Peer<C::Connection>,
+) -> Result<Established<C::Connection>, HandshakeError> {
     let limit = shared.limits.handshake_timeout;
     let connection = loop {
         tokio::select! {
@@ -124,28 +128,28 @@ async fn dial(shared: &Shared, peer: &Peer) -> Result<Established, HandshakeErro
 }
 
 /// Remembers if the peer closed the connection because this node is none of its peers.
-fn note_refusal(peer: &Peer, connection: &Connection) {
-    if let Some(ConnectionError::ApplicationClosed(closed)) = connection.close_reason()
-        && closed.error_code == CloseCode::NotAPeer.code()
+fn note_refusal<N: Connection>(peer: &Peer<N>, connection: &N) {
+    if connection
+        .close_reason()
+        .is_some_and(|closed| closed.is_by_peer(CloseCode::NotAPeer))
     {
         peer.hear_refusal();
     }
 }
 
 /// One attempt to be heard.
-async fn knock(shared: &Shared, peer: &Peer) -> Result<(), HandshakeError> {
+async fn knock<C: Carrier>(shared: &Shared<C>, peer: &Peer<C::Connection>) -> Result<(), HandshakeError> {
     let attempt = async {
         let connection = connect(shared, peer).await?;
-        let said = say_hello(shared, &connection).await;
+        let said = say_hello(shared, &connection, Lane::Urgent).await;
         note_refusal(peer, &connection);
         let _stream = close_after(&connection, said)?;
         let closed = connection.closed().await;
         note_refusal(peer, &connection);
-        match closed {
-            ConnectionError::ApplicationClosed(closed) if closed.error_code == CloseCode::Knock.code() => {
-                Ok(())
-            }
-            error => Err(error.into()),
+        if closed.is_by_peer(CloseCode::Knock) {
+            Ok(())
+        } else {
+            Err(closed.into())
         }
     };
     let limit = shared.limits.handshake_timeout;
@@ -156,8 +160,11 @@ async fn knock(shared: &Shared, peer: &Peer) -> Result<(), HandshakeError> {
 
 /// A connection to `peer` and to nobody else: TLS verifies the certificate for its name, and the identity rule is
 /// checked on top.
-async fn connect(shared: &Shared, peer: &Peer) -> Result<Connection, HandshakeError> {
-    let connection = start_connecting(shared, peer).await?.await?;
+async fn connect<C: Carrier>(
+    shared: &Shared<C>,
+    peer: &Peer<C::Connection>,
+) -> Result<C::Connection, HandshakeError> {
+    let connection = reach(shared, peer).await?;
     let found = close_after(
         &connection,
         peer_of(&connection, &shared.cluster).map_err(Into::into),
@@ -172,28 +179,23 @@ async fn connect(shared: &Shared, peer: &Peer) -> Result<Connection, HandshakeEr
     close_after(&connection, Err(wrong))
 }
 
-async fn start_connecting(shared: &Shared, peer: &Peer) -> Result<Connecting, HandshakeError> {
+/// A connection to where the peer should be.
+async fn reach<C: Carrier>(
+    shared: &Shared<C>,
+    peer: &Peer<C::Connection>,
+) -> Result<C::Connection, HandshakeError> {
     let (address, candidates) = candidates(peer).await?;
-    let unusable = |reason: &dyn std::fmt::Display| HandshakeError::Address(format!("{address}: {reason}"));
-    let endpoint = shared
-        .endpoint()
-        .ok_or_else(|| unusable(&"the transport was shut down"))?;
+    // A host may have several addresses; each attempt takes another one.
+    let choice = usize::try_from(random_u64() % 1024).unwrap_or(0) % candidates.len().max(1);
+    let candidate = candidates
+        .get(choice)
+        .ok_or_else(|| HandshakeError::Address(format!("{address}: the name has no address")))?;
     let name = node_name(peer.id, &shared.cluster);
-    let mut last = unusable(&"the name has no address");
-    // A host may have several addresses; each attempt begins with another one.
-    let start = usize::try_from(random_u64() % 1024).unwrap_or(0);
-    for step in 0..candidates.len() {
-        let candidate = candidates[(start + step) % candidates.len()];
-        match endpoint.connect_with(shared.client_config(), candidate, &name) {
-            Ok(connecting) => return Ok(connecting),
-            Err(error) => last = unusable(&error),
-        }
-    }
-    Err(last)
+    Ok(shared.carrier.connect(*candidate, &name).await?)
 }
 
 /// Where to try now, as a text for people and as addresses.
-async fn candidates(peer: &Peer) -> Result<(String, Vec<SocketAddr>), HandshakeError> {
+async fn candidates<N: Connection>(peer: &Peer<N>) -> Result<(String, Vec<SocketAddr>), HandshakeError> {
     let address = match peer.take_destination() {
         Some(Destination::Knock(from)) => return Ok((from.to_string(), vec![from])),
         Some(Destination::Address(address)) => address,
@@ -207,26 +209,28 @@ async fn candidates(peer: &Peer) -> Result<(String, Vec<SocketAddr>), HandshakeE
 }
 
 /// Tells the other end why, if this end is the one that refuses.
-fn close_after<T>(connection: &Connection, result: Result<T, HandshakeError>) -> Result<T, HandshakeError> {
+fn close_after<T>(
+    connection: &impl Connection,
+    result: Result<T, HandshakeError>,
+) -> Result<T, HandshakeError> {
     if let Err(error) = &result
         && let Some(code) = error.close_code()
     {
-        close(connection, code);
+        connection.close(code);
     }
     result
 }
 
 /// A peer that is down is normal; one that is there and wrong, or that refuses us, is not.
-fn report(shared: &Shared, peer: &Peer, error: &HandshakeError) {
-    let down = matches!(
-        error,
-        HandshakeError::TooSlow(_) | HandshakeError::Connection(ConnectionError::TimedOut)
-    );
-    let changed_its_mind = matches!(
-        error,
-        HandshakeError::Connection(ConnectionError::ApplicationClosed(closed))
-            if [CloseCode::Shutdown.code(), CloseCode::Replaced.code()].contains(&closed.error_code)
-    );
+fn report<C: Carrier>(shared: &Shared<C>, peer: &Peer<C::Connection>, error: &HandshakeError) {
+    let (down, changed_its_mind) = match error {
+        HandshakeError::TooSlow(_) => (true, false),
+        HandshakeError::Closed(closed) => (
+            matches!(closed, Closed::TimedOut | Closed::Unreachable(_)),
+            closed.is_by_peer(CloseCode::Shutdown) || closed.is_by_peer(CloseCode::Replaced),
+        ),
+        _ => (false, false),
+    };
     if down || changed_its_mind {
         tracing::debug!(peer = %peer.id, %error, "the peer cannot be reached");
     } else {
@@ -243,7 +247,7 @@ struct Backoff {
 }
 
 impl Backoff {
-    fn new(limits: &QuicLimits) -> Backoff {
+    fn new(limits: &TransportLimits) -> Backoff {
         Backoff {
             min: limits.dial_backoff_min,
             max: limits.dial_backoff_max,
@@ -269,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_up_to_its_limit_and_is_jittered() {
-        let limits = QuicLimits::default();
+        let limits = TransportLimits::default();
         let mut backoff = Backoff::new(&limits);
         let mut expected = limits.dial_backoff_min;
         for _ in 0..12 {

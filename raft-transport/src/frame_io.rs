@@ -1,4 +1,4 @@
-//! Frames off a QUIC stream.
+//! Frames off a stream.
 //!
 //! Small frames are read many at a time into a buffer that is used again and again, and are copied out at their exact
 //! size: a command that stays in memory for long never pins more than its own frame. The rest of a large frame is read
@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use quinn::{ConnectionError, RecvStream};
 use raft_core::wire::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, WireError, decode_frame_body};
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
+
+use crate::carrier::{Closed, StreamReceiver};
 
 /// How much is read at once before the size of a frame is known.
 const SCRATCH_BYTES: usize = 8 * 1024;
@@ -37,21 +38,21 @@ pub(crate) enum FrameError {
 }
 
 impl FrameError {
-    pub(crate) fn ended(error: &ConnectionError) -> FrameError {
-        FrameError::Ended(error.to_string())
+    pub(crate) fn ended(closed: &Closed) -> FrameError {
+        FrameError::Ended(closed.to_string())
     }
 }
 
 /// Reads frames off one stream.
-pub(crate) struct FrameReader {
-    stream: RecvStream,
+pub(crate) struct FrameReader<R> {
+    stream: R,
     /// What arrived and belongs to no frame yet.
     scratch: BytesMut,
     frame_timeout: Duration,
 }
 
-impl FrameReader {
-    pub(crate) fn new(stream: RecvStream, frame_timeout: Duration) -> FrameReader {
+impl<R: StreamReceiver> FrameReader<R> {
+    pub(crate) fn new(stream: R, frame_timeout: Duration) -> FrameReader<R> {
         FrameReader {
             stream,
             scratch: BytesMut::with_capacity(SCRATCH_BYTES),
@@ -60,7 +61,7 @@ impl FrameReader {
     }
 
     /// The stream, to stop it.
-    pub(crate) fn stream_mut(&mut self) -> &mut RecvStream {
+    pub(crate) fn stream_mut(&mut self) -> &mut R {
         &mut self.stream
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use raft_core::message::Message;
 use tokio::sync::Notify;
 
-use crate::options::QuicLimits;
+use crate::options::TransportLimits;
 use crate::size::message_bytes;
 
 /// The messages that wait for one peer.
@@ -57,7 +57,7 @@ pub(crate) struct Depth {
 }
 
 impl SendQueue {
-    pub(crate) fn new(limits: &QuicLimits) -> SendQueue {
+    pub(crate) fn new(limits: &TransportLimits) -> SendQueue {
         // A frame begins with the count of its messages.
         let message_bytes_max = limits.frame_bytes_max - limits.frame_bytes_max.min(4);
         SendQueue {
@@ -249,7 +249,7 @@ mod tests {
         taken.messages.iter().map(number).collect()
     }
 
-    fn queue(limits: QuicLimits) -> SendQueue {
+    fn queue(limits: TransportLimits) -> SendQueue {
         let queue = SendQueue::new(&limits);
         queue.set_connected(true);
         queue
@@ -258,9 +258,9 @@ mod tests {
     /// R76: a full queue drops the newest and counts them; what is inside keeps its order.
     #[test]
     fn a_full_queue_drops_the_newest() {
-        let queue = queue(QuicLimits {
+        let queue = queue(TransportLimits {
             queue_messages_max: 3,
-            ..QuicLimits::default()
+            ..TransportLimits::default()
         });
         queue.push(vec![message(1, 0), message(2, 0)]);
         queue.push(vec![message(3, 0), message(4, 0), message(5, 0)]);
@@ -273,9 +273,9 @@ mod tests {
     /// R76: the bound counts bytes, too.
     #[test]
     fn the_queue_is_bounded_in_bytes() {
-        let queue = queue(QuicLimits {
+        let queue = queue(TransportLimits {
             queue_bytes_max: 4 << 20,
-            ..QuicLimits::default()
+            ..TransportLimits::default()
         });
         for number in 1..=5 {
             queue.push(vec![message(number, 1 << 20)]);
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_message_that_fits_no_frame_is_dropped() {
-        let queue = queue(QuicLimits::default());
+        let queue = queue(TransportLimits::default());
         queue.push(vec![message(1, 5 << 20)]);
         queue.push(vec![message(2, 10)]);
         assert_eq!(take_numbers(&queue), [2]);
@@ -294,9 +294,9 @@ mod tests {
     /// What was sent together and what was sent one by one is cut into the same frames.
     #[test]
     fn a_frame_holds_what_fits_but_at_least_one_message() {
-        let limits = QuicLimits {
+        let limits = TransportLimits {
             coalesce_bytes_max: 2 * message_bytes(&message(0, 1000)),
-            ..QuicLimits::default()
+            ..TransportLimits::default()
         };
         let messages = || {
             let small = (1..=5).map(|number| message(number, 1000));
@@ -316,9 +316,9 @@ mod tests {
 
     #[test]
     fn messages_for_an_absent_peer_grow_stale() {
-        let queue = SendQueue::new(&QuicLimits {
+        let queue = SendQueue::new(&TransportLimits {
             queue_age_max: Duration::ZERO,
-            ..QuicLimits::default()
+            ..TransportLimits::default()
         });
         queue.push(vec![message(1, 0)]);
         let pushed_at = Instant::now();

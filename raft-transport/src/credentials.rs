@@ -8,7 +8,6 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -20,22 +19,29 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::error::QuicError;
+use crate::error::SetupError;
 use crate::identity::{dns_names, node_name};
-use crate::options::QuicOptions;
+use crate::options::TransportOptions;
 
 /// The application protocol, so that a connection meant for something else ends in the handshake.
-pub(crate) const ALPN: &[u8] = b"raft/1";
+const ALPN: &[u8] = b"raft/1";
 
 /// The TLS configurations of both roles.
-pub(crate) struct Credentials {
-    pub(crate) client: Arc<QuicClientConfig>,
-    pub(crate) server: Arc<QuicServerConfig>,
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// For the end that dials.
+    pub client: Arc<ClientConfig>,
+    /// For the end that accepts.
+    pub server: Arc<ServerConfig>,
+    client_verifier: Arc<dyn ClientCertVerifier>,
 }
 
 impl Credentials {
     /// Reads the three files of `options` and checks that the peers would accept them.
-    pub(crate) fn load(options: &QuicOptions) -> Result<Credentials, QuicError> {
+    ///
+    /// # Errors
+    /// [`SetupError`] names the file and the remedy.
+    pub fn load(options: &TransportOptions) -> Result<Credentials, SetupError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = read_certificates("certificate", &options.certificate)?;
         let key = read_key(&options.key)?;
@@ -53,8 +59,18 @@ impl Credentials {
 
         Ok(Credentials {
             client: client_config(&provider, server_verifier, chain.clone(), key.clone_key())?,
-            server: server_config(&provider, client_verifier, chain, key)?,
+            server: server_config(&provider, client_verifier.clone(), chain, key)?,
+            client_verifier,
         })
+    }
+
+    /// Whether who showed `chain` would be let in now: an authority may be gone since, or a date past.
+    pub(crate) fn accepts(&self, chain: &[CertificateDer<'_>]) -> Result<(), String> {
+        let (own, intermediates) = chain.split_first().ok_or("it shows no certificate")?;
+        let verified = self
+            .client_verifier
+            .verify_client_cert(own, intermediates, UnixTime::now());
+        verified.map(drop).map_err(|error| error.to_string())
     }
 }
 
@@ -63,7 +79,7 @@ fn client_config(
     verifier: Arc<WebPkiServerVerifier>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-) -> Result<Arc<QuicClientConfig>, QuicError> {
+) -> Result<Arc<ClientConfig>, SetupError> {
     let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(tls)?
@@ -73,7 +89,7 @@ fn client_config(
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
-    Ok(Arc::new(QuicClientConfig::try_from(config).map_err(tls)?))
+    Ok(Arc::new(config))
 }
 
 fn server_config(
@@ -81,7 +97,7 @@ fn server_config(
     verifier: Arc<dyn ClientCertVerifier>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-) -> Result<Arc<QuicServerConfig>, QuicError> {
+) -> Result<Arc<ServerConfig>, SetupError> {
     let mut config = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(tls)?
@@ -93,28 +109,28 @@ fn server_config(
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
-    Ok(Arc::new(QuicServerConfig::try_from(config).map_err(tls)?))
+    Ok(Arc::new(config))
 }
 
 fn check_pair(
     provider: &CryptoProvider,
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
-    options: &QuicOptions,
-) -> Result<(), QuicError> {
+    options: &TransportOptions,
+) -> Result<(), SetupError> {
     let signer = provider
         .key_provider
         .load_private_key(key.clone_key())
         .map_err(|error| pem("private key", &options.key, &error))?;
     CertifiedKey::new(chain.to_vec(), signer)
         .keys_match()
-        .map_err(|_| QuicError::KeyMismatch {
+        .map_err(|_| SetupError::KeyMismatch {
             certificate: options.certificate.clone(),
             key: options.key.clone(),
         })
 }
 
-fn check_name(chain: &[CertificateDer<'static>], options: &QuicOptions) -> Result<(), QuicError> {
+fn check_name(chain: &[CertificateDer<'static>], options: &TransportOptions) -> Result<(), SetupError> {
     let expected = node_name(options.id, &options.cluster);
     let own = chain
         .first()
@@ -123,7 +139,7 @@ fn check_name(chain: &[CertificateDer<'static>], options: &QuicOptions) -> Resul
     if names == [expected.as_str()] {
         return Ok(());
     }
-    Err(QuicError::WrongName {
+    Err(SetupError::WrongName {
         path: options.certificate.clone(),
         found: if names.is_empty() {
             "nobody".to_string()
@@ -139,9 +155,9 @@ fn check_trust(
     chain: &[CertificateDer<'static>],
     server_verifier: &dyn ServerCertVerifier,
     client_verifier: &dyn ClientCertVerifier,
-    options: &QuicOptions,
-) -> Result<(), QuicError> {
-    let untrusted = |reason: String| QuicError::Untrusted {
+    options: &TransportOptions,
+) -> Result<(), SetupError> {
+    let untrusted = |reason: String| SetupError::Untrusted {
         path: options.certificate.clone(),
         ca: options.ca.clone(),
         reason,
@@ -160,7 +176,7 @@ fn check_trust(
     Ok(())
 }
 
-fn read_certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, QuicError> {
+fn read_certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let bytes = read(what, path)?;
     let certificates = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()
@@ -171,7 +187,7 @@ fn read_certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateD
     Ok(certificates)
 }
 
-fn read_roots(path: &Path) -> Result<RootCertStore, QuicError> {
+fn read_roots(path: &Path) -> Result<RootCertStore, SetupError> {
     let what = "certificate of an authority";
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(what, path)? {
@@ -181,9 +197,9 @@ fn read_roots(path: &Path) -> Result<RootCertStore, QuicError> {
 }
 
 /// The mode is asked of the open file, so that what was checked is what is read.
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, QuicError> {
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
     let what = "private key";
-    let failed = |source| QuicError::ReadFile {
+    let failed = |source| SetupError::ReadFile {
         what,
         path: path.to_path_buf(),
         source,
@@ -197,39 +213,39 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, QuicError> {
 
 /// A key that others can read is no proof of anything; a key that others can write is one they chose.
 #[cfg(unix)]
-fn check_key_mode(path: &Path, metadata: &fs::Metadata) -> Result<(), QuicError> {
+fn check_key_mode(path: &Path, metadata: &fs::Metadata) -> Result<(), SetupError> {
     use std::os::unix::fs::PermissionsExt;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & !0o600 == 0 {
         return Ok(());
     }
-    Err(QuicError::KeyMode {
+    Err(SetupError::KeyMode {
         path: path.to_path_buf(),
         mode,
     })
 }
 
 #[cfg(not(unix))]
-fn check_key_mode(_path: &Path, _metadata: &fs::Metadata) -> Result<(), QuicError> {
+fn check_key_mode(_path: &Path, _metadata: &fs::Metadata) -> Result<(), SetupError> {
     Ok(())
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, QuicError> {
-    fs::read(path).map_err(|source| QuicError::ReadFile {
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, SetupError> {
+    fs::read(path).map_err(|source| SetupError::ReadFile {
         what,
         path: path.to_path_buf(),
         source,
     })
 }
 
-fn pem(what: &'static str, path: &Path, reason: &dyn std::fmt::Display) -> QuicError {
-    QuicError::Pem {
+fn pem(what: &'static str, path: &Path, reason: &dyn std::fmt::Display) -> SetupError {
+    SetupError::Pem {
         what,
         path: path.to_path_buf(),
         reason: reason.to_string(),
     }
 }
 
-fn tls(error: impl std::error::Error + Send + Sync + 'static) -> QuicError {
-    QuicError::Tls(Box::new(error))
+fn tls(error: impl std::error::Error + Send + Sync + 'static) -> SetupError {
+    SetupError::Tls(Box::new(error))
 }

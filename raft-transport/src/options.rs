@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use raft_core::types::NodeId;
 
-use crate::error::QuicError;
+use crate::error::SetupError;
 use crate::identity::{check_cluster_name, node_name};
 
 const KIB: usize = 1024;
@@ -17,12 +17,12 @@ const MIB: usize = 1024 * KIB;
 
 /// Who this node is, where it listens, whom it talks to, and what proves it.
 #[derive(Clone, Debug)]
-pub struct QuicOptions {
+pub struct TransportOptions {
     /// This node; 1 or more.
     pub id: NodeId,
     /// The name of the cluster: 1 to 63 lower-case letters, digits and inner hyphens. It is part of every certificate.
     pub cluster: String,
-    /// Where to listen for peers (UDP); port 0 lets the system choose.
+    /// Where to listen for peers; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// Every node's address as `host:port`, resolved anew at each attempt to connect. The own entry is ignored, so that
     /// the same map serves every node. As long as no replica has told the members of its group, whoever is not in it is
@@ -37,7 +37,7 @@ pub struct QuicOptions {
     /// The file with the certificates of the authorities that sign this cluster's certificates, in PEM.
     pub ca: PathBuf,
     /// The limits.
-    pub limits: QuicLimits,
+    pub limits: TransportLimits,
 }
 
 /// Turns a member's [`Contact`](raft_core::membership::Contact) into an address. The default takes the text itself for the
@@ -75,7 +75,7 @@ impl fmt::Debug for ContactAddress {
 /// Every limit of the transport. The defaults suit a local network; the table in the crate's documentation says what
 /// happens at each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuicLimits {
+pub struct TransportLimits {
     /// The largest body of a frame that is sent or accepted, checked before memory is allocated for it.
     /// Default: 4 MiB.
     pub frame_bytes_max: usize,
@@ -121,18 +121,11 @@ pub struct QuicLimits {
     pub snapshot_stall_timeout: Duration,
     /// How many snapshots may be received at once from all peers; more are refused. Default: 4.
     pub inbound_snapshots_max: usize,
-    /// The size of the socket's buffers, for sending and for receiving; the system may grant less.
-    /// Default: 4 MiB, with which bulk over loopback loses nothing.
-    pub socket_buffer_bytes: usize,
-    /// How much of one stream may be under way, unread. Default: 2 MiB.
-    pub stream_window_bytes: usize,
-    /// The largest datagram that path discovery may try; connections begin with 1,200. Default: 1,452.
-    pub datagram_bytes_max: u16,
 }
 
-impl Default for QuicLimits {
-    fn default() -> QuicLimits {
-        QuicLimits {
+impl Default for TransportLimits {
+    fn default() -> TransportLimits {
+        TransportLimits {
             frame_bytes_max: 4 * MIB,
             coalesce_bytes_max: 64 * KIB,
             queue_messages_max: 16_384,
@@ -152,16 +145,13 @@ impl Default for QuicLimits {
             snapshot_chunk_bytes_max: 256 * KIB,
             snapshot_stall_timeout: Duration::from_secs(10),
             inbound_snapshots_max: 4,
-            socket_buffer_bytes: 4 * MIB,
-            stream_window_bytes: 2 * MIB,
-            datagram_bytes_max: 1_452,
         }
     }
 }
 
-impl QuicOptions {
+impl TransportOptions {
     /// Checks every option against its range.
-    pub(crate) fn validate(&self) -> Result<(), QuicError> {
+    pub(crate) fn validate(&self) -> Result<(), SetupError> {
         if self.id == NodeId(0) {
             return Err(refuse("id", &self.id.0, "node ids start at 1"));
         }
@@ -173,7 +163,7 @@ impl QuicOptions {
 }
 
 /// Node id 0 and empty addresses are mistakes worth a word at start.
-pub(crate) fn check_peers(peers: &BTreeMap<NodeId, String>) -> Result<(), QuicError> {
+pub(crate) fn check_peers(peers: &BTreeMap<NodeId, String>) -> Result<(), SetupError> {
     for (id, address) in peers {
         if *id == NodeId(0) {
             return Err(refuse(
@@ -194,8 +184,8 @@ fn has_port(address: &str) -> bool {
     matches!(port, Some(Ok(_)))
 }
 
-impl QuicLimits {
-    fn validate(&self) -> Result<(), QuicError> {
+impl TransportLimits {
+    fn validate(&self) -> Result<(), SetupError> {
         for (name, limit) in self.counts() {
             if limit == 0 {
                 return Err(refuse(name, &limit, "give at least 1"));
@@ -209,7 +199,7 @@ impl QuicLimits {
         self.validate_relations()
     }
 
-    fn counts(&self) -> [(&'static str, usize); 13] {
+    fn counts(&self) -> [(&'static str, usize); 10] {
         [
             ("frame_bytes_max", self.frame_bytes_max),
             ("coalesce_bytes_max", self.coalesce_bytes_max),
@@ -221,9 +211,6 @@ impl QuicLimits {
             ("strangers_max", self.strangers_max),
             ("snapshot_chunk_bytes_max", self.snapshot_chunk_bytes_max),
             ("inbound_snapshots_max", self.inbound_snapshots_max),
-            ("socket_buffer_bytes", self.socket_buffer_bytes),
-            ("stream_window_bytes", self.stream_window_bytes),
-            ("datagram_bytes_max", usize::from(self.datagram_bytes_max)),
         ]
     }
 
@@ -241,9 +228,9 @@ impl QuicLimits {
         ]
     }
 
-    fn validate_relations(&self) -> Result<(), QuicError> {
-        const WINDOW_BYTES_MAX: usize = 1 << 30;
-        if self.frame_bytes_max > WINDOW_BYTES_MAX {
+    fn validate_relations(&self) -> Result<(), SetupError> {
+        const FRAME_BYTES_MAX: usize = 1 << 30;
+        if self.frame_bytes_max > FRAME_BYTES_MAX {
             return Err(refuse(
                 "frame_bytes_max",
                 &self.frame_bytes_max,
@@ -264,25 +251,11 @@ impl QuicLimits {
                 "give at most frame_bytes_max, or the receiver refuses every chunk",
             ));
         }
-        if self.stream_window_bytes > WINDOW_BYTES_MAX {
-            return Err(refuse(
-                "stream_window_bytes",
-                &self.stream_window_bytes,
-                "give at most 1 GiB",
-            ));
-        }
         if self.inbound_snapshots_max > 1_000 {
             return Err(refuse(
                 "inbound_snapshots_max",
                 &self.inbound_snapshots_max,
                 "give at most 1,000",
-            ));
-        }
-        if self.datagram_bytes_max < 1_200 {
-            return Err(refuse(
-                "datagram_bytes_max",
-                &self.datagram_bytes_max,
-                "QUIC needs 1,200",
             ));
         }
         if self.keep_alive_interval >= self.idle_timeout {
@@ -304,19 +277,14 @@ impl QuicLimits {
 
     /// How many streams for snapshots a peer may open on one connection. One more than can be served, so that a surplus
     /// one is told why it is refused.
-    pub(crate) fn snapshot_streams_max(&self) -> usize {
+    #[must_use]
+    pub fn snapshot_streams_max(&self) -> usize {
         self.inbound_snapshots_max + 1
-    }
-
-    /// What all streams of a connection may have under way: enough that stalled snapshots never hold up messages.
-    pub(crate) fn connection_window_bytes(&self) -> u64 {
-        let streams = self.snapshot_streams_max() + 1;
-        (self.stream_window_bytes as u64) * (streams as u64)
     }
 }
 
-fn refuse(name: &'static str, value: &dyn std::fmt::Display, remedy: &'static str) -> QuicError {
-    QuicError::Option {
+fn refuse(name: &'static str, value: &dyn std::fmt::Display, remedy: &'static str) -> SetupError {
+    SetupError::Option {
         name,
         value: value.to_string(),
         remedy,
@@ -329,14 +297,14 @@ mod tests {
 
     #[test]
     fn the_defaults_are_in_range() {
-        QuicLimits::default().validate().unwrap();
+        TransportLimits::default().validate().unwrap();
     }
 
     #[test]
     fn a_zero_limit_is_named() {
-        let limits = QuicLimits {
+        let limits = TransportLimits {
             queue_messages_max: 0,
-            ..QuicLimits::default()
+            ..TransportLimits::default()
         };
         let message = limits.validate().unwrap_err().to_string();
         assert!(message.contains("queue_messages_max"), "{message}");
@@ -344,17 +312,17 @@ mod tests {
 
     #[test]
     fn limits_that_contradict_each_other_are_refused() {
-        let slow_keep_alive = QuicLimits {
+        let slow_keep_alive = TransportLimits {
             keep_alive_interval: Duration::from_secs(3),
-            ..QuicLimits::default()
+            ..TransportLimits::default()
         };
-        let narrow_queue = QuicLimits {
+        let narrow_queue = TransportLimits {
             queue_bytes_max: MIB,
-            ..QuicLimits::default()
+            ..TransportLimits::default()
         };
-        let large_chunks = QuicLimits {
+        let large_chunks = TransportLimits {
             snapshot_chunk_bytes_max: 5 * MIB,
-            ..QuicLimits::default()
+            ..TransportLimits::default()
         };
         for limits in [slow_keep_alive, narrow_queue, large_chunks] {
             limits.validate().unwrap_err();

@@ -5,24 +5,25 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use quinn::{ClientConfig, Endpoint};
+use raft_core::message::Lane;
 use raft_core::traits::Inbound;
 use raft_core::types::NodeId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::options::{QuicLimits, QuicOptions};
+use crate::carrier::Carrier;
+use crate::options::{TransportLimits, TransportOptions};
 use crate::peer::Peer;
 use crate::protocol::{FORMAT_VERSION, Hello};
 use crate::roster::Roster;
 use crate::warnings::Warnings;
 
 /// What every task of a transport shares.
-pub(crate) struct Shared {
+pub(crate) struct Shared<C: Carrier> {
     pub(crate) id: NodeId,
     pub(crate) cluster: String,
-    pub(crate) limits: QuicLimits,
+    pub(crate) limits: TransportLimits,
     /// Random, and new with every start: see [`Hello::incarnation`].
     pub(crate) incarnation: u64,
     /// Where messages are delivered; set by `start`.
@@ -34,21 +35,19 @@ pub(crate) struct Shared {
     /// Every task of the transport.
     pub(crate) tasks: TaskTracker,
     pub(crate) warnings: Warnings,
-    /// None once the transport was shut down: the socket closes with the last handle.
-    endpoint: RwLock<Option<Endpoint>>,
-    client: RwLock<ClientConfig>,
-    peers: RwLock<Peers>,
+    pub(crate) carrier: C,
+    peers: RwLock<Peers<C::Connection>>,
 }
 
 /// Who is connected or shall be.
-struct Peers {
+struct Peers<N> {
     roster: Roster,
     /// Whom the roster wants, and the strangers that are connected.
-    by_id: BTreeMap<NodeId, Arc<Peer>>,
+    by_id: BTreeMap<NodeId, Arc<Peer<N>>>,
 }
 
-impl Shared {
-    pub(crate) fn new(options: &QuicOptions, endpoint: Endpoint, client: ClientConfig) -> Shared {
+impl<C: Carrier> Shared<C> {
+    pub(crate) fn new(options: &TransportOptions, carrier: C) -> Shared<C> {
         let shared = Shared {
             id: options.id,
             cluster: options.cluster.clone(),
@@ -59,8 +58,7 @@ impl Shared {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             warnings: Warnings::default(),
-            endpoint: RwLock::new(Some(endpoint)),
-            client: RwLock::new(client),
+            carrier,
             peers: RwLock::new(Peers {
                 roster: Roster::new(
                     options.id,
@@ -74,35 +72,19 @@ impl Shared {
         shared
     }
 
-    /// The socket with QUIC on it, until the transport is shut down.
-    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
-        self.endpoint
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Takes the endpoint away from everybody.
-    pub(crate) fn take_endpoint(&self) -> Option<Endpoint> {
-        self.endpoint
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
     /// The peer `id`, if it is one.
-    pub(crate) fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
+    pub(crate) fn peer(&self, id: NodeId) -> Option<Arc<Peer<C::Connection>>> {
         self.read_peers().by_id.get(&id).cloned()
     }
 
     /// All peers, sorted by id.
-    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+    pub(crate) fn peers(&self) -> Vec<Arc<Peer<C::Connection>>> {
         self.read_peers().by_id.values().cloned().collect()
     }
 
     /// Changes the roster, and the peers with it: those that stay keep their queues and connections, those that do not are
     /// cut off. Returns whom to keep connected from now on.
-    pub(crate) fn update_peers(&self, change: impl FnOnce(&mut Roster)) -> Vec<Arc<Peer>> {
+    pub(crate) fn update_peers(&self, change: impl FnOnce(&mut Roster)) -> Vec<Arc<Peer<C::Connection>>> {
         let mut added = Vec::new();
         let mut cut = Vec::new();
         {
@@ -143,7 +125,7 @@ impl Shared {
 
     /// The peer `id`, which proved that it is that node; it is made a stranger if it was none. The second value tells
     /// whether it just was.
-    pub(crate) fn admit(&self, id: NodeId) -> Option<(Arc<Peer>, bool)> {
+    pub(crate) fn admit(&self, id: NodeId) -> Option<(Arc<Peer<C::Connection>>, bool)> {
         let mut peers = self.write_peers();
         if let Some(peer) = peers.by_id.get(&id) {
             return Some((peer.clone(), false));
@@ -157,7 +139,7 @@ impl Shared {
     }
 
     /// A connection of `peer` ended: if it still is a stranger and has no newer one, nothing of it is kept.
-    pub(crate) fn forget_stranger(&self, peer: &Arc<Peer>) {
+    pub(crate) fn forget_stranger(&self, peer: &Arc<Peer<C::Connection>>) {
         let mut peers = self.write_peers();
         let is_current = peers
             .by_id
@@ -170,37 +152,29 @@ impl Shared {
         }
     }
 
-    fn has_room_for(&self, peers: &Peers, stranger: NodeId) -> bool {
+    fn has_room_for(&self, peers: &Peers<C::Connection>, stranger: NodeId) -> bool {
         peers.roster.may_have_joined(stranger)
             && peers.by_id.values().filter(|peer| peer.is_stranger()).count() < self.limits.strangers_max
     }
 
-    fn new_peer(&self, id: NodeId) -> Arc<Peer> {
+    fn new_peer(&self, id: NodeId) -> Arc<Peer<C::Connection>> {
         Arc::new(Peer::new(id, &self.limits, self.stop.child_token()))
     }
 
     /// No code that can panic runs under this lock, so a poisoned one is whole.
-    fn read_peers(&self) -> RwLockReadGuard<'_, Peers> {
+    fn read_peers(&self) -> RwLockReadGuard<'_, Peers<C::Connection>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_peers(&self) -> RwLockWriteGuard<'_, Peers> {
+    fn write_peers(&self) -> RwLockWriteGuard<'_, Peers<C::Connection>> {
         self.peers.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How to dial; a new copy at each attempt, because certificates may have been replaced.
-    pub(crate) fn client_config(&self) -> ClientConfig {
-        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_client_config(&self, config: ClientConfig) {
-        *self.client.write().unwrap_or_else(PoisonError::into_inner) = config;
-    }
-
-    /// What this node says first on each connection.
-    pub(crate) fn hello(&self) -> Hello {
+    /// What this node says first in `lane` of each connection.
+    pub(crate) fn hello(&self, lane: Lane) -> Hello {
         Hello {
             version: FORMAT_VERSION,
+            lane,
             id: self.id,
             incarnation: self.incarnation,
             cluster: self.cluster.clone(),

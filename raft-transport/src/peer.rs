@@ -4,22 +4,22 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use quinn::Connection;
 use raft_core::traits::PeerStatus;
 use raft_core::types::NodeId;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::carrier::Connection;
 use crate::close_code::CloseCode;
-use crate::options::QuicLimits;
-use crate::queue::SendQueue;
+use crate::lanes::Lanes;
+use crate::options::TransportLimits;
 
 /// One peer.
 ///
 /// Invariant: at most one connection is installed; installing a newer one closes the older.
-pub(crate) struct Peer {
+pub(crate) struct Peer<N> {
     pub(crate) id: NodeId,
-    pub(crate) queue: SendQueue,
+    pub(crate) lanes: Lanes,
     /// Ends when the peer is removed or the transport stops.
     pub(crate) stop: CancellationToken,
     /// Asks the task that dials to do it now.
@@ -29,7 +29,7 @@ pub(crate) struct Peer {
     /// Its last word was that this node is none of its peers.
     refuses: AtomicBool,
     whereabouts: Mutex<Whereabouts>,
-    link: watch::Sender<Option<Link>>,
+    link: watch::Sender<Option<Link<N>>>,
 }
 
 /// Where a peer is, as far as that is known.
@@ -53,18 +53,18 @@ pub(crate) enum Destination {
 
 /// An installed connection: both ends have proved who they are.
 #[derive(Clone, Debug)]
-pub(crate) struct Link {
-    pub(crate) connection: Connection,
+pub(crate) struct Link<N> {
+    pub(crate) connection: N,
     /// The incarnation in the peer's hello.
     pub(crate) incarnation: u64,
 }
 
-impl Peer {
+impl<N: Connection> Peer<N> {
     /// A stranger, until it is [taken in](Peer::take_in).
-    pub(crate) fn new(id: NodeId, limits: &QuicLimits, stop: CancellationToken) -> Peer {
+    pub(crate) fn new(id: NodeId, limits: &TransportLimits, stop: CancellationToken) -> Peer<N> {
         Peer {
             id,
-            queue: SendQueue::new(limits),
+            lanes: Lanes::new(limits),
             stop,
             redial: Notify::new(),
             is_stranger: AtomicBool::new(true),
@@ -131,33 +131,33 @@ impl Peer {
     }
 
     /// The connection that stands.
-    pub(crate) fn connection(&self) -> Option<Connection> {
+    pub(crate) fn connection(&self) -> Option<N> {
         self.link.borrow().as_ref().map(|link| link.connection.clone())
     }
 
     /// Makes `link` the connection of the peer and closes the one it replaces.
-    pub(crate) fn install(&self, link: Link) {
+    pub(crate) fn install(&self, link: Link<N>) {
         self.refuses.store(false, Ordering::Relaxed);
         let mut replaced = None;
         self.link.send_modify(|installed| {
             replaced = installed.replace(link);
             // Together with the link, or the end of the older connection could be the last word.
-            self.queue.set_connected(true);
+            self.lanes.set_connected(true);
         });
         if let Some(replaced) = replaced {
-            close(&replaced.connection, CloseCode::Replaced);
+            replaced.connection.close(CloseCode::Replaced);
         }
     }
 
     /// Forgets `connection` if it is still the one installed.
-    pub(crate) fn uninstall(&self, connection: &Connection) {
+    pub(crate) fn uninstall(&self, connection: &N) {
         self.link.send_if_modified(|link| {
             let installed = link
                 .as_ref()
                 .is_some_and(|link| link.connection.stable_id() == connection.stable_id());
             if installed {
                 *link = None;
-                self.queue.set_connected(false);
+                self.lanes.set_connected(false);
             }
             installed
         });
@@ -171,7 +171,7 @@ impl Peer {
             if link.incarnation == incarnation {
                 return;
             }
-            close(&link.connection, CloseCode::Replaced);
+            link.connection.close(CloseCode::Replaced);
         }
         self.lock_whereabouts().knocked_from = Some(from);
         self.redial.notify_one();
@@ -185,17 +185,18 @@ impl Peer {
     }
 
     pub(crate) fn status(&self) -> PeerStatus {
-        let queue = self.queue.depth();
+        let queue = self.lanes.depth();
         let connection = self.connection();
-        let path = connection.map(|connection| connection.stats().path);
-        let path = path.as_ref();
+        let connected = connection.is_some();
+        let path = connection.map(|connection| connection.path()).unwrap_or_default();
+        let rtt = path.rtt.map(|rtt| rtt.as_micros());
         PeerStatus {
             id: self.id,
-            connected: path.is_some(),
-            rtt_us: path.map(|path| u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX)),
-            congestion_window_bytes: path.map(|path| path.cwnd),
-            sent_packets: path.map(|path| path.sent_packets),
-            lost_packets: path.map(|path| path.lost_packets),
+            connected,
+            rtt_us: rtt.map(|rtt| u64::try_from(rtt).unwrap_or(u64::MAX)),
+            congestion_window_bytes: path.congestion_window_bytes,
+            sent_packets: path.sent_packets,
+            lost_packets: path.lost_packets,
             queued_messages: queue.messages,
             queued_bytes: queue.bytes,
             dropped_messages: queue.dropped,
@@ -206,9 +207,4 @@ impl Peer {
     fn lock_whereabouts(&self) -> MutexGuard<'_, Whereabouts> {
         self.whereabouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Closes `connection` with a code that the other end can log.
-pub(crate) fn close(connection: &Connection, code: CloseCode) {
-    connection.close(code.code(), code.reason());
 }

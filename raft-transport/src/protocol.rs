@@ -2,7 +2,7 @@
 //!
 //! | frame | body |
 //! |---|---|
-//! | Hello | version of this format (2 bytes), id (8), incarnation (8), name of the cluster (the rest, UTF-8) |
+//! | Hello | version of this format (2 bytes), lane (1: 0 urgent, 1 ordered), id (8), incarnation (8), name of the cluster (the rest, UTF-8) |
 //! | SnapshotReply | 1, offset to go on from (8) |
 //! | SnapshotReply | 2: the snapshot is stored |
 //! | SnapshotReply | 3, the reason of the refusal (the rest, UTF-8) |
@@ -11,11 +11,12 @@
 //! other modules.
 
 use bytes::{Buf, Bytes};
+use raft_core::message::Lane;
 use raft_core::types::NodeId;
 use raft_core::wire::{FrameKind, encode_frame};
 
 /// The version of what this transport says on its streams.
-pub(crate) const FORMAT_VERSION: u16 = 1;
+pub(crate) const FORMAT_VERSION: u16 = 2;
 
 /// No honest hello is longer: a cluster's name has at most 63 bytes.
 pub(crate) const HELLO_BYTES_MAX: usize = 128;
@@ -30,6 +31,8 @@ pub(crate) const REPLY_BYTES_MAX: usize = REASON_BYTES_MAX + 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) version: u16,
+    /// Which of the sender's streams of messages this is.
+    pub(crate) lane: Lane,
     pub(crate) id: NodeId,
     /// Random, and new with every start of the transport: tells a restarted peer from the same one.
     pub(crate) incarnation: u64,
@@ -41,6 +44,10 @@ impl Hello {
         let mut out = Vec::with_capacity(HELLO_BYTES_MAX);
         encode_frame(FrameKind::Hello, &mut out, |out| {
             out.extend_from_slice(&self.version.to_le_bytes());
+            out.push(match self.lane {
+                Lane::Urgent => 0,
+                Lane::Ordered => 1,
+            });
             out.extend_from_slice(&self.id.0.to_le_bytes());
             out.extend_from_slice(&self.incarnation.to_le_bytes());
             out.extend_from_slice(self.cluster.as_bytes());
@@ -50,11 +57,17 @@ impl Hello {
 
     pub(crate) fn decode(mut body: Bytes) -> Option<Hello> {
         let version = body.try_get_u16_le().ok()?;
+        let lane = match body.try_get_u8().ok()? {
+            0 => Lane::Urgent,
+            1 => Lane::Ordered,
+            _ => return None,
+        };
         let id = NodeId(body.try_get_u64_le().ok()?);
         let incarnation = body.try_get_u64_le().ok()?;
         let cluster = std::str::from_utf8(&body).ok()?.to_string();
         Some(Hello {
             version,
+            lane,
             id,
             incarnation,
             cluster,
@@ -122,6 +135,7 @@ mod tests {
     fn the_longest_hello_is_read_back() {
         let hello = Hello {
             version: FORMAT_VERSION,
+            lane: Lane::Ordered,
             id: NodeId(u64::MAX),
             incarnation: 7,
             cluster: "x".repeat(63),
@@ -154,7 +168,7 @@ mod tests {
 
     #[test]
     fn truncated_bodies_are_nothing() {
-        let hello = Bytes::from_static(&[1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9]);
+        let hello = Bytes::from_static(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9]);
         assert_eq!(Hello::decode(hello), None);
         for body in [&b""[..], b"\x01\x00", b"\x02\x00", b"\x04"] {
             assert_eq!(SnapshotReply::decode(Bytes::copy_from_slice(body)), None);

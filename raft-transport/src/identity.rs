@@ -5,23 +5,24 @@
 //! anything here is asked; this module only reads the name, with the crate that rustls verifies with, so that both
 //! see the same names.
 
-use quinn::Connection;
 use raft_core::types::NodeId;
 use rustls::pki_types::CertificateDer;
 use thiserror::Error;
 use webpki::EndEntityCert;
 
-use crate::error::QuicError;
+use crate::carrier::Connection;
+use crate::error::SetupError;
 
 const SUFFIX: &str = ".raft.internal";
 
 /// The one DNS name of `node`'s certificate.
-pub(crate) fn node_name(node: NodeId, cluster: &str) -> String {
+#[must_use]
+pub fn node_name(node: NodeId, cluster: &str) -> String {
     format!("n{node}.{cluster}{SUFFIX}")
 }
 
 /// A cluster's name is one label of a DNS name, in lower case, so that there is one way to write it.
-pub(crate) fn check_cluster_name(cluster: &str) -> Result<(), QuicError> {
+pub(crate) fn check_cluster_name(cluster: &str) -> Result<(), SetupError> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = cluster.as_bytes();
     let whole = (1..=63).contains(&bytes.len())
@@ -31,7 +32,7 @@ pub(crate) fn check_cluster_name(cluster: &str) -> Result<(), QuicError> {
     if whole {
         return Ok(());
     }
-    Err(QuicError::Option {
+    Err(SetupError::Option {
         name: "cluster",
         value: format!("{cluster:?}"),
         remedy: "give 1 to 63 lower-case letters, digits and inner hyphens",
@@ -61,11 +62,8 @@ pub(crate) enum IdentityError {
 }
 
 /// The node at the other end of `connection`.
-pub(crate) fn peer_of(connection: &Connection, cluster: &str) -> Result<NodeId, IdentityError> {
-    let identity = connection.peer_identity().ok_or(IdentityError::None)?;
-    let chain = identity
-        .downcast::<Vec<CertificateDer<'static>>>()
-        .map_err(|_| IdentityError::None)?;
+pub(crate) fn peer_of(connection: &impl Connection, cluster: &str) -> Result<NodeId, IdentityError> {
+    let chain = connection.certificates();
     let certificate = chain.first().ok_or(IdentityError::None)?;
     node_of(certificate, cluster)
 }

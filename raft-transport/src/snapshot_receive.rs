@@ -6,13 +6,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, RecvStream, SendStream};
 use raft_core::message::{InstallSnapshot, SnapshotContent};
 use raft_core::traits::{Inbound, SnapshotWriter};
 use raft_core::wire::{FrameKind, decode_install_snapshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::carrier::{Carrier, Connection, StreamReceiver, StreamSender};
 use crate::close_code::CloseCode;
 use crate::connection::{Ends, LinkError};
 use crate::frame_io::{FrameError, FrameReader};
@@ -30,9 +30,9 @@ enum StreamError {
 }
 
 /// Serves the peer's snapshot streams until the connection ends.
-pub(crate) async fn accept_snapshots(
-    shared: Arc<Shared>,
-    connection: Connection,
+pub(crate) async fn accept_snapshots<C: Carrier>(
+    shared: Arc<Shared<C>>,
+    connection: C::Connection,
     ends: Ends,
     inbound: Arc<dyn Inbound>,
 ) -> Result<Infallible, LinkError> {
@@ -44,7 +44,7 @@ pub(crate) async fn accept_snapshots(
                 Ok(Err(error)) => return Err(error),
                 Err(panic) => return Err(LinkError::Task(panic.to_string())),
             },
-            accepted = connection.accept_bi() => {
+            accepted = connection.accept_snapshot() => {
                 let (sender, receiver) = accepted.map_err(|error| FrameError::ended(&error))?;
                 let serve = serve(shared.clone(), ends, inbound.clone(), sender, receiver);
                 // The set ends it with the connection; the tracker makes `shutdown` wait until it has ended.
@@ -54,12 +54,12 @@ pub(crate) async fn accept_snapshots(
     }
 }
 
-async fn serve(
-    shared: Arc<Shared>,
+async fn serve<C: Carrier, S: StreamSender, R: StreamReceiver>(
+    shared: Arc<Shared<C>>,
     ends: Ends,
     inbound: Arc<dyn Inbound>,
-    mut sender: SendStream,
-    receiver: RecvStream,
+    mut sender: S,
+    receiver: R,
 ) -> Result<(), LinkError> {
     let stall = shared.limits.snapshot_stall_timeout;
     let mut stream = Stream {
@@ -75,32 +75,32 @@ async fn serve(
         }
         Err(StreamError::Gone(reason)) => {
             tracing::info!(peer = %ends.peer, %reason, "snapshot transfer ended early");
-            let _ = sender.reset(CloseCode::SnapshotAborted.code());
+            sender.reset(CloseCode::SnapshotAborted);
             return Ok(());
         }
         Err(StreamError::Connection(error)) => return Err(error),
     };
     // Nobody is harmed if the sender no longer listens.
-    let _ = timeout(stall, sender.write_chunk(reply.encode())).await;
-    let _ = sender.finish();
+    let _ = timeout(stall, sender.write(&mut [reply.encode()])).await;
+    sender.finish();
     // After the reply, so that a sender which notices the stop finds it.
-    let _ = stream.frames.stream_mut().stop(CloseCode::SnapshotAborted.code());
+    stream.frames.stream_mut().stop(CloseCode::SnapshotAborted);
     Ok(())
 }
 
-struct Stream {
-    frames: FrameReader,
+struct Stream<R> {
+    frames: FrameReader<R>,
     stall: Duration,
     frame_bytes_max: usize,
 }
 
-impl Stream {
-    async fn receive(
+impl<R: StreamReceiver> Stream<R> {
+    async fn receive<C: Carrier>(
         &mut self,
-        shared: &Shared,
+        shared: &Shared<C>,
         ends: Ends,
         inbound: &dyn Inbound,
-        sender: &mut SendStream,
+        sender: &mut impl StreamSender,
     ) -> Result<(), StreamError> {
         let (header, identity) = self.header(ends).await?;
         let Ok(_permit) = shared.snapshot_permits.clone().try_acquire_owned() else {
@@ -113,7 +113,7 @@ impl Stream {
         let go_on = SnapshotReply::Continue {
             offset: content.offset(),
         };
-        timeout(self.stall, sender.write_chunk(go_on.encode()))
+        timeout(self.stall, sender.write(&mut [go_on.encode()]))
             .await
             .map_err(|_| StreamError::Gone("the sender does not read".to_string()))?
             .map_err(|error| StreamError::Gone(error.to_string()))?;

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use raft_core::traits::{Cause, TransportError};
 use thiserror::Error;
 
-/// Why [`QuicTransport::bind`](crate::QuicTransport::bind) or a change at run time was refused. Each names the input and
+/// Why a transport cannot be built, or a change at run time was refused. Each names the input and
 /// the remedy.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum QuicError {
+pub enum SetupError {
     /// An option is out of its range.
     #[error("{name} is {value}: {remedy}")]
     Option {
-        /// The name of the option, as in [`QuicOptions`](crate::QuicOptions).
+        /// The name of the option, as in [`TransportOptions`](crate::TransportOptions) or the carrier's own limits.
         name: &'static str,
         /// What was given.
         value: String,
@@ -96,8 +96,12 @@ pub enum QuicError {
     #[error("TLS could not be set up: {0}")]
     Tls(#[source] Cause),
     /// The socket could not be opened.
-    #[error("cannot listen on udp {address}: {source}; stop what uses the port, or choose another address")]
+    #[error(
+        "cannot listen on {protocol} {address}: {source}; stop what uses the port, or choose another address"
+    )]
     Listen {
+        /// What runs there: `udp` or `tcp`.
+        protocol: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the operating system said.
@@ -109,8 +113,8 @@ pub enum QuicError {
     NoRuntime,
 }
 
-impl From<QuicError> for TransportError {
-    fn from(error: QuicError) -> TransportError {
+impl From<SetupError> for TransportError {
+    fn from(error: SetupError) -> TransportError {
         TransportError::Io(error.into())
     }
 }

@@ -1,9 +1,9 @@
-//! [`QuicTransport`]: the transport as its user sees it.
+//! [`PeerTransport`]: the transport as its user sees it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use raft_core::membership::Membership;
@@ -13,61 +13,47 @@ use raft_core::types::{GroupId, NodeId};
 use tokio::time::sleep_until;
 
 use crate::accept::accept_connections;
+use crate::carrier::{Carrier, Connection};
 use crate::close_code::CloseCode;
 use crate::credentials::Credentials;
 use crate::dial::keep_connected;
-use crate::error::QuicError;
-use crate::options::{QuicOptions, check_peers};
+use crate::error::SetupError;
+use crate::options::{TransportOptions, check_peers};
 use crate::peer::Peer;
 use crate::roster::Roster;
 use crate::shared::Shared;
 use crate::snapshot_send::send_snapshot;
-use crate::socket::{QuicTasks, client_config, open_endpoint, server_config};
 
-/// How long `shutdown` waits until the peers have heard of it. They notice without, only later.
-const GOODBYE_MAX: Duration = Duration::from_millis(100);
-
-/// Messages and snapshots over QUIC. See the crate's documentation for the life of a connection and the limits.
+/// Messages and snapshots over a carrier. See the crate's documentation for the life of a connection and the limits.
 ///
 /// Dropping it closes everything, too, but does not wait.
-pub struct QuicTransport {
-    shared: Arc<Shared>,
-    /// The tasks of QUIC itself, which hold the socket.
-    quic_tasks: QuicTasks,
-    options: QuicOptions,
-    local_addr: SocketAddr,
+pub struct PeerTransport<C: Carrier> {
+    shared: Arc<Shared<C>>,
+    options: TransportOptions,
 }
 
-impl QuicTransport {
-    /// Reads the certificate, the key and the authority, checks that peers would accept them, and opens the socket. Nothing
-    /// is sent or accepted before [`start`](Transport::start). Must be called inside a tokio runtime.
+impl<C: Carrier> PeerTransport<C> {
+    /// Reads the certificate, the key and the authority, checks that peers would accept them, and has the
+    /// carrier listen. Nothing is sent or accepted before [`start`](Transport::start). Must be called inside a tokio
+    /// runtime.
     ///
     /// # Errors
-    /// [`QuicError`] names the option, file or address, and the remedy.
-    pub fn bind(options: QuicOptions) -> Result<QuicTransport, QuicError> {
+    /// [`SetupError`] names the option, file or address, and the remedy.
+    pub fn bind(options: TransportOptions, limits: C::Limits) -> Result<PeerTransport<C>, SetupError> {
         options.validate()?;
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(SetupError::NoRuntime);
+        }
         let credentials = Credentials::load(&options)?;
-        let quic_tasks = QuicTasks::default();
-        let server = server_config(&credentials, &options.limits);
-        let endpoint = open_endpoint(&options, server, &quic_tasks)?;
-        let local_addr = endpoint.local_addr().map_err(|source| QuicError::Listen {
-            address: options.listen,
-            source,
-        })?;
-        let client = client_config(&credentials, &options.limits);
-        let shared = Arc::new(Shared::new(&options, endpoint, client));
-        Ok(QuicTransport {
-            shared,
-            quic_tasks,
-            options,
-            local_addr,
-        })
+        let carrier = C::open(&options, limits, &credentials)?;
+        let shared = Arc::new(Shared::new(&options, carrier));
+        Ok(PeerTransport { shared, options })
     }
 
     /// The address it listens on; with port 0 in the options, the port that the system chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.shared.carrier.local_addr()
     }
 
     /// The peers that said last that this node is none of theirs, sorted: they count without it, or have no room for a stranger.
@@ -82,24 +68,31 @@ impl QuicTransport {
     /// `peers` is disconnected at once and refused from now on, a new one is connected.
     ///
     /// # Errors
-    /// [`QuicError::Option`] if an address is not `host:port` or an id is 0; nothing is changed then.
-    pub fn set_peers(&self, peers: &BTreeMap<NodeId, String>) -> Result<(), QuicError> {
+    /// [`SetupError::Option`] if an address is not `host:port` or an id is 0; nothing is changed then.
+    pub fn set_peers(&self, peers: &BTreeMap<NodeId, String>) -> Result<(), SetupError> {
         check_peers(peers)?;
         self.update_peers(|roster| roster.give(peers));
         Ok(())
     }
 
-    /// Reads the three files again. New connections use what they hold now; connections that stand are kept.
+    /// Reads the three files again. New connections use what they hold now. A connection that stands is kept, unless who is
+    /// at its other end would no longer be let in: because the authority that signed its certificate is gone, or because
+    /// the certificate expired. That one is closed, and is made anew if the peer has a better certificate by now.
     ///
     /// # Errors
-    /// As [`bind`](QuicTransport::bind); the former certificate stays in use then.
-    pub fn reload_credentials(&self) -> Result<(), QuicError> {
+    /// As [`bind`](PeerTransport::bind); the former certificate stays in use then.
+    pub fn reload_credentials(&self) -> Result<(), SetupError> {
         let credentials = Credentials::load(&self.options)?;
-        let limits = &self.options.limits;
-        if let Some(endpoint) = self.shared.endpoint() {
-            endpoint.set_server_config(Some(server_config(&credentials, limits)));
+        self.shared.carrier.renew(&credentials)?;
+        for peer in self.shared.peers() {
+            let Some(connection) = peer.connection() else {
+                continue;
+            };
+            if let Err(reason) = credentials.accepts(&connection.certificates()) {
+                tracing::warn!(peer = %peer.id, %reason, "the certificate of a connected peer is no longer accepted");
+                connection.close(CloseCode::Identity);
+            }
         }
-        self.shared.set_client_config(client_config(&credentials, limits));
         Ok(())
     }
 
@@ -110,7 +103,7 @@ impl QuicTransport {
         }
     }
 
-    fn connect(&self, peers: Vec<Arc<Peer>>) {
+    fn connect(&self, peers: Vec<Arc<Peer<C::Connection>>>) {
         for peer in peers {
             let task = keep_connected(self.shared.clone(), peer);
             self.shared.tasks.spawn(task);
@@ -124,7 +117,7 @@ impl QuicTransport {
 }
 
 #[async_trait]
-impl Transport for QuicTransport {
+impl<C: Carrier> Transport for PeerTransport<C> {
     async fn start(&self, inbound: Arc<dyn Inbound>) -> Result<(), TransportError> {
         if self.shared.stop.is_cancelled() {
             return Err(TransportError::Closed);
@@ -139,7 +132,7 @@ impl Transport for QuicTransport {
 
     fn send(&self, to: NodeId, messages: Vec<Message>) {
         match self.shared.peer(to) {
-            Some(peer) => peer.queue.push(messages),
+            Some(peer) => peer.lanes.push(messages),
             None => tracing::debug!(peer = %to, count = messages.len(), "messages for nobody"),
         }
     }
@@ -190,29 +183,24 @@ impl Transport for QuicTransport {
     async fn shutdown(&self) {
         self.stop();
         self.shared.tasks.wait().await;
-        if let Some(endpoint) = self.shared.take_endpoint() {
-            endpoint.close(CloseCode::Shutdown.code(), CloseCode::Shutdown.reason());
-        }
-        // Lost goodbyes are no harm: the peers' idle time-out does the same.
-        self.quic_tasks.end(GOODBYE_MAX).await;
+        self.shared.carrier.close(CloseCode::Shutdown);
+        self.shared.carrier.ended().await;
     }
 }
 
-impl Drop for QuicTransport {
+impl<C: Carrier> Drop for PeerTransport<C> {
     fn drop(&mut self) {
         self.stop();
-        if let Some(endpoint) = self.shared.take_endpoint() {
-            endpoint.close(CloseCode::Shutdown.code(), CloseCode::Shutdown.reason());
-        }
+        self.shared.carrier.close(CloseCode::Shutdown);
     }
 }
 
-impl std::fmt::Debug for QuicTransport {
+impl<C: Carrier> std::fmt::Debug for PeerTransport<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QuicTransport")
+        f.debug_struct("PeerTransport")
             .field("id", &self.shared.id)
             .field("cluster", &self.shared.cluster)
-            .field("local_addr", &self.local_addr)
+            .field("local_addr", &self.local_addr())
             .finish_non_exhaustive()
     }
 }
