@@ -19,7 +19,7 @@ use raft_core::config::Config;
 use raft_core::membership::Membership;
 use raft_core::runtime::{Node, NodeOptions};
 use raft_core::types::{GroupId, NodeId};
-use raft_node::certificates::{authority::Authority, node_certificate};
+use raft_node::certificates::{authority::Authority, holder::Holder, leaf};
 use raft_storage_rocksdb::{FileSnapshotStore, RocksLogStore};
 use raft_transport_quic::{ContactAddress, QuicLimits, QuicTransport, TransportLimits, TransportOptions};
 
@@ -72,7 +72,7 @@ async fn main() -> Result<(), Error> {
     let directory = tempfile::tempdir()?;
     let nodes = [NodeId(1), NodeId(2), NodeId(3)];
     let authority = Authority::open_or_make(directory.path(), &CLUSTER.parse()?)?;
-    node_certificate::make(&authority, directory.path(), &nodes, 1, false)?;
+    leaf::make(&authority, directory.path(), &nodes.map(Holder::Node), 1, false)?;
     let addresses = free_addresses(&nodes)?;
     for round in 1..=2 {
         let mut running = Vec::new();

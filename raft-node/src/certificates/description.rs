@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 use time::OffsetDateTime;
@@ -78,6 +79,9 @@ fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> Description {
             ParsedExtension::SubjectAlternativeName(alternatives) => {
                 names.extend(alternatives.general_names.iter().map(|name| match name {
                     GeneralName::DNSName(name) => (*name).to_owned(),
+                    GeneralName::IPAddress(bytes) => {
+                        address(bytes).map_or_else(|| name.to_string(), |address| address.to_string())
+                    }
                     other => other.to_string(),
                 }));
             }
@@ -105,6 +109,13 @@ fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> Description {
         public_key: certificate.public_key().subject_public_key.data.to_vec(),
         der: der.to_vec(),
     }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let of_four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    of_four
+        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 impl fmt::Display for Description {

@@ -22,8 +22,14 @@ pub enum CertificateError {
         source: io::Error,
     },
     /// A file is there already.
-    #[error("{path} exists and is left as it is; give --force to replace the nodes' certificates, or another --out", path = .path.display())]
+    #[error("{path} exists and is left as it is; give --force to replace it, never the authority, or another --out", path = .path.display())]
     Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two certificates would be written to one file.
+    #[error("two certificates would go into {path}; give every --server a LABEL= of its own, and every --client once", path = .path.display())]
+    Twice {
         /// The file.
         path: PathBuf,
     },

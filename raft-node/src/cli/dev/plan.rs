@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use raft_core::types::NodeId;
 
 use super::DevError;
 use crate::certificates::authority::Authority;
-use crate::certificates::node_certificate;
+use crate::certificates::holder::Holder;
+use crate::certificates::leaf;
 use crate::cli::error::CliError;
 use crate::client::endpoints::EndpointUrl;
 use crate::config::addresses::AddressMap;
@@ -123,12 +125,12 @@ impl Plan {
             directory: directory.to_owned(),
             client_urls: urls("http", &ports.client),
         };
-        let missing: Vec<NodeId> = plan
+        let missing: Vec<Holder> = plan
             .nodes()
-            .map(NodeId)
-            .filter(|node| node_certificate::refuse_to_replace(&pki, &[*node]).is_ok())
+            .map(|node| Holder::Node(NodeId(node)))
+            .filter(|node| leaf::refuse_to_replace(&pki, slice::from_ref(node)).is_ok())
             .collect();
-        node_certificate::make(&authority, &pki, &missing, CERTIFICATE_DAYS, false)?;
+        leaf::make(&authority, &pki, &missing, CERTIFICATE_DAYS, false)?;
         let settings = Settings {
             cluster: Some(cluster.clone()),
             data_dir: Some(directory.join("data-n{id}")),

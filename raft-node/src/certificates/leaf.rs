@@ -1,26 +1,24 @@
-//! The certificate of one node.
+//! Certificates of nodes, of client ports and of clients: what an authority signs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use raft_core::types::NodeId;
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType};
 use time::{Duration, OffsetDateTime};
 
 use super::authority::{Authority, BACKDATED, common_name};
 use super::error::CertificateError;
-use crate::config::cluster_name::ClusterName;
+use super::holder::{Claims, Holder};
 use crate::durable_file;
 
 /// The longest validity, in days: that of an authority.
 const DAYS_MAX: u32 = 3650;
 
-/// What was made for one node.
+/// A certificate that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeCertificate {
-    /// The node.
-    pub node: NodeId,
-    /// The only name in the certificate.
+pub struct Leaf {
+    /// Its common name.
     pub name: String,
     /// The file of the certificate.
     pub certificate: PathBuf,
@@ -30,38 +28,47 @@ pub struct NodeCertificate {
     pub not_after: OffsetDateTime,
 }
 
-/// The name by which `node` of `cluster` is known to its peers.
-#[must_use]
-pub fn node_name(cluster: &ClusterName, node: NodeId) -> String {
-    format!("n{node}.{cluster}.raft.internal")
-}
-
-/// Makes `n<ID>.pem` and `n<ID>.key` in `directory` for each of `nodes`, valid for `days`.
+/// Makes a certificate and a key in `directory` for each of `holders`, valid for `days`.
 ///
 /// Without `force` nothing is made if any of the files exists.
 pub fn make(
     authority: &Authority,
     directory: &Path,
-    nodes: &[NodeId],
+    holders: &[Holder],
     days: u32,
     force: bool,
-) -> Result<Vec<NodeCertificate>, CertificateError> {
-    if !(1..=DAYS_MAX).contains(&days) {
-        return Err(CertificateError::Days(days));
-    }
-    if !force {
-        refuse_to_replace(directory, nodes)?;
-    }
-    nodes
+) -> Result<Vec<Leaf>, CertificateError> {
+    check(directory, holders, days, force)?;
+    holders
         .iter()
-        .map(|&node| make_one(authority, directory, node, days))
+        .map(|holder| {
+            let (certificate, key) = paths(directory, holder);
+            let claims = holder.claims(&authority.cluster);
+            issue(authority, &claims, certificate, key, days)
+        })
         .collect()
 }
 
-/// Refuses if a file of one of `nodes` is already in `directory`.
-pub fn refuse_to_replace(directory: &Path, nodes: &[NodeId]) -> Result<(), CertificateError> {
-    for &node in nodes {
-        let (certificate, key) = paths(directory, node);
+/// Refuses what [`make`] would refuse, before there is an authority.
+pub fn check(directory: &Path, holders: &[Holder], days: u32, force: bool) -> Result<(), CertificateError> {
+    check_days(days)?;
+    let mut seen = BTreeSet::new();
+    for holder in holders {
+        if !seen.insert(holder.stem()) {
+            let (path, _) = paths(directory, holder);
+            return Err(CertificateError::Twice { path });
+        }
+    }
+    if force {
+        return Ok(());
+    }
+    refuse_to_replace(directory, holders)
+}
+
+/// Refuses if a file of one of `holders` is already in `directory`.
+pub fn refuse_to_replace(directory: &Path, holders: &[Holder]) -> Result<(), CertificateError> {
+    for holder in holders {
+        let (certificate, key) = paths(directory, holder);
         if let Some(path) = [certificate, key].into_iter().find(|path| path.exists()) {
             return Err(CertificateError::Exists { path });
         }
@@ -69,47 +76,71 @@ pub fn refuse_to_replace(directory: &Path, nodes: &[NodeId]) -> Result<(), Certi
     Ok(())
 }
 
-fn paths(directory: &Path, node: NodeId) -> (PathBuf, PathBuf) {
+/// Refuses a validity of nothing, and one that no authority has.
+pub(super) fn check_days(days: u32) -> Result<(), CertificateError> {
+    if (1..=DAYS_MAX).contains(&days) {
+        Ok(())
+    } else {
+        Err(CertificateError::Days(days))
+    }
+}
+
+fn paths(directory: &Path, holder: &Holder) -> (PathBuf, PathBuf) {
+    let stem = holder.stem();
     (
-        directory.join(format!("n{node}.pem")),
-        directory.join(format!("n{node}.key")),
+        directory.join(format!("{stem}.pem")),
+        directory.join(format!("{stem}.key")),
     )
 }
 
-fn make_one(
+/// Makes a key and a certificate with `claims` and writes both.
+pub(super) fn issue(
     authority: &Authority,
-    directory: &Path,
-    node: NodeId,
+    claims: &Claims,
+    certificate: PathBuf,
+    key: PathBuf,
     days: u32,
-) -> Result<NodeCertificate, CertificateError> {
-    let name = node_name(&authority.cluster, node);
+) -> Result<Leaf, CertificateError> {
     let now = OffsetDateTime::now_utc();
     let not_after = (now + Duration::days(i64::from(days))).min(authority.not_after());
     let mut params = CertificateParams::default();
-    params.distinguished_name = common_name(&name);
-    params.subject_alt_names = vec![SanType::DnsName(Ia5String::try_from(name.clone())?)];
+    params.distinguished_name = common_name(&claims.common_name);
+    params.subject_alt_names = claims
+        .names
+        .iter()
+        .map(|name| alternative_name(name))
+        .collect::<Result<_, _>>()?;
     params.not_before = now - BACKDATED;
     params.not_after = not_after;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
+    let usages = [
+        (claims.server, ExtendedKeyUsagePurpose::ServerAuth),
+        (claims.client, ExtendedKeyUsagePurpose::ClientAuth),
     ];
+    params.extended_key_usages = usages
+        .into_iter()
+        .filter_map(|(is_used, usage)| is_used.then_some(usage))
+        .collect();
     params.use_authority_key_identifier_extension = true;
     let key_pair = KeyPair::generate()?;
     let signed = params.signed_by(&key_pair, &authority.issuer)?;
-    let (certificate, key) = paths(directory, node);
     durable_file::replace(&key, key_pair.serialize_pem().as_bytes(), 0o600)
         .map_err(CertificateError::io("write", &key))?;
     durable_file::replace(&certificate, signed.pem().as_bytes(), 0o644)
         .map_err(CertificateError::io("write", &certificate))?;
-    Ok(NodeCertificate {
-        node,
-        name,
+    Ok(Leaf {
+        name: claims.common_name.clone(),
         certificate,
         key,
         not_after,
     })
+}
+
+fn alternative_name(name: &str) -> Result<SanType, rcgen::Error> {
+    match name.parse() {
+        Ok(address) => Ok(SanType::IpAddress(address)),
+        Err(_) => Ok(SanType::DnsName(Ia5String::try_from(name)?)),
+    }
 }
 
 #[cfg(test)]
@@ -117,15 +148,18 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    use raft_core::types::NodeId;
+
     use super::super::description::Description;
     use super::*;
+    use crate::config::cluster_name::ClusterName;
 
     fn cluster() -> ClusterName {
         "demo".parse().unwrap()
     }
 
-    fn nodes(ids: impl IntoIterator<Item = u64>) -> Vec<NodeId> {
-        ids.into_iter().map(NodeId).collect()
+    fn nodes(ids: impl IntoIterator<Item = u64>) -> Vec<Holder> {
+        ids.into_iter().map(|id| Holder::Node(NodeId(id))).collect()
     }
 
     #[test]
@@ -146,6 +180,36 @@ mod tests {
         let ca = Description::read(authority.certificate()).unwrap();
         assert!(ca.is_authority && found.is_signed_by(&ca));
         assert_eq!(ca.path_length, Some(0));
+    }
+
+    #[test]
+    fn a_server_and_a_client_have_one_usage_each_and_no_name_of_a_node() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::open_or_make(directory.path(), &cluster()).unwrap();
+        let holders = [
+            Holder::Server("127.0.0.1,::1,localhost".parse().unwrap()),
+            Holder::Client("root".parse().unwrap()),
+        ];
+        let made = make(&authority, directory.path(), &holders, 30, false).unwrap();
+        assert!(made[0].certificate.ends_with("server.pem") && made[0].key.ends_with("server.key"));
+        let server = Description::read(&made[0].certificate).unwrap();
+        assert_eq!(server.names, ["127.0.0.1", "::1", "localhost"]);
+        assert_eq!(server.usages, ["server"]);
+        assert!(made[1].certificate.ends_with("client-root.pem") && made[1].key.ends_with("client-root.key"));
+        let client = Description::read(&made[1].certificate).unwrap();
+        assert_eq!(client.subject, "CN=root");
+        assert!(client.names.is_empty(), "{client:?}");
+        assert_eq!(client.usages, ["client"]);
+    }
+
+    #[test]
+    fn two_certificates_do_not_go_into_one_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::open_or_make(directory.path(), &cluster()).unwrap();
+        let servers = ["a", "b"].map(|host| Holder::Server(host.parse().unwrap()));
+        let error = make(&authority, directory.path(), &servers, 30, true).unwrap_err();
+        assert!(matches!(error, CertificateError::Twice { .. }), "{error}");
+        assert!(!directory.path().join("server.pem").exists());
     }
 
     #[test]

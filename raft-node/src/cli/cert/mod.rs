@@ -11,7 +11,8 @@ use super::error::CliError;
 use super::output;
 use crate::certificates::authority::Authority;
 use crate::certificates::description::Description;
-use crate::certificates::node_certificate;
+use crate::certificates::holder::{ClientName, Holder, Server};
+use crate::certificates::leaf;
 use crate::config::cluster_name::ClusterName;
 
 /// How many certificates one command makes at most.
@@ -20,12 +21,13 @@ const NODES_MAX: u64 = 1000;
 /// Make a cluster's certificates, or show one
 ///
 /// Makes an authority for the cluster (ca.pem, ca.key) unless the directory has one, and a certificate for each node
-/// (n1.pem, n1.key, …). Keep ca.key where no node can read it: whoever has it can make a node.
+/// (n1.pem, n1.key, …), for the ports that clients connect to (server.pem), and for clients (client-NAME.pem). Only a node's
+/// certificate is taken by other nodes. Keep ca.key where no node can read it: whoever has it can make a node.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    group = ArgGroup::new("which").args(["nodes", "node"]).required(true).multiple(true),
+    group = ArgGroup::new("which").args(["nodes", "node", "server", "client"]).required(true).multiple(true),
     after_help = AFTER_HELP
 )]
 pub(super) struct CertArguments {
@@ -44,15 +46,24 @@ pub(super) struct CertArguments {
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
     node: Vec<u64>,
 
+    /// For the nodes' ports for clients: the hosts by which clients reach them. With LABEL= the files are server-LABEL.pem and
+    /// server-LABEL.key; may be given several times
+    #[arg(long, value_name = "[LABEL=]HOST,…")]
+    server: Vec<Server>,
+
+    /// For a client, by the name that the nodes know it by; may be given several times
+    #[arg(long, value_name = "NAME")]
+    client: Vec<ClientName>,
+
     /// The directory of the files; made if there is none
     #[arg(long, value_name = "DIR", required = true)]
     out: Option<PathBuf>,
 
-    /// How many days the nodes' certificates are valid
+    /// How many days the certificates are valid; the authority is for ten years
     #[arg(long, value_name = "DAYS", default_value_t = 365)]
     days: u32,
 
-    /// Replace the nodes' certificates if they are there; never the authority
+    /// Replace the certificates if they are there; never the authority
     #[arg(long)]
     force: bool,
 }
@@ -62,6 +73,9 @@ Examples:
   raft-node cert --cluster demo --nodes 3 --out pki      an authority and nodes 1, 2 and 3
   raft-node cert --cluster demo --node 4 --out pki       one more, signed by the same authority
   raft-node cert --cluster demo --nodes 3 --out pki --force --days 90
+  raft-node cert --cluster demo --out pki --server 10.0.0.1,10.0.0.2,10.0.0.3,kv.example.com
+  raft-node cert --cluster demo --out pki --server n1=10.0.0.1 --server n2=10.0.0.2
+  raft-node cert --cluster demo --out pki --client root
   raft-node cert show pki/n1.pem";
 
 #[derive(Debug, Subcommand)]
@@ -110,18 +124,16 @@ pub(super) fn run(arguments: CertArguments) -> Result<ExitCode, CliError> {
     let (Some(cluster), Some(directory)) = (arguments.cluster, arguments.out) else {
         return Err(CliError::Format("clap requires --cluster and --out".to_owned()));
     };
-    let mut nodes: Vec<NodeId> = arguments.node.into_iter().map(NodeId).collect();
-    if let Some(range) = arguments.nodes {
-        nodes.extend((range.first..=range.last).map(NodeId));
-    }
-    nodes.sort_unstable();
-    nodes.dedup();
-    if !arguments.force {
-        // Before the authority is made, so that a refusal leaves the directory as it was.
-        node_certificate::refuse_to_replace(&directory, &nodes)?;
-    }
+    let holders = holders(
+        arguments.node,
+        arguments.nodes,
+        arguments.server,
+        arguments.client,
+    );
+    // Before the authority is made, so that a refusal leaves the directory as it was.
+    leaf::check(&directory, &holders, arguments.days, arguments.force)?;
     let authority = Authority::open_or_make(&directory, &cluster)?;
-    let made = node_certificate::make(&authority, &directory, &nodes, arguments.days, arguments.force)?;
+    let made = leaf::make(&authority, &directory, &holders, arguments.days, arguments.force)?;
     let verb = if authority.is_new() { "made" } else { "used" };
     output::print(&format!(
         "{verb} {}  authority of cluster {cluster}, valid until {}",
@@ -137,6 +149,24 @@ pub(super) fn run(arguments: CertArguments) -> Result<ExitCode, CliError> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Everybody who gets a certificate, once each.
+fn holders(
+    mut node: Vec<u64>,
+    nodes: Option<NodeRange>,
+    servers: Vec<Server>,
+    clients: Vec<ClientName>,
+) -> Vec<Holder> {
+    node.extend(nodes.into_iter().flat_map(|range| range.first..=range.last));
+    node.sort_unstable();
+    node.dedup();
+    let nodes = node.into_iter().map(|id| Holder::Node(NodeId(id)));
+    let servers = servers.into_iter().map(Holder::Server);
+    nodes
+        .chain(servers)
+        .chain(clients.into_iter().map(Holder::Client))
+        .collect()
 }
 
 #[cfg(test)]
