@@ -41,7 +41,7 @@ pub(crate) fn check_cluster_name(cluster: &str) -> Result<(), SetupError> {
 
 /// Why a certificate does not name a node of this cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum IdentityError {
+pub enum IdentityError {
     /// No certificate at all. TLS refuses that earlier; this is the second lock on the door.
     #[error("it shows no certificate")]
     None,
@@ -68,8 +68,11 @@ pub(crate) fn peer_of(connection: &impl Connection, cluster: &str) -> Result<Nod
     node_of(certificate, cluster)
 }
 
-/// The node of `cluster` that `certificate` speaks for.
-pub(crate) fn node_of(certificate: &CertificateDer<'_>, cluster: &str) -> Result<NodeId, IdentityError> {
+/// The node of `cluster` that `certificate` speaks for. Whether to believe the certificate is another question.
+///
+/// # Errors
+/// [`IdentityError`] if it names no node of the cluster, or more than one name.
+pub fn node_of(certificate: &CertificateDer<'_>, cluster: &str) -> Result<NodeId, IdentityError> {
     let mut names = dns_names(certificate)?;
     if names.len() != 1 {
         names.truncate(4);

@@ -107,6 +107,6 @@ mod warnings;
 pub use close_code::CloseCode;
 pub use credentials::Credentials;
 pub use error::SetupError;
-pub use identity::node_name;
+pub use identity::{IdentityError, node_name, node_of};
 pub use options::{ContactAddress, TransportLimits, TransportOptions};
 pub use transport::PeerTransport;

@@ -52,6 +52,12 @@ const ARROWS: &[Arrow] = &[
         alone: false,
     },
     Arrow {
+        from: "raft-transport-tcp",
+        to: &["raft-core", "raft-transport"],
+        tests_to: &[],
+        alone: false,
+    },
+    Arrow {
         from: "raft-kv",
         to: &["raft-core"],
         tests_to: &[],
