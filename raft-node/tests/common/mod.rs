@@ -340,16 +340,9 @@ impl Cluster {
     /// Begins to write keys for `seconds` and to note them in `file`.
     pub(crate) fn start_load(&self, seconds: u32, file: &Path) -> Load {
         let mut command = raft_node();
-        command.args([
-            "load",
-            "--duration",
-            &seconds.to_string(),
-            "--clients",
-            "8",
-            "--json",
-        ]);
-        command.args(["--endpoints", &self.urls(), "--acked"]).arg(file);
-        Load(Some(command.stdout(Stdio::piped()).spawn().unwrap()))
+        command.args(["load", "--duration", &seconds.to_string()]);
+        command.args(["--endpoints", &self.urls()]);
+        Load::start(command, file)
     }
 
     /// Compares what `file` says on every node.
@@ -368,6 +361,12 @@ impl Cluster {
 pub(crate) struct Load(Option<Child>);
 
 impl Load {
+    /// Begins what `command`, which says where and for how long, and notes it in `file`.
+    pub(crate) fn start(mut command: Command, file: &Path) -> Load {
+        command.args(["--clients", "8", "--json", "--acked"]).arg(file);
+        Load(Some(command.stdout(Stdio::piped()).spawn().unwrap()))
+    }
+
     /// Ends it now; its summary.
     pub(crate) fn interrupt(self) -> serde_json::Value {
         let process = self.0.as_ref().unwrap().id().to_string();
