@@ -12,15 +12,61 @@ use std::path::{Path, PathBuf};
 ///
 /// The file has the permissions `mode` from its first moment on. The directory must exist.
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = temporary_path(path);
-    let written = write_new(&temporary, contents, mode)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_directory(path.parent().unwrap_or(Path::new("."))));
-    if written.is_err() {
-        // The error that the caller gets matters more than one about the leftover, which the next call replaces.
-        let _ = fs::remove_file(&temporary);
+    replace_all(&[NewFile { path, contents, mode }])
+}
+
+/// A file that [`replace_all`] writes.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFile<'a> {
+    /// Where it will be.
+    pub path: &'a Path,
+    /// What it will contain.
+    pub contents: &'a [u8],
+    /// Its permissions from the first moment on.
+    pub mode: u32,
+}
+
+impl<'a> NewFile<'a> {
+    /// A file that nobody else may read.
+    #[must_use]
+    pub fn secret(path: &'a Path, contents: &'a [u8]) -> NewFile<'a> {
+        let mode = 0o600;
+        NewFile { path, contents, mode }
     }
-    written
+
+    /// A file that everybody may read.
+    #[must_use]
+    pub fn public(path: &'a Path, contents: &'a [u8]) -> NewFile<'a> {
+        let mode = 0o644;
+        NewFile { path, contents, mode }
+    }
+}
+
+/// Replaces several files that belong together, each durably. All are on the disk before the first takes its place, so that
+/// only renames lie between the first and the last: whoever reads meanwhile may see some old and some new ones, in the order
+/// of `files`, and must be able to tell.
+pub fn replace_all(files: &[NewFile<'_>]) -> io::Result<()> {
+    let written = files
+        .iter()
+        .try_for_each(|file| write_new(&temporary_path(file.path), file.contents, file.mode))
+        .and_then(|()| {
+            files
+                .iter()
+                .try_for_each(|file| fs::rename(temporary_path(file.path), file.path))
+        });
+    if written.is_err() {
+        for file in files {
+            // The error that the caller gets matters more than one about a leftover, which the next call replaces.
+            let _ = fs::remove_file(temporary_path(file.path));
+        }
+    }
+    written?;
+    let mut directories: Vec<&Path> = files
+        .iter()
+        .map(|file| file.path.parent().unwrap_or(Path::new(".")))
+        .collect();
+    directories.dedup();
+    directories.into_iter().try_for_each(sync_directory)
 }
 
 /// Makes the directory at `path` with all those above it that are missing, with the permissions `mode`, durably: also one that

@@ -5,6 +5,8 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use x509_parser::certificate::X509Certificate;
@@ -24,7 +26,7 @@ pub struct Description {
     /// Its alternative names.
     pub names: Vec<String>,
     /// What it may be used for in TLS.
-    pub usages: Vec<String>,
+    pub usages: Vec<&'static str>,
     /// Whether it may sign certificates.
     pub is_authority: bool,
     /// How many authorities may stand below it.
@@ -35,28 +37,57 @@ pub struct Description {
     pub not_after: OffsetDateTime,
     /// Its public key, without the algorithm.
     pub public_key: Vec<u8>,
-    der: Vec<u8>,
+    /// The certificate itself.
+    pub(super) der: Vec<u8>,
 }
 
 impl Description {
     /// Describes the first certificate in the PEM file at `path`.
     pub fn read(path: &Path) -> Result<Description, CertificateError> {
-        let unreadable = |reason: String| CertificateError::Unreadable {
+        Ok(Description::read_all(path)?.swap_remove(0))
+    }
+
+    /// Describes every certificate in the PEM file at `path`: one at least.
+    pub fn read_all(path: &Path) -> Result<Vec<Description>, CertificateError> {
+        let text = fs::read(path).map_err(CertificateError::io("read", path))?;
+        Description::parse_all(&text).map_err(|reason| CertificateError::Unreadable {
             path: path.to_owned(),
             expected: "a PEM certificate",
             reason,
-        };
-        let text = fs::read(path).map_err(CertificateError::io("read", path))?;
-        let pem = Pem::iter_from_buffer(&text)
-            .next()
-            .ok_or_else(|| unreadable("it has no line -----BEGIN CERTIFICATE-----".to_owned()))?
-            .map_err(|error| unreadable(error.to_string()))?;
-        if pem.label != "CERTIFICATE" {
-            return Err(unreadable(format!("it begins with a {}", pem.label)));
+        })
+    }
+
+    /// Describes every certificate in `text`: one at least.
+    fn parse_all(text: &[u8]) -> Result<Vec<Description>, String> {
+        let mut found = Vec::new();
+        for pem in Pem::iter_from_buffer(text) {
+            let pem = pem.map_err(|error| error.to_string())?;
+            if pem.label != "CERTIFICATE" {
+                return Err(format!("it has a {}", pem.label));
+            }
+            let (_, certificate) =
+                X509Certificate::from_der(&pem.contents).map_err(|error| error.to_string())?;
+            found.push(describe(&certificate, &pem.contents));
         }
-        let (_, certificate) =
-            X509Certificate::from_der(&pem.contents).map_err(|error| unreadable(error.to_string()))?;
-        Ok(describe(&certificate, &pem.contents))
+        if found.is_empty() {
+            return Err("it has no line -----BEGIN CERTIFICATE-----".to_owned());
+        }
+        Ok(found)
+    }
+
+    /// The certificate itself, PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        let lines = BASE64.encode(&self.der);
+        let lines: Vec<&str> = lines
+            .as_bytes()
+            .chunks(64)
+            .filter_map(|line| std::str::from_utf8(line).ok())
+            .collect();
+        format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            lines.join("\n")
+        )
     }
 
     /// Whether the key of `authority` signed this certificate.
@@ -87,12 +118,7 @@ fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> Description {
             }
             ParsedExtension::ExtendedKeyUsage(usage) => {
                 let known = [("server", usage.server_auth), ("client", usage.client_auth)];
-                usages.extend(
-                    known
-                        .iter()
-                        .filter(|(_, set)| *set)
-                        .map(|(name, _)| (*name).to_owned()),
-                );
+                usages.extend(known.iter().filter(|(_, set)| *set).map(|(name, _)| *name));
             }
             _ => {}
         }
@@ -121,17 +147,13 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = |moment: OffsetDateTime| moment.format(&Rfc3339).unwrap_or_else(|_| moment.to_string());
-        let or_none = |list: &[String]| {
-            if list.is_empty() {
-                "none".to_owned()
-            } else {
-                list.join(", ")
-            }
+        let or_none = |list: String| {
+            if list.is_empty() { "none".to_owned() } else { list }
         };
         writeln!(f, "subject:    {}", self.subject)?;
         writeln!(f, "issuer:     {}", self.issuer)?;
-        writeln!(f, "names:      {}", or_none(&self.names))?;
-        writeln!(f, "usages:     {}", or_none(&self.usages))?;
+        writeln!(f, "names:      {}", or_none(self.names.join(", ")))?;
+        writeln!(f, "usages:     {}", or_none(self.usages.join(", ")))?;
         writeln!(f, "authority:  {}", if self.is_authority { "yes" } else { "no" })?;
         writeln!(f, "valid from: {}", time(self.not_before))?;
         let left = (self.not_after - OffsetDateTime::now_utc()).whole_days();

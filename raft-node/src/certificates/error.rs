@@ -56,6 +56,48 @@ pub enum CertificateError {
         /// What is wrong.
         reason: String,
     },
+    /// There is no authority where one is needed.
+    #[error(
+        "there is no {missing}; do this where the authority of the cluster is kept, or say with --ca which directory has its \
+         ca.pem and ca.key",
+        missing = .missing.display()
+    )]
+    NoAuthority {
+        /// The file that does not exist.
+        missing: PathBuf,
+    },
+    /// The authority cannot sign.
+    #[error("{path} cannot sign certificates: {reason}; put the ca.pem and ca.key there that belong together and are valid, or make a new authority in another directory", path = .path.display())]
+    Unusable {
+        /// The authority's certificate.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A certificate cannot be renewed.
+    #[error("{path} is not renewed: {reason}", path = .path.display())]
+    NotRenewed {
+        /// The certificate.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// It is not the time for this step of the rotation of an authority.
+    #[error("{path}: {state}; {remedy}", path = .path.display())]
+    WrongStep {
+        /// The authority's certificate.
+        path: PathBuf,
+        /// How far the rotation is.
+        state: &'static str,
+        /// Which step to take.
+        remedy: &'static str,
+    },
+    /// A certificate would be refused after the former authority is dropped.
+    #[error("{path} is signed by the authority that would be dropped; renew it first: raft-node cert renew {path}", path = .path.display())]
+    StillFormer {
+        /// The certificate.
+        path: PathBuf,
+    },
     /// A file does not contain what it should.
     #[error("{path} does not contain {expected}: {reason}", path = .path.display())]
     Unreadable {

@@ -10,10 +10,10 @@ use time::{Duration, OffsetDateTime};
 use super::authority::{Authority, BACKDATED, common_name};
 use super::error::CertificateError;
 use super::holder::{Claims, Holder};
-use crate::durable_file;
+use crate::durable_file::{self, NewFile};
 
 /// The longest validity, in days: that of an authority.
-const DAYS_MAX: u32 = 3650;
+pub(super) const DAYS_MAX: u32 = 3650;
 
 /// A certificate that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,10 +124,13 @@ pub(super) fn issue(
     params.use_authority_key_identifier_extension = true;
     let key_pair = KeyPair::generate()?;
     let signed = params.signed_by(&key_pair, &authority.issuer)?;
-    durable_file::replace(&key, key_pair.serialize_pem().as_bytes(), 0o600)
-        .map_err(CertificateError::io("write", &key))?;
-    durable_file::replace(&certificate, signed.pem().as_bytes(), 0o644)
-        .map_err(CertificateError::io("write", &certificate))?;
+    // A running node that reads between the two renames finds a pair that does not match, keeps its former one and reads again
+    // . A crash between them leaves such a pair: `renew` makes it whole again.
+    durable_file::replace_all(&[
+        NewFile::secret(&key, key_pair.serialize_pem().as_bytes()),
+        NewFile::public(&certificate, signed.pem().as_bytes()),
+    ])
+    .map_err(CertificateError::io("write", &certificate))?;
     Ok(Leaf {
         name: claims.common_name.clone(),
         certificate,
@@ -270,7 +273,7 @@ mod tests {
             "{error}"
         );
         let other = KeyPair::generate().unwrap().serialize_pem();
-        durable_file::replace(&path.join("ca.key"), other.as_bytes(), 0o600).unwrap();
+        crate::durable_file::replace(&path.join("ca.key"), other.as_bytes(), 0o600).unwrap();
         let error = Authority::open_or_make(path, &cluster())
             .err()
             .unwrap()

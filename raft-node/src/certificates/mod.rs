@@ -12,3 +12,5 @@ pub mod description;
 pub mod error;
 pub mod holder;
 pub mod leaf;
+pub mod renewal;
+pub mod rotation;

@@ -20,6 +20,9 @@ pub(super) const REMOVED: u8 = 3;
 /// The exit code of a look at a stopped node that found damage.
 pub(super) const DAMAGED: u8 = 4;
 
+/// The exit code of a look at certificates of which one expires soon, or expired.
+pub(super) const EXPIRING: u8 = 5;
+
 /// How a command fails. The text is for the person who gave the command.
 #[derive(Debug, Error)]
 #[non_exhaustive]

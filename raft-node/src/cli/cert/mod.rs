@@ -1,5 +1,9 @@
 //! `raft-node cert`.
 
+mod renew;
+mod rotate;
+mod show;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -10,7 +14,6 @@ use raft_core::types::NodeId;
 use super::error::CliError;
 use super::output;
 use crate::certificates::authority::Authority;
-use crate::certificates::description::Description;
 use crate::certificates::holder::{ClientName, Holder, Server};
 use crate::certificates::leaf;
 use crate::config::cluster_name::ClusterName;
@@ -18,7 +21,7 @@ use crate::config::cluster_name::ClusterName;
 /// How many certificates one command makes at most.
 const NODES_MAX: u64 = 1000;
 
-/// Make a cluster's certificates, or show one
+/// Make, show and renew a cluster's certificates
 ///
 /// Makes an authority for the cluster (ca.pem, ca.key) unless the directory has one, and a certificate for each node
 /// (n1.pem, n1.key, …), for the ports that clients connect to (server.pem), and for clients (client-NAME.pem). Only a node's
@@ -76,16 +79,16 @@ Examples:
   raft-node cert --cluster demo --out pki --server 10.0.0.1,10.0.0.2,10.0.0.3,kv.example.com
   raft-node cert --cluster demo --out pki --server n1=10.0.0.1 --server n2=10.0.0.2
   raft-node cert --cluster demo --out pki --client root
-  raft-node cert show pki/n1.pem";
+  raft-node cert show pki                                until when each is valid
+  raft-node cert renew pki --within 30                   what has no more than 30 days left
+  raft-node cert rotate-ca --help                        a new authority while the cluster runs";
 
+// What a command is for stands on its arguments: a doc comment on a variant would replace all of it by one line.
 #[derive(Debug, Subcommand)]
 enum CertCommand {
-    /// Show what a certificate says
-    #[command(after_help = "Examples:\n  raft-node cert show pki/n1.pem")]
-    Show {
-        /// The certificate (PEM)
-        file: PathBuf,
-    },
+    Show(show::ShowArguments),
+    Renew(renew::RenewArguments),
+    RotateCa(rotate::RotateArguments),
 }
 
 /// `3` or `4..5`.
@@ -117,10 +120,15 @@ impl FromStr for NodeRange {
 
 /// Runs the command.
 pub(super) fn run(arguments: CertArguments) -> Result<ExitCode, CliError> {
-    if let Some(CertCommand::Show { file }) = arguments.command {
-        output::print(&Description::read(&file)?.to_string())?;
-        return Ok(ExitCode::SUCCESS);
+    match arguments.command {
+        Some(CertCommand::Show(arguments)) => show::run(arguments),
+        Some(CertCommand::Renew(arguments)) => renew::run(arguments),
+        Some(CertCommand::RotateCa(arguments)) => rotate::run(arguments),
+        None => make(arguments),
     }
+}
+
+fn make(arguments: CertArguments) -> Result<ExitCode, CliError> {
     let (Some(cluster), Some(directory)) = (arguments.cluster, arguments.out) else {
         return Err(CliError::Format("clap requires --cluster and --out".to_owned()));
     };
