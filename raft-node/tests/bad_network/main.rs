@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod moved_address;
 mod noise;
 mod partition;
 mod scene;
