@@ -12,7 +12,7 @@ use raft_core::memory::InProcessNetwork;
 use raft_core::message::{AppendEntries, Body, InstallSnapshot, Message, SnapshotContent};
 use raft_core::traits::{Inbound, SnapshotWriter, Transport, TransportError};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term};
-use raft_node::certificates::{authority::Authority, node_certificate};
+use raft_node::certificates::{authority::Authority, holder::Holder, leaf};
 use raft_node::config::cluster_name::ClusterName;
 use raft_transport_quic::{ContactAddress, QuicLimits, QuicTransport, TransportLimits, TransportOptions};
 use tempfile::TempDir;
@@ -204,7 +204,8 @@ impl Certificates {
         let nodes: Vec<NodeId> = (1..=count).map(NodeId).collect();
         let cluster: ClusterName = "bench".parse().expect("this is a name");
         let authority = Authority::open_or_make(dir.path(), &cluster).expect("a new authority");
-        node_certificate::make(&authority, dir.path(), &nodes, 1, false).expect("new certificates");
+        let holders: Vec<Holder> = nodes.iter().copied().map(Holder::Node).collect();
+        leaf::make(&authority, dir.path(), &holders, 1, false).expect("new certificates");
         // All sockets are open at once, so that no address is given twice.
         let sockets: Vec<UdpSocket> = nodes
             .iter()
