@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::addresses::{UrlError, host_and_port};
 
-/// The schemes of a peer's address. Peers speak QUIC, whatever the URL says; the other two are what etcd's client
-/// library lets through, so that `etcdctl member add` can be used.
-const PEER_SCHEMES: [&str; 3] = ["quic", "https", "http"];
+/// The schemes of a peer's address. Peers speak what the cluster speaks, whatever the URL says; the last two are what etcd's
+/// client library lets through, so that `etcdctl member add` can be used.
+const PEER_SCHEMES: [&str; 4] = ["quic", "tcp", "https", "http"];
+
+/// Those of them that say how peers speak.
+const OWN_SCHEMES: usize = 2;
 
 /// The schemes of an address for clients.
 const CLIENT_SCHEMES: [&str; 2] = ["http", "https"];
@@ -24,7 +27,7 @@ pub struct MemberContact {
     /// What people call it; empty for the name in its certificate, such as `n4`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Where other members reach it: `quic://host:port`.
+    /// Where other members reach it: `quic://host:port`, or `tcp://host:port`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peer_urls: Vec<String>,
     /// Where clients reach it: `http://host:port`.
@@ -33,7 +36,7 @@ pub struct MemberContact {
 }
 
 impl MemberContact {
-    /// Checks every URL, and writes the addresses of peers as `quic://host:port`.
+    /// Checks every URL, and writes the addresses of peers as `quic://host:port`, or `tcp://host:port` if they say so.
     pub fn checked(self) -> Result<MemberContact, UrlError> {
         let peer_urls = self.peer_urls.iter().map(|url| peer_url(url));
         let peer_urls = peer_urls.collect::<Result<_, _>>()?;
@@ -78,7 +81,7 @@ impl MemberContact {
     }
 }
 
-/// `url` as `quic://host:port`.
+/// `url` as `quic://host:port`, or as it is if it begins with `tcp://`.
 fn peer_url(url: &str) -> Result<String, UrlError> {
     // Whoever gives another scheme is told the right one, not the two that are merely tolerated.
     let schemes = match PEER_SCHEMES
@@ -86,9 +89,10 @@ fn peer_url(url: &str) -> Result<String, UrlError> {
         .any(|scheme| url.starts_with(&format!("{scheme}://")))
     {
         true => &PEER_SCHEMES[..],
-        false => &PEER_SCHEMES[..1],
+        false => &PEER_SCHEMES[..OWN_SCHEMES],
     };
-    Ok(format!("quic://{}", host_and_port(url, schemes)?))
+    let scheme = if url.starts_with("tcp://") { "tcp" } else { "quic" };
+    Ok(format!("{scheme}://{}", host_and_port(url, schemes)?))
 }
 
 #[cfg(test)]
@@ -168,7 +172,7 @@ mod tests {
         };
         assert_eq!(
             refused("ftp://a:1", "http://a:1"),
-            "\"ftp://a:1\" does not begin with quic://"
+            "\"ftp://a:1\" does not begin with quic:// or tcp://"
         );
         assert!(refused("quic://a", "http://a:1").contains("no port"));
         assert!(refused("quic://a:1", "quic://a:1").contains("http:// or https://"));

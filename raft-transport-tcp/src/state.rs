@@ -147,6 +147,9 @@ async fn listen(
     loop {
         let record = match Record::read(reader).await {
             Ok(record) => record,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Closed::Lost("the other end is gone without a word".to_owned());
+            }
             Err(error) => return Closed::Lost(error.to_string()),
         };
         let now_us = micros(began.elapsed());

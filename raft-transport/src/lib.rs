@@ -109,4 +109,4 @@ pub use credentials::Credentials;
 pub use error::SetupError;
 pub use identity::{IdentityError, node_name, node_of};
 pub use options::{ContactAddress, TransportLimits, TransportOptions};
-pub use transport::PeerTransport;
+pub use transport::{OperatedTransport, PeerTransport};

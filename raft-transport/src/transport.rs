@@ -116,6 +116,35 @@ impl<C: Carrier> PeerTransport<C> {
     }
 }
 
+/// What the program around a node asks of its transport, whatever carries it.
+pub trait OperatedTransport: Transport {
+    /// See [`PeerTransport::local_addr`].
+    fn local_addr(&self) -> SocketAddr;
+
+    /// See [`PeerTransport::refused_by`].
+    fn refused_by(&self) -> Vec<NodeId>;
+
+    /// See [`PeerTransport::reload_credentials`].
+    ///
+    /// # Errors
+    /// [`SetupError`] names the file and the remedy.
+    fn reload_credentials(&self) -> Result<(), SetupError>;
+}
+
+impl<C: Carrier> OperatedTransport for PeerTransport<C> {
+    fn local_addr(&self) -> SocketAddr {
+        self.local_addr()
+    }
+
+    fn refused_by(&self) -> Vec<NodeId> {
+        self.refused_by()
+    }
+
+    fn reload_credentials(&self) -> Result<(), SetupError> {
+        self.reload_credentials()
+    }
+}
+
 #[async_trait]
 impl<C: Carrier> Transport for PeerTransport<C> {
     async fn start(&self, inbound: Arc<dyn Inbound>) -> Result<(), TransportError> {

@@ -12,9 +12,8 @@ use raft_core::membership::{ChangeError, MemberChange};
 use raft_core::request::RefusalReason;
 use raft_core::runtime::{ChangeMembershipError, Node};
 use raft_core::status::Status;
-use raft_core::traits::Transport;
 use raft_core::types::NodeId;
-use raft_transport_quic::QuicTransport;
+use raft_transport::OperatedTransport;
 use tokio::time::{Instant, interval, interval_at, sleep, timeout};
 
 use crate::config::node_config::NodeConfig;
@@ -63,7 +62,7 @@ async fn until_noted(mut note: impl FnMut() -> Result<(), DataDirectoryError>) {
 }
 
 /// Says every now and then that the node is no member yet, and what to do about it, until it is one.
-pub(super) async fn remind_to_add(config: &NodeConfig, node: &Node, transport: &QuicTransport) {
+pub(super) async fn remind_to_add(config: &NodeConfig, node: &Node, transport: &dyn OperatedTransport) {
     let mut status = node.watch_status();
     let is_member = |status: &Status| status.membership.contains(status.id);
     // First a moment for the network, so that the first words are true.
@@ -82,7 +81,7 @@ pub(super) async fn remind_to_add(config: &NodeConfig, node: &Node, transport: &
     }
 }
 
-fn connected(transport: &QuicTransport) -> Vec<NodeId> {
+fn connected(transport: &dyn OperatedTransport) -> Vec<NodeId> {
     let peers = transport.peers().into_iter();
     peers.filter(|peer| peer.connected).map(|peer| peer.id).collect()
 }
@@ -121,7 +120,7 @@ fn reminder_text(config: &NodeConfig, connected: &[NodeId], refused_by: &[NodeId
 
 /// Says every now and then that other nodes refuse this one while no leader is heard of: it may have been removed when it was
 /// down, and then nobody could tell it. Only an operator can know.
-pub(super) async fn report_refusals(config: &NodeConfig, node: &Node, transport: &QuicTransport) {
+pub(super) async fn report_refusals(config: &NodeConfig, node: &Node, transport: &dyn OperatedTransport) {
     let mut look = interval(REFUSAL_LOOK_INTERVAL);
     loop {
         look.tick().await;
@@ -234,7 +233,7 @@ fn own_contact(config: &NodeConfig, known: Option<MemberContact>) -> Option<Memb
 }
 
 /// Lets what a removed node said last reach the others. They cut it off when they know that it has left.
-pub(super) async fn farewell(transport: &QuicTransport) {
+pub(super) async fn farewell(transport: &dyn OperatedTransport) {
     let cut_off = async {
         let mut poll = interval(POLL_INTERVAL);
         while !connected(transport).is_empty() {

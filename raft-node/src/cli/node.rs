@@ -16,9 +16,9 @@ use raft_core::membership::{Membership, MembershipError};
 use raft_core::runtime::{Node, NodeError, NodeOptions};
 use raft_core::traits::{LogStoreError, SnapshotStoreError};
 use raft_core::types::NodeId;
-use raft_transport_quic::{
-    ContactAddress, QuicLimits, QuicTransport, SetupError, TransportLimits, TransportOptions,
-};
+use raft_transport::{ContactAddress, OperatedTransport, SetupError, TransportLimits, TransportOptions};
+use raft_transport_quic::{QuicLimits, QuicTransport};
+use raft_transport_tcp::{TcpLimits, TcpTransport};
 use thiserror::Error;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::{oneshot, watch};
@@ -29,6 +29,7 @@ use super::signals::StopSignals;
 use super::stores::{self, Closer, OnLoss, Stores};
 use crate::config::log_store::LogStoreKind;
 use crate::config::node_config::NodeConfig;
+use crate::config::transport::TransportKind;
 use crate::data_directory::directory::DataDirectory;
 use crate::data_directory::error::DataDirectoryError;
 use crate::member_contact::MemberContact;
@@ -146,7 +147,7 @@ impl fmt::Display for FlagHint {
 struct Opened {
     data: DataDirectory,
     listener: TcpListener,
-    transport: Arc<QuicTransport>,
+    transport: Arc<dyn OperatedTransport>,
     stores: Stores,
 }
 
@@ -212,7 +213,7 @@ pub(super) async fn run(
     // The receiver lives as long as the server; if that is gone already, there is nothing to stop.
     let _ = stop.send(true);
     tokio::select! {
-        () = finish(server, &end, &transport, &node) => {}
+        () = finish(server, &end, &*transport, &node) => {}
         signal = signals.next() => tracing::warn!("{signal} again: the node stops at once"),
     }
     removed.abort();
@@ -242,11 +243,11 @@ impl Drop for AbortOnDrop {
 }
 
 /// What a node does to belong to its cluster, and to say if it seems not to.
-async fn belong(config: Arc<NodeConfig>, node: Node, transport: Arc<QuicTransport>) {
-    belonging::remind_to_add(&config, &node, &transport).await;
+async fn belong(config: Arc<NodeConfig>, node: Node, transport: Arc<dyn OperatedTransport>) {
+    belonging::remind_to_add(&config, &node, &*transport).await;
     tokio::join!(
         belonging::publish_contact(&config, &node),
-        belonging::report_refusals(&config, &node, &transport),
+        belonging::report_refusals(&config, &node, &*transport),
     );
 }
 
@@ -277,7 +278,7 @@ fn report_start(config: &NodeConfig, opened: &Opened) {
 async fn finish(
     server: JoinHandle<Result<(), ServeError>>,
     end: &End,
-    transport: &QuicTransport,
+    transport: &dyn OperatedTransport,
     node: &Node,
 ) {
     // A server that ended by itself was the reason to stop and is not asked again.
@@ -358,7 +359,7 @@ async fn listen_for_clients(config: &NodeConfig) -> Result<TcpListener, NodeStar
         })
 }
 
-async fn open_transport(config: &NodeConfig) -> Result<Arc<QuicTransport>, NodeStartError> {
+async fn open_transport(config: &NodeConfig) -> Result<Arc<dyn OperatedTransport>, NodeStartError> {
     let options = TransportOptions {
         id: config.id,
         cluster: config.cluster.to_string(),
@@ -370,16 +371,21 @@ async fn open_transport(config: &NodeConfig) -> Result<Arc<QuicTransport>, NodeS
         ca: config.ca.clone(),
         limits: TransportLimits::default(),
     };
-    match QuicTransport::bind(options, QuicLimits::default()) {
-        Ok(transport) => Ok(Arc::new(transport)),
-        Err(error) => {
-            let hint = match &error {
-                SetupError::Listen { .. } => FlagHint(Some("listen-peer")),
-                _ => FlagHint(None),
-            };
-            Err(NodeStartError::Transport(error, hint))
+    let bound: Result<Arc<dyn OperatedTransport>, SetupError> = match config.transport {
+        TransportKind::Quic => {
+            QuicTransport::bind(options, QuicLimits::default()).map(|transport| Arc::new(transport) as _)
         }
-    }
+        TransportKind::Tcp => {
+            TcpTransport::bind(options, TcpLimits::default()).map(|transport| Arc::new(transport) as _)
+        }
+    };
+    bound.map_err(|error| {
+        let hint = match &error {
+            SetupError::Listen { .. } => FlagHint(Some("listen-peer")),
+            _ => FlagHint(None),
+        };
+        NodeStartError::Transport(error, hint)
+    })
 }
 
 /// The first address of `address`; names are looked up.

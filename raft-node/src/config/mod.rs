@@ -15,3 +15,4 @@ pub mod log_store;
 pub mod node_config;
 mod own_urls;
 pub mod settings;
+pub mod transport;

@@ -14,6 +14,7 @@ use super::log_output::{LogFormat, check_directives};
 use super::log_store::LogStoreKind;
 use super::own_urls::{Kind, authorities, list};
 use super::settings::Settings;
+use super::transport::TransportKind;
 use crate::server::REQUEST_BYTES_MAX;
 
 /// The one group that this server replicates.
@@ -36,13 +37,15 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// In which store its log is.
     pub log_store: LogStoreKind,
+    /// What carries its messages to the others.
+    pub transport: TransportKind,
     /// The `host:port` for other nodes of every node in `initial-cluster`: the first members, or nodes to join by.
     pub peers: BTreeMap<NodeId, String>,
     /// The URLs for clients of the same nodes; of any nodes if this one joins.
     pub client_urls: BTreeMap<NodeId, String>,
     /// Whether the node joins a cluster that runs.
     pub join: bool,
-    /// Where the other nodes reach this one: `quic://host:port`.
+    /// Where the other nodes reach this one: `quic://host:port`, or `tcp://host:port`.
     pub peer_url: String,
     /// Where clients reach this one: `http://host:port`.
     pub client_url: String,
@@ -91,11 +94,12 @@ impl NodeConfig {
             None if join => AddressMap::default(),
             urls => required(urls, "initial-client-urls")?,
         };
-        let peers = authorities("initial-cluster", &initial_cluster, &["quic"])?;
+        let transport = settings.transport.unwrap_or_default();
+        let peers = authorities("initial-cluster", &initial_cluster, &[transport.scheme()])?;
         authorities("initial-client-urls", &initial_client_urls, &["http", "https"])?;
         let own = |kind: Kind, url, listen, map| kind.resolve(id, join, url, listen, map);
         let peer = own(
-            Kind::Peer,
+            Kind::Peer(transport),
             settings.peer_url,
             settings.listen_peer,
             &initial_cluster,
@@ -112,6 +116,7 @@ impl NodeConfig {
             cluster,
             data_dir,
             log_store: settings.log_store.unwrap_or_default(),
+            transport,
             join,
             peer_url: peer.url,
             listen_peer: peer.listen,
@@ -240,12 +245,13 @@ impl NodeConfig {
         let urls = self
             .peers
             .iter()
-            .map(|(id, address)| (*id, format!("quic://{address}")));
+            .map(|(id, address)| (*id, format!("{}://{address}", self.transport)));
         Settings {
             id: Some(self.id.0),
             cluster: Some(self.cluster.clone()),
             data_dir: Some(self.data_dir.clone()),
             log_store: Some(self.log_store),
+            transport: Some(self.transport),
             initial_cluster: Some(AddressMap(urls.collect())),
             initial_client_urls: Some(AddressMap(self.client_urls.clone())),
             join: self.join.then_some(true),
@@ -391,6 +397,15 @@ mod tests {
         assert_eq!(config.id, NodeId(1));
         assert_eq!(config.election_timeout, Duration::from_millis(500));
         assert_eq!(config.heartbeat_interval, Duration::from_millis(50));
+    }
+
+    #[test]
+    fn urls_say_what_the_nodes_speak() {
+        let other_transport = refused(|settings| settings.transport = Some(TransportKind::Tcp));
+        assert!(
+            other_transport.contains("`initial-cluster`, node 1") && other_transport.contains("tcp://"),
+            "{other_transport}"
+        );
     }
 
     #[test]

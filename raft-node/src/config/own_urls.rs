@@ -6,12 +6,13 @@ use raft_core::types::NodeId;
 
 use super::addresses::{AddressMap, host_and_port};
 use super::error::ConfigError;
+use super::transport::TransportKind;
 
 /// Who is to reach a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The other nodes.
-    Peer,
+    /// The other nodes, over this transport.
+    Peer(TransportKind),
     /// Clients.
     Client,
 }
@@ -37,12 +38,18 @@ struct Names {
 impl Kind {
     fn names(self) -> Names {
         match self {
-            Kind::Peer => Names {
+            Kind::Peer(transport) => Names {
                 url: "peer-url",
                 listen: "listen-peer",
                 map: "initial-cluster",
-                schemes: &["quic"],
-                example: "quic://10.0.0.4:2380",
+                schemes: match transport {
+                    TransportKind::Quic => &["quic"],
+                    TransportKind::Tcp => &["tcp"],
+                },
+                example: match transport {
+                    TransportKind::Quic => "quic://10.0.0.4:2380",
+                    TransportKind::Tcp => "tcp://10.0.0.4:2380",
+                },
             },
             Kind::Client => Names {
                 url: "client-url",

@@ -9,6 +9,7 @@ use super::addresses::AddressMap;
 use super::cluster_name::ClusterName;
 use super::log_output::LogFormat;
 use super::log_store::LogStoreKind;
+use super::transport::TransportKind;
 
 /// What every environment variable begins with.
 pub const VARIABLE_PREFIX: &str = "RAFT_NODE_";
@@ -47,6 +48,14 @@ pub struct Settings {
     #[arg(long, env = "RAFT_NODE_LOG_STORE", value_name = "STORE", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_store: Option<LogStoreKind>,
+
+    /// What carries the messages between the nodes; the same on every node of a cluster [default: quic]
+    ///
+    /// QUIC runs over UDP: a lost packet of one stream delays no other, and a new address costs no election. TCP is for
+    /// networks that do not carry UDP. The nodes' URLs begin with `quic://` or `tcp://` accordingly.
+    #[arg(long, env = "RAFT_NODE_TRANSPORT", value_name = "TRANSPORT", value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<TransportKind>,
 
     /// Every node's address for the other nodes, such as 1=quic://10.0.0.1:2380,2=quic://10.0.0.2:2380
     ///
@@ -178,6 +187,7 @@ impl Settings {
             cluster: self.cluster.or(weaker.cluster),
             data_dir: self.data_dir.or(weaker.data_dir),
             log_store: self.log_store.or(weaker.log_store),
+            transport: self.transport.or(weaker.transport),
             initial_cluster: self.initial_cluster.or(weaker.initial_cluster),
             initial_client_urls: self.initial_client_urls.or(weaker.initial_client_urls),
             join: self.join.or(weaker.join),

@@ -15,7 +15,9 @@ const EVERY_BACKEND: &[&str] = &[
     "raft-core",
     "raft-storage-engine",
     "raft-storage-rocksdb",
+    "raft-transport",
     "raft-transport-quic",
+    "raft-transport-tcp",
     "raft-kv",
 ];
 
@@ -110,7 +112,9 @@ const ARROWS: &[Arrow] = &[
             "raft-core",
             "raft-storage-engine",
             "raft-storage-rocksdb",
+            "raft-transport",
             "raft-transport-quic",
+            "raft-transport-tcp",
             "raft-kv",
             "raft-sim",
             "raft-node",

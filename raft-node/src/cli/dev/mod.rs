@@ -27,6 +27,7 @@ use crate::client::status::{self, NodeStatus};
 use crate::config::cluster_name::ClusterName;
 use crate::config::log_output::check_directives;
 use crate::config::log_store::LogStoreKind;
+use crate::config::transport::TransportKind;
 
 /// How long a leader is waited for before the state of things is shown anyway.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +49,7 @@ Examples:
   raft-node dev                                three nodes in a temporary directory
   raft-node dev --nodes 5 --dir demo           five nodes whose data stays in demo/
   raft-node dev --log-store raft-engine        with their logs in TiKV's raft-engine
+  raft-node dev --transport tcp                over TCP in the place of QUIC
   raft-node dev --client-port 0 --peer-port 0  on free ports")]
 pub(super) struct DevArguments {
     /// How many nodes to start
@@ -73,6 +75,10 @@ pub(super) struct DevArguments {
     /// In which store the nodes keep their logs
     #[arg(long, value_name = "STORE", value_enum, default_value_t)]
     log_store: LogStoreKind,
+
+    /// What carries the messages between the nodes
+    #[arg(long, value_name = "TRANSPORT", value_enum, default_value_t)]
+    transport: TransportKind,
 
     /// What the nodes log
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_directives)]
@@ -145,6 +151,7 @@ pub(super) fn run(arguments: DevArguments) -> Result<ExitCode, CliError> {
         &arguments.cluster,
         &ports,
         arguments.log_store,
+        arguments.transport,
         &arguments.log_level,
     )?;
     let runtime = tokio::runtime::Builder::new_current_thread()

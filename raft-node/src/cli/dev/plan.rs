@@ -17,6 +17,7 @@ use crate::config::addresses::AddressMap;
 use crate::config::cluster_name::ClusterName;
 use crate::config::log_store::LogStoreKind;
 use crate::config::settings::Settings;
+use crate::config::transport::TransportKind;
 use crate::durable_file;
 
 /// How far the ports of two nodes are apart.
@@ -113,6 +114,7 @@ impl Plan {
         cluster: &ClusterName,
         ports: &Ports,
         log_store: LogStoreKind,
+        transport: TransportKind,
         log_level: &str,
     ) -> Result<Plan, CliError> {
         let pki = directory.join("pki");
@@ -134,9 +136,10 @@ impl Plan {
         let settings = Settings {
             cluster: Some(cluster.clone()),
             data_dir: Some(directory.join("data-n{id}")),
-            initial_cluster: Some(AddressMap(urls("quic", &ports.peer))),
+            initial_cluster: Some(AddressMap(urls(transport.scheme(), &ports.peer))),
             initial_client_urls: Some(AddressMap(plan.client_urls.clone())),
             log_store: Some(log_store),
+            transport: Some(transport),
             cert: Some(pki.join("n{id}.pem")),
             key: Some(pki.join("n{id}.key")),
             ca: Some(pki.join("ca.pem")),
@@ -199,6 +202,7 @@ mod tests {
                 &cluster,
                 &ports,
                 LogStoreKind::RaftEngine,
+                TransportKind::Tcp,
                 "info",
             )
             .unwrap();
@@ -212,6 +216,7 @@ mod tests {
             let from_file = file::read(&directory.path().join("raft-node.toml")).unwrap();
             let config = NodeConfig::resolve(settings.or(from_file)).unwrap();
             assert_eq!(config.log_store, LogStoreKind::RaftEngine);
+            assert_eq!(config.transport, TransportKind::Tcp);
             assert!(config.cert.exists() && config.key.exists() && config.ca.exists());
             assert_eq!(config.listen_client, format!("127.0.0.1:{}", 2369 + 10 * id));
         }
