@@ -1,25 +1,21 @@
-//! `cargo xtask bench [NAME]`: the benchmarks of the crate `benches`.
+//! `cargo xtask bench [NAME [ARGUMENTS]]`: the benchmarks of the crate `benches`; what follows the name is for the benchmark.
 //!
 //! Each benchmark prints its own tables for people, and one line `ratio <name> <value>` for each ratio in them.
 
-use crate::arguments::Arguments;
 use crate::failure::{Failure, Outcome};
 use crate::{cargo, prepare, project};
 
 /// Runs one benchmark, or lists them.
 pub(crate) fn run(words: &[String]) -> Outcome {
-    let mut arguments = Arguments::new("bench", words);
-    let name = arguments.name();
-    arguments.finish()?;
     let names = project::programs(&project::root().join("benches/benches"));
-    let Some(name) = name else {
+    let Some((name, arguments)) = words.split_first() else {
         println!("benchmarks; run one with `cargo xtask bench NAME`:");
         for name in &names {
             println!("  {name}");
         }
         return Ok(());
     };
-    if !names.contains(&name) {
+    if !names.contains(name) {
         return Err(Failure::usage(format!(
             "no benchmark `{name}`; there are: {}",
             names.join(", ")
@@ -27,7 +23,7 @@ pub(crate) fn run(words: &[String]) -> Outcome {
     }
     prepare::run()?;
     cargo::build(
-        &mut cargo::cargo(["bench", "-p", "benches", "--bench", &name]),
+        cargo::cargo(["bench", "-p", "benches", "--bench", name, "--"]).args(arguments),
         "release",
     )
 }

@@ -40,7 +40,8 @@ cargo xtask COMMAND
                  --from: begin with this step of the summary, after a failure was mended
   layers         check that the arrows between the crates, and inside raft-core, point down
   coverage       which lines of the protocol the tests of raft-core reach; fails below 95 % of a folder
-  bench [NAME]   run one benchmark of the crate `benches`; without a name, list them
+  bench [NAME] [ARGUMENTS]
+                 run one benchmark of the crate `benches`, with arguments of its own; without a name, list them
   sim [ARGUMENTS]
                  simulate groups with faults from seeds, every invariant checked; `cargo xtask sim --help` lists what it takes
   store-torture [--points N] [--damages N] [--seed S]
@@ -64,6 +65,7 @@ Examples:
   cargo xtask test --quick
   cargo xtask test --from docs
   cargo xtask bench core
+  cargo xtask bench loss --minutes 10
   cargo xtask sim --seeds 2000
   cargo xtask sim --seed 0x5eed
   cargo xtask store-torture --points 1000 --damages 500
