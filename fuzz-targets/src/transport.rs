@@ -51,6 +51,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         lane,
         id: NodeId(3),
         incarnation: 7,
+        port: 2380,
         cluster: "demo".to_owned(),
     };
     let replies = [

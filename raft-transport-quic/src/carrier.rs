@@ -42,6 +42,8 @@ impl Carrier for QuicCarrier {
     type Incoming = Newcomer;
     type Limits = QuicLimits;
 
+    const DIALS_FROM_WHERE_IT_LISTENS: bool = true;
+
     fn open(
         options: &TransportOptions,
         quic: QuicLimits,

@@ -82,6 +82,10 @@ impl Connection for QuicConnection {
         self.0.close_reason().map(closed)
     }
 
+    fn heard(&self) -> u64 {
+        self.0.stats().udp_rx.datagrams
+    }
+
     fn path(&self) -> Path {
         let path = self.0.stats().path;
         Path {

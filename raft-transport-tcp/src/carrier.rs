@@ -64,6 +64,8 @@ impl Carrier for TcpCarrier {
     type Incoming = Newcomer;
     type Limits = TcpLimits;
 
+    const DIALS_FROM_WHERE_IT_LISTENS: bool = false;
+
     fn open(
         options: &TransportOptions,
         tcp: TcpLimits,

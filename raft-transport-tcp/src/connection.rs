@@ -310,6 +310,10 @@ impl Connection for TcpConnection {
         self.0.state.close_reason()
     }
 
+    fn heard(&self) -> u64 {
+        self.0.state.heard()
+    }
+
     fn path(&self) -> Path {
         Path {
             rtt: self.0.state.rtt(),

@@ -33,6 +33,8 @@ pub(crate) struct State {
     /// A lane ended, so the connection will.
     pub(crate) lane_ended: Notify,
     records: mpsc::Sender<Record>,
+    /// When the last record arrived, in microseconds since the connection was made.
+    heard_us: AtomicU64,
     /// Smoothed, in microseconds; 0 before the first measurement.
     rtt_us: AtomicU64,
 }
@@ -55,6 +57,7 @@ impl State {
             end: OnceLock::new(),
             lane_ended: Notify::new(),
             records,
+            heard_us: AtomicU64::new(0),
             rtt_us: AtomicU64::new(0),
         };
         (Arc::new(state), waiting)
@@ -79,6 +82,11 @@ impl State {
     pub(crate) fn rtt(&self) -> Option<Duration> {
         let micros = self.rtt_us.load(Ordering::Relaxed);
         (micros > 0).then(|| Duration::from_micros(micros))
+    }
+
+    /// Grows with every record that arrives.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard_us.load(Ordering::Relaxed)
     }
 
     fn finish(&self, end: End) {
@@ -109,13 +117,12 @@ pub(crate) async fn control(
 ) {
     let (mut reader, mut writer) = tokio::io::split(socket);
     let began = Instant::now();
-    let heard_us = AtomicU64::new(0);
     let end = tokio::select! {
         biased;
         () = state.closed.cancelled() => None,
-        end = listen(&mut reader, &state, began, &heard_us, asked) => Some(end),
+        end = listen(&mut reader, &state, began, asked) => Some(end),
         end = speak(&mut writer, &mut waiting, began, limits.keep_alive_interval) => Some(end),
-        () = silence(began, &heard_us, limits.idle_timeout) => Some(Closed::TimedOut),
+        () = silence(&state, began, limits.idle_timeout) => Some(Closed::TimedOut),
         () = a_lane_ended(&state) => Some(Closed::Lost("one of its sockets was closed".to_owned())),
     };
     if let Some(closed) = end {
@@ -137,13 +144,7 @@ pub(crate) async fn control(
 }
 
 /// Hears records until the other end closes, or goes.
-async fn listen(
-    reader: &mut ReadHalf<Socket>,
-    state: &State,
-    began: Instant,
-    heard_us: &AtomicU64,
-    asked: impl Fn(u64),
-) -> Closed {
+async fn listen(reader: &mut ReadHalf<Socket>, state: &State, began: Instant, asked: impl Fn(u64)) -> Closed {
     loop {
         let record = match Record::read(reader).await {
             Ok(record) => record,
@@ -153,7 +154,7 @@ async fn listen(
             Err(error) => return Closed::Lost(error.to_string()),
         };
         let now_us = micros(began.elapsed());
-        heard_us.store(now_us, Ordering::Relaxed);
+        state.heard_us.store(now_us, Ordering::Relaxed);
         match record {
             // If the queue is full, what waits there answers as well.
             Record::Ping(number) => drop(state.records.try_send(Record::Pong(number))),
@@ -195,9 +196,9 @@ async fn speak(
 }
 
 /// Ends when nothing was heard for `idle_timeout`.
-async fn silence(began: Instant, heard_us: &AtomicU64, idle_timeout: Duration) {
+async fn silence(state: &State, began: Instant, idle_timeout: Duration) {
     loop {
-        let heard = Duration::from_micros(heard_us.load(Ordering::Relaxed));
+        let heard = Duration::from_micros(state.heard());
         let silent = began.elapsed().saturating_sub(heard);
         if silent >= idle_timeout {
             return;

@@ -142,7 +142,11 @@ async fn prove_connection<C: Carrier>(
     }
     let heard = hear_hello(shared, &connection, id).await?;
     let (peer, is_new) = admit()?;
-    peer.hear_knock(heard.incarnation, connection.remote_address());
+    let mut from = connection.remote_address();
+    if !C::DIALS_FROM_WHERE_IT_LISTENS {
+        from.set_port(heard.port);
+    }
+    peer.hear_knock(heard.incarnation, from);
     connection.close(CloseCode::Knock);
     Ok(if is_new {
         Proved::StrangersKnock(peer)

@@ -29,6 +29,9 @@ pub trait Carrier: Sized + Send + Sync + 'static {
     /// What can be chosen of this carrier alone.
     type Limits;
 
+    /// Whether this end dials from the address at which it listens.
+    const DIALS_FROM_WHERE_IT_LISTENS: bool;
+
     /// Listens at the address of `options`. Called inside a tokio runtime.
     ///
     /// # Errors
@@ -123,6 +126,9 @@ pub trait Connection: Clone + fmt::Debug + Send + Sync + 'static {
 
     /// Why the connection is closed, if it is.
     fn close_reason(&self) -> Option<Closed>;
+
+    /// A number that grows whenever something arrives from the other end.
+    fn heard(&self) -> u64;
 
     /// What is measured of the way between the two ends.
     fn path(&self) -> Path;

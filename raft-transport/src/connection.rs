@@ -17,9 +17,11 @@ use raft_core::wire::{
 };
 use thiserror::Error;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::carrier::{Carrier, Connection, StreamReceiver, StreamSender};
 use crate::close_code::CloseCode;
+use crate::dial::knock;
 use crate::frame_io::{FrameError, FrameReader};
 use crate::handshake::Established;
 use crate::peer::{Link, Peer};
@@ -125,6 +127,7 @@ pub(crate) async fn run<C: Carrier>(
     for (_, reader) in readers {
         tasks.spawn(read_messages(reader, ends, frame_bytes_max, inbound.clone()));
     }
+    tasks.spawn(watch_silence(shared.clone(), peer.clone(), connection.clone()));
     for (lane, sender) in senders {
         tasks.spawn(write_messages(sender, lane, connection.clone(), peer.clone()));
     }
@@ -159,6 +162,35 @@ pub(crate) async fn run<C: Carrier>(
         tracing::info!(peer = %peer.id, %reason, "disconnected");
     }
     tasks.shutdown().await;
+}
+
+/// Notices when nothing arrives. The end that accepted knocks then: if its address changed, nothing that it sends on the
+/// connection is taken at the other end, which dials the new address as soon as it hears from there.
+async fn watch_silence<C: Carrier>(
+    shared: Arc<Shared<C>>,
+    peer: Arc<Peer<C::Connection>>,
+    connection: C::Connection,
+) -> Result<Infallible, LinkError> {
+    let silence_max = shared.limits.silence_max;
+    let mut ticks = interval(silence_max / 8);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = connection.heard();
+    let mut heard_at = Instant::now();
+    loop {
+        ticks.tick().await;
+        let now_heard = connection.heard();
+        if now_heard != heard {
+            (heard, heard_at) = (now_heard, Instant::now());
+        }
+        let silence = heard_at.elapsed();
+        peer.set_silent(silence >= silence_max / 2);
+        if peer.id < shared.id && silence >= silence_max {
+            if let Err(error) = knock(&shared, &peer).await {
+                tracing::debug!(peer = %peer.id, %error, "a silent peer does not hear the knock");
+            }
+            heard_at = Instant::now();
+        }
+    }
 }
 
 /// Delivers every frame with one call. Nothing of a frame is delivered if anything in it is wrong.

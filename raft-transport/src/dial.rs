@@ -138,7 +138,10 @@ fn note_refusal<N: Connection>(peer: &Peer<N>, connection: &N) {
 }
 
 /// One attempt to be heard.
-async fn knock<C: Carrier>(shared: &Shared<C>, peer: &Peer<C::Connection>) -> Result<(), HandshakeError> {
+pub(crate) async fn knock<C: Carrier>(
+    shared: &Shared<C>,
+    peer: &Peer<C::Connection>,
+) -> Result<(), HandshakeError> {
     let attempt = async {
         let connection = connect(shared, peer).await?;
         let said = say_hello(shared, &connection, Lane::Urgent).await;

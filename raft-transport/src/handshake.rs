@@ -131,6 +131,8 @@ pub(crate) async fn say_hello<C: Carrier>(
 pub(crate) struct Heard<R> {
     pub(crate) lane: Lane,
     pub(crate) incarnation: u64,
+    /// The port at which the peer listens.
+    pub(crate) port: u16,
     reader: FrameReader<R>,
 }
 
@@ -149,6 +151,7 @@ pub(crate) async fn hear_hello<C: Carrier>(
     Ok(Heard {
         lane: hello.lane,
         incarnation: hello.incarnation,
+        port: hello.port,
         reader,
     })
 }

@@ -36,10 +36,13 @@
 //!    installed when every hello was heard, so that a side that was refused never believes it is connected.
 //! 4. Messages flow on these streams until the connection ends. A newer connection of the same peer replaces the older.
 //! 5. A side that hears nothing for `idle_timeout` gives the connection up; `keep_alive_interval` keeps an idle one alive.
+//!    After `silence_max` the end that accepted knocks (see below): if its address changed, the end that dialled takes nothing
+//!    from it any more, hears the knock from the new one, and dials there.
 //! 6. The lower id dials again, after a pause that doubles from `dial_backoff_min` to `dial_backoff_max`, less a random half.
 //! 7. The higher id, when it has no connection, *knocks*: it connects, says hello and is sent away with the code "knock
 //!    heard". The lower id then dials at once, where the knock came from. So a node that restarts is connected within a few round trips in either role,
-//!    however long it was down. If the hello shows a new incarnation, the lower id drops the connection to the old one.
+//!    however long it was down. If the hello shows a new incarnation, or comes from another address than the connection, the lower
+//!    id drops that connection for a new one.
 //!
 //! # The streams of a connection
 //!
@@ -69,6 +72,7 @@
 //! | `dial_backoff_min`, `dial_backoff_max` | 50 ms, 2 s | |
 //! | `handshake_timeout` | 3 s | the connection is closed |
 //! | `frame_timeout` | 5 s | a frame that began and did not end closes the connection |
+//! | `silence_max` | 650 ms | the end that accepted knocks |
 //! | `keep_alive_interval`, `idle_timeout` | 500 ms, 2.5 s | the connection is dead |
 //! | `handshakes_max` | 256 connections | the oldest unproven one is given up |
 //! | `handshakes_per_address_max` | 64 connections | the oldest unproven one from there is given up |

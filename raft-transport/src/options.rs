@@ -100,6 +100,10 @@ pub struct TransportLimits {
     pub frame_timeout: Duration,
     /// How often an idle connection is probed. Below `idle_timeout`. Default: 500 ms.
     pub keep_alive_interval: Duration,
+    /// When nothing arrived on a connection for this long, the end that accepted it knocks: it may have another address, from
+    /// which nothing it sends is taken. Above `keep_alive_interval`, and below the time in which a silent leader loses its
+    /// followers. Default: 650 ms.
+    pub silence_max: Duration,
     /// A connection on which nothing arrived for this long is dead. Default: 2.5 s.
     pub idle_timeout: Duration,
     /// How many incoming connections may be unproven at once; beyond, the oldest is given up. Default: 256.
@@ -136,6 +140,7 @@ impl Default for TransportLimits {
             handshake_timeout: Duration::from_secs(3),
             frame_timeout: Duration::from_secs(5),
             keep_alive_interval: Duration::from_millis(500),
+            silence_max: Duration::from_millis(650),
             idle_timeout: Duration::from_millis(2_500),
             handshakes_max: 256,
             handshakes_per_address_max: 64,
@@ -214,7 +219,7 @@ impl TransportLimits {
         ]
     }
 
-    fn durations(&self) -> [(&'static str, Duration); 9] {
+    fn durations(&self) -> [(&'static str, Duration); 10] {
         [
             ("queue_age_max", self.queue_age_max),
             ("dial_backoff_min", self.dial_backoff_min),
@@ -222,6 +227,7 @@ impl TransportLimits {
             ("handshake_timeout", self.handshake_timeout),
             ("frame_timeout", self.frame_timeout),
             ("keep_alive_interval", self.keep_alive_interval),
+            ("silence_max", self.silence_max),
             ("idle_timeout", self.idle_timeout),
             ("departed_grace", self.departed_grace),
             ("snapshot_stall_timeout", self.snapshot_stall_timeout),
@@ -263,6 +269,13 @@ impl TransportLimits {
                 "keep_alive_interval",
                 &format!("{:?}", self.keep_alive_interval),
                 "give less than idle_timeout, or idle connections die",
+            ));
+        }
+        if self.keep_alive_interval >= self.silence_max {
+            return Err(refuse(
+                "silence_max",
+                &format!("{:?}", self.silence_max),
+                "give more than keep_alive_interval, or idle connections are doubted",
             ));
         }
         if self.dial_backoff_min > self.dial_backoff_max {

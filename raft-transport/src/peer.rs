@@ -28,6 +28,8 @@ pub(crate) struct Peer<N> {
     is_stranger: AtomicBool,
     /// Its last word was that this node is none of its peers.
     refuses: AtomicBool,
+    /// Nothing arrived on its connection for a while.
+    is_silent: AtomicBool,
     whereabouts: Mutex<Whereabouts>,
     link: watch::Sender<Option<Link<N>>>,
 }
@@ -69,6 +71,7 @@ impl<N: Connection> Peer<N> {
             redial: Notify::new(),
             is_stranger: AtomicBool::new(true),
             refuses: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
             whereabouts: Mutex::default(),
             link: watch::Sender::new(None),
         }
@@ -92,6 +95,11 @@ impl<N: Connection> Peer<N> {
     /// The peer said that this node is none of its peers.
     pub(crate) fn hear_refusal(&self) {
         self.refuses.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing arrived on its connection for a while.
+    pub(crate) fn set_silent(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::Relaxed);
     }
 
     /// Where the peer should be, for people.
@@ -138,6 +146,7 @@ impl<N: Connection> Peer<N> {
     /// Makes `link` the connection of the peer and closes the one it replaces.
     pub(crate) fn install(&self, link: Link<N>) {
         self.refuses.store(false, Ordering::Relaxed);
+        self.set_silent(false);
         let mut replaced = None;
         self.link.send_modify(|installed| {
             replaced = installed.replace(link);
@@ -163,12 +172,14 @@ impl<N: Connection> Peer<N> {
         });
     }
 
-    /// The peer has a higher id and asks to be dialled. If it restarted since the connection was made, that connection is
-    /// dead, and there is no use in waiting until it is found silent.
+    /// The peer has a higher id and asks to be dialled. If it restarted since the connection was made, or is at another
+    /// address now, that connection is dead, and there is no use in waiting until it is found silent.
     pub(crate) fn hear_knock(&self, incarnation: u64, from: SocketAddr) {
         let link = self.link.borrow().clone();
         if let Some(link) = link {
-            if link.incarnation == incarnation {
+            // A knock may be late, and a host may have several addresses: while the connection speaks, it is good.
+            let moved = link.connection.remote_address() != from && self.is_silent.load(Ordering::Relaxed);
+            if link.incarnation == incarnation && !moved {
                 return;
             }
             link.connection.close(CloseCode::Replaced);

@@ -2,7 +2,7 @@
 //!
 //! | frame | body |
 //! |---|---|
-//! | Hello | version of this format (2 bytes), lane (1: 0 urgent, 1 ordered), id (8), incarnation (8), name of the cluster (the rest, UTF-8) |
+//! | Hello | version of this format (2 bytes), lane (1: 0 urgent, 1 ordered), id (8), incarnation (8), port (2), name of the cluster (the rest, UTF-8) |
 //! | SnapshotReply | 1, offset to go on from (8) |
 //! | SnapshotReply | 2: the snapshot is stored |
 //! | SnapshotReply | 3, the reason of the refusal (the rest, UTF-8) |
@@ -36,6 +36,8 @@ pub(crate) struct Hello {
     pub(crate) id: NodeId,
     /// Random, and new with every start of the transport: tells a restarted peer from the same one.
     pub(crate) incarnation: u64,
+    /// The port at which the sender listens.
+    pub(crate) port: u16,
     pub(crate) cluster: String,
 }
 
@@ -50,6 +52,7 @@ impl Hello {
             });
             out.extend_from_slice(&self.id.0.to_le_bytes());
             out.extend_from_slice(&self.incarnation.to_le_bytes());
+            out.extend_from_slice(&self.port.to_le_bytes());
             out.extend_from_slice(self.cluster.as_bytes());
         });
         Bytes::from(out)
@@ -64,12 +67,14 @@ impl Hello {
         };
         let id = NodeId(body.try_get_u64_le().ok()?);
         let incarnation = body.try_get_u64_le().ok()?;
+        let port = body.try_get_u16_le().ok()?;
         let cluster = std::str::from_utf8(&body).ok()?.to_string();
         Some(Hello {
             version,
             lane,
             id,
             incarnation,
+            port,
             cluster,
         })
     }
@@ -138,6 +143,7 @@ mod tests {
             lane: Lane::Ordered,
             id: NodeId(u64::MAX),
             incarnation: 7,
+            port: 2380,
             cluster: "x".repeat(63),
         };
         let body = body_of(&hello.encode(), HELLO_BYTES_MAX);

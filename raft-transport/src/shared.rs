@@ -177,6 +177,7 @@ impl<C: Carrier> Shared<C> {
             lane,
             id: self.id,
             incarnation: self.incarnation,
+            port: self.carrier.local_addr().port(),
             cluster: self.cluster.clone(),
         }
     }

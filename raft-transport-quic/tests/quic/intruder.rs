@@ -40,6 +40,7 @@ fn hello_in(lane: u8, version: u16, id: u64, cluster: &str) -> Vec<u8> {
         out.push(lane);
         out.extend_from_slice(&id.to_le_bytes());
         out.extend_from_slice(&77u64.to_le_bytes());
+        out.extend_from_slice(&2380u16.to_le_bytes());
         out.extend_from_slice(cluster.as_bytes());
     });
     out

@@ -139,6 +139,7 @@ fn hello_and_message(lane: u8, from: u64, to: u64) -> Vec<u8> {
         out.push(lane);
         out.extend(from.to_le_bytes());
         out.extend(77u64.to_le_bytes());
+        out.extend(2380u16.to_le_bytes());
         out.extend(CLUSTER.as_bytes());
     });
     encode_frame(FrameKind::Messages, &mut bytes, |out| {

@@ -50,13 +50,13 @@ const ARROWS: &[Arrow] = &[
     Arrow {
         from: "raft-transport-quic",
         to: &["raft-core", "raft-transport"],
-        tests_to: &[],
+        tests_to: &["bad-network"],
         alone: false,
     },
     Arrow {
         from: "raft-transport-tcp",
         to: &["raft-core", "raft-transport"],
-        tests_to: &[],
+        tests_to: &["bad-network"],
         alone: false,
     },
     Arrow {
