@@ -193,7 +193,7 @@ async fn whoever_never_says_hello_is_sent_away() {
 /// Connections that stall are bounded in number, cost the connected nothing, and do not lock out an honest newcomer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_handshakes_lock_nobody_out() {
-    const STALLED: usize = 200;
+    const STALLED: usize = 1_000;
     let scene = scene(TransportLimits {
         handshakes_max: 16,
         handshakes_per_address_max: 8,

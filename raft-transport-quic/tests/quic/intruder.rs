@@ -33,13 +33,18 @@ pub(crate) fn hello(version: u16, id: u64, cluster: &str) -> Vec<u8> {
     hello_in(1, version, id, cluster)
 }
 
-fn hello_in(lane: u8, version: u16, id: u64, cluster: &str) -> Vec<u8> {
+pub(crate) fn hello_in(lane: u8, version: u16, id: u64, cluster: &str) -> Vec<u8> {
+    hello_of(77, lane, version, id, cluster)
+}
+
+/// The same of a given incarnation.
+pub(crate) fn hello_of(incarnation: u64, lane: u8, version: u16, id: u64, cluster: &str) -> Vec<u8> {
     let mut out = Vec::new();
     encode_frame(FrameKind::Hello, &mut out, |out| {
         out.extend_from_slice(&version.to_le_bytes());
         out.push(lane);
         out.extend_from_slice(&id.to_le_bytes());
-        out.extend_from_slice(&77u64.to_le_bytes());
+        out.extend_from_slice(&incarnation.to_le_bytes());
         out.extend_from_slice(&2380u16.to_le_bytes());
         out.extend_from_slice(cluster.as_bytes());
     });
