@@ -6,6 +6,7 @@
 
 mod belonging;
 mod cert;
+mod credentials;
 mod dev;
 mod error;
 mod key_value;

@@ -25,8 +25,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::belonging;
-use super::signals::StopSignals;
+use super::credentials::{self, Watched};
+use super::signals::{Hangups, StopSignals};
 use super::stores::{self, Closer, OnLoss, Stores};
+use crate::certificates::figures::CertificateFigures;
+use crate::certificates::watched::WatchedCertificates;
 use crate::config::log_store::LogStoreKind;
 use crate::config::node_config::NodeConfig;
 use crate::config::transport::TransportKind;
@@ -154,12 +157,13 @@ struct Opened {
 /// Runs a node until a signal stops it, `Ok`, or until it cannot go on. The databases stay open for `closer`.
 pub(super) async fn run(
     config: NodeConfig,
-    mut signals: StopSignals,
+    (mut signals, hangups): (StopSignals, Hangups),
     on_loss: OnLoss,
     stop_with_stdin: bool,
     closer: &mut Closer,
 ) -> Result<(), NodeStartError> {
     let config = Arc::new(config);
+    let certificates = peer_certificates(&config);
     let opened = Box::pin(open(&config, on_loss, closer)).await?;
     report_start(&config, &opened);
     let transport = opened.transport;
@@ -181,6 +185,11 @@ pub(super) async fn run(
         transport.clone(),
     )));
 
+    let figures = Arc::new(CertificateFigures::default());
+    let watched = vec![watched_by(certificates, &transport)];
+    let kept = credentials::keep_current(watched, hangups, figures.clone(), config.cert_warn_days);
+    let _credentials = AbortOnDrop(tokio::spawn(kept));
+
     let (stop, stopped) = watch::channel(false);
     let server = serve(
         ServerOptions {
@@ -192,6 +201,7 @@ pub(super) async fn run(
             id: config.id,
             members: members(&config),
             election_timeout: config.election_timeout,
+            certificates: figures,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         wait_until(stopped),
@@ -221,6 +231,21 @@ pub(super) async fn run(
         End::Failed(Some(error)) | End::Removed(error) => Err(error),
         End::Failed(None) | End::Asked(_) => Ok(()),
     }
+}
+
+/// The files that the peers know this node by, before anybody reads them.
+fn peer_certificates(config: &NodeConfig) -> WatchedCertificates {
+    let files = vec![config.cert.clone(), config.ca.clone()];
+    WatchedCertificates::new("peer certificates", files, config.key.clone())
+}
+
+/// The certificates that `transport` authenticates by.
+fn watched_by(certificates: WatchedCertificates, transport: &Arc<dyn OperatedTransport>) -> Watched {
+    let transport = transport.clone();
+    (
+        certificates,
+        Arc::new(move || Ok(transport.reload_credentials()?)),
+    )
 }
 
 /// Why a node ends.

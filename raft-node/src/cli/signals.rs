@@ -1,4 +1,4 @@
-//! The signals by which a person or a service manager ends a process.
+//! The signals by which a person or a service manager ends a process, and asks it to read its certificates again.
 
 use std::io;
 
@@ -24,6 +24,24 @@ impl StopSignals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// SIGHUP, from the moment this is made on.
+pub(super) struct Hangups(Signal);
+
+impl Hangups {
+    /// Begins to listen. From here on the signal no longer ends the process.
+    pub(super) fn listen() -> io::Result<Hangups> {
+        signal(SignalKind::hangup()).map(Hangups)
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        // `None` would mean that the runtime ends, and this task with it.
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
         }
     }
 }

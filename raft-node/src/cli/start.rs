@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::error::CliError;
-use super::signals::StopSignals;
+use super::signals::{Hangups, StopSignals};
 use super::stores::{Closer, OnLoss};
 use super::{logging, node, output};
 use crate::config::file;
@@ -26,6 +26,8 @@ const OTHER_VARIABLES: [&str; 2] = ["RAFT_NODE_CONFIG", "RAFT_NODE_ENDPOINTS"];
 /// first start --initial-cluster makes the cluster; later the data directory knows the members.
 ///
 /// A node that is added later starts with --join, and waits until it is a member. One that was removed stops by itself.
+///
+/// SIGHUP makes the node read its certificates again, which it also does within seconds when the files change.
 ///
 /// SIGTERM or Ctrl-C stops the node cleanly; a second one stops it at once. The exit code is 0 after a clean stop, 1
 /// after a failure, 2 if the settings are wrong, and 3 if the node was removed from the cluster, at once and at every later
@@ -93,12 +95,19 @@ pub(super) fn run(arguments: StartArguments) -> Result<ExitCode, CliError> {
     let mut closer = Closer::default();
     let result = runtime.block_on(async {
         let signals = StopSignals::listen().map_err(CliError::Runtime)?;
+        let hangups = Hangups::listen().map_err(CliError::Runtime)?;
         let on_loss = if arguments.suspect {
             OnLoss::Suspect
         } else {
             OnLoss::Refuse
         };
-        let run = node::run(config, signals, on_loss, arguments.stop_with_stdin, &mut closer);
+        let run = node::run(
+            config,
+            (signals, hangups),
+            on_loss,
+            arguments.stop_with_stdin,
+            &mut closer,
+        );
         Box::pin(run).await?;
         Ok(ExitCode::SUCCESS)
     });

@@ -20,6 +20,9 @@ use crate::server::REQUEST_BYTES_MAX;
 /// The one group that this server replicates.
 pub const GROUP: GroupId = GroupId(1);
 
+/// From how many days before a certificate expires that is logged, if nothing else is set.
+const CERT_WARN_DAYS: u32 = 30;
+
 /// What stands for the node's number in paths.
 const ID_PLACEHOLDER: &str = "{id}";
 
@@ -55,6 +58,8 @@ pub struct NodeConfig {
     pub key: PathBuf,
     /// The certificate of the cluster's authority.
     pub ca: PathBuf,
+    /// From how many days before a certificate expires that is logged.
+    pub cert_warn_days: u32,
     /// Where to listen for the other nodes, as `host:port`.
     pub listen_peer: String,
     /// Where to listen for clients, as `host:port`.
@@ -127,6 +132,7 @@ impl NodeConfig {
             cert: with_id(&required(settings.cert, "cert")?, id),
             key: with_id(&required(settings.key, "key")?, id),
             ca: with_id(&required(settings.ca, "ca")?, id),
+            cert_warn_days: settings.cert_warn_days.unwrap_or(CERT_WARN_DAYS),
             election_timeout: millis(settings.election_timeout_ms, defaults.election_timeout),
             heartbeat_interval: millis(settings.heartbeat_interval_ms, defaults.heartbeat_interval),
             priority: settings.priority.unwrap_or(defaults.priority),
@@ -260,6 +266,7 @@ impl NodeConfig {
             cert: Some(self.cert.clone()),
             key: Some(self.key.clone()),
             ca: Some(self.ca.clone()),
+            cert_warn_days: Some(self.cert_warn_days),
             listen_peer: Some(self.listen_peer.clone()),
             listen_client: Some(self.listen_client.clone()),
             election_timeout_ms: Some(in_millis(self.election_timeout)),

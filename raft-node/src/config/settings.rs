@@ -104,10 +104,17 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
 
-    /// The certificate of the cluster's own authority (PEM)
+    /// The certificate of the cluster's own authority (PEM); two while one takes the place of the other
+    ///
+    /// These three files are read again within seconds when they change, and on SIGHUP.
     #[arg(long, env = "RAFT_NODE_CA", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+
+    /// From how many days before a certificate expires the log says so, once a day; in the last three as an error [default: 30]
+    #[arg(long, env = "RAFT_NODE_CERT_WARN_DAYS", value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_warn_days: Option<u32>,
 
     /// Where to listen for the other nodes [default: where --peer-url says]
     #[arg(long, env = "RAFT_NODE_LISTEN_PEER", value_name = "HOST:PORT")]
@@ -196,6 +203,7 @@ impl Settings {
             cert: self.cert.or(weaker.cert),
             key: self.key.or(weaker.key),
             ca: self.ca.or(weaker.ca),
+            cert_warn_days: self.cert_warn_days.or(weaker.cert_warn_days),
             listen_peer: self.listen_peer.or(weaker.listen_peer),
             listen_client: self.listen_client.or(weaker.listen_client),
             election_timeout_ms: self.election_timeout_ms.or(weaker.election_timeout_ms),

@@ -15,6 +15,7 @@ use super::api::Api;
 use super::identity::{Identity, MemberUrls, cluster_id, member_id};
 use super::listener::{self, ServeError};
 use super::node_backend::NodeBackend;
+use crate::certificates::figures::CertificateFigures;
 
 /// What [`serve`] needs.
 pub struct ServerOptions {
@@ -34,6 +35,8 @@ pub struct ServerOptions {
     pub members: BTreeMap<NodeId, MemberUrls>,
     /// The election timeout of the node: a request may outlive two elections.
     pub election_timeout: Duration,
+    /// What became of the node's certificates.
+    pub certificates: Arc<CertificateFigures>,
     /// The version of this program.
     pub version: String,
 }
@@ -48,6 +51,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         version: options.version,
     };
     let backend = NodeBackend::new(options.node, options.store, options.transport);
-    let api = Arc::new(Api::new(backend, identity, options.election_timeout));
-    listener::run(options.listener, api, shutdown).await
+    let mut api = Api::new(backend, identity, options.election_timeout);
+    api.metrics.certificates = options.certificates;
+    listener::run(options.listener, Arc::new(api), shutdown).await
 }

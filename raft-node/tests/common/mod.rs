@@ -229,6 +229,13 @@ impl Cluster {
         wait_for("the node to stop", || child.try_wait().unwrap()).code()
     }
 
+    /// Sends the signal `name` to node `id`.
+    pub(crate) fn signal(&self, id: usize, name: &str) {
+        let process = self.running[id - 1].as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args([name, &process]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Waits until node `id` ends by itself and returns its exit code.
     pub(crate) fn ended(&mut self, id: usize) -> Option<i32> {
         let mut child = self.running[id - 1].take().unwrap();

@@ -2,10 +2,12 @@
 //!
 //! Counting a request costs a few relaxed atomic additions; everything else happens when somebody scrapes.
 
+mod certificates;
 mod histogram;
 mod page;
 mod process;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use histogram::DurationHistogram;
 pub(super) use page::{CONTENT_TYPE, render};
 
 use super::backend::Failure;
+use crate::certificates::figures::CertificateFigures;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,8 @@ pub(super) struct Metrics {
     pub(super) requests_in_flight: AtomicU64,
     /// Connections that are open.
     pub(super) connections: AtomicU64,
+    /// What became of the node's certificates.
+    pub(super) certificates: Arc<CertificateFigures>,
 }
 
 #[cfg(test)]

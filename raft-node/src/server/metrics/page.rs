@@ -1,6 +1,7 @@
 //! The text of `/metrics`: what the server counted, and what node, transport and system say at this moment.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
@@ -15,7 +16,8 @@ use raft_core::traits::PeerStatus;
 
 use super::histogram::DurationCounts;
 use super::process::ProcessUsage;
-use super::{Metrics, Outcome, RequestCounters};
+use super::{Metrics, Outcome, RequestCounters, certificates};
+use crate::certificates::figures::CertificateFigures;
 use crate::server::backend::Backend;
 
 /// The media type of the page.
@@ -37,6 +39,7 @@ pub(in crate::server) fn render<B: Backend>(metrics: &Metrics, backend: &B) -> R
         overloads: metrics.overloads.load(Ordering::Relaxed),
         requests_in_flight: metrics.requests_in_flight.load(Ordering::Relaxed),
         connections: metrics.connections.load(Ordering::Relaxed),
+        certificates: metrics.certificates.clone(),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(sample));
@@ -61,6 +64,7 @@ struct Sample {
     overloads: u64,
     requests_in_flight: u64,
     connections: u64,
+    certificates: Arc<CertificateFigures>,
 }
 
 /// What was counted of one kind of request.
@@ -87,6 +91,7 @@ impl Collector for Sample {
         let mut page = Page { encoder };
         self.replica(&mut page)?;
         self.transport(&mut page)?;
+        certificates::encode(&self.certificates, &mut page)?;
         self.store(&mut page)?;
         self.requests(&mut page)?;
         self.process(&mut page)
@@ -314,7 +319,7 @@ impl Sample {
 }
 
 /// Writes one family of figures after another.
-struct Page<'a> {
+pub(super) struct Page<'a> {
     encoder: DescriptorEncoder<'a>,
 }
 
@@ -346,7 +351,7 @@ impl Page<'_> {
         ConstCounter::new(value).encode(metric)
     }
 
-    fn gauges<L, V>(
+    pub(super) fn gauges<L, V>(
         &mut self,
         name: &str,
         help: &str,
@@ -367,7 +372,7 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn counters<L, V>(
+    pub(super) fn counters<L, V>(
         &mut self,
         name: &str,
         help: &str,
