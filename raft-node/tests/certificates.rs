@@ -155,17 +155,11 @@ fn is_refused_by_tls(error: &ConnectionError) -> bool {
     )
 }
 
-/// Threat "rotation": leaves and then the authority are replaced under load; no operation fails, the leader stays, and what
-/// the former authority signed is worth nothing afterwards.
-#[test]
-fn leaves_and_the_authority_are_replaced_under_load() {
-    let cluster = Cluster::start(3);
+/// Replaces the leaves and then the authority of three nodes under load, and calls `renewed` between the two. No operation
+/// fails, the leader stays, and every connection is made anew.
+fn replace_all(cluster: &Cluster, renewed: impl FnOnce()) {
     let leader = cluster.leader();
-    let before = term(&cluster);
-    let stolen = Stolen::copy(&cluster, "n2");
-    let accepted = stolen.try_on_node_1(&cluster);
-    assert!(is_taken_for_a_node(&accepted), "{accepted}");
-
+    let before = term(cluster);
     let pki = cluster.path("pki");
     let cert = |arguments: &[&str]| {
         let mut all = vec!["cert"];
@@ -180,18 +174,13 @@ fn leaves_and_the_authority_are_replaced_under_load() {
     });
 
     cert(&["renew"]);
-    wait_reloaded(&cluster, 1.0);
-    let renewed = stolen.try_on_node_1(&cluster);
-    assert!(
-        is_taken_for_a_node(&renewed),
-        "its authority still counts: {renewed}"
-    );
-
+    wait_reloaded(cluster, 1.0);
+    renewed();
     cert(&["rotate-ca", "add"]);
-    wait_reloaded(&cluster, 2.0);
+    wait_reloaded(cluster, 2.0);
     cert(&["rotate-ca", "switch"]);
     cert(&["renew"]);
-    wait_reloaded(&cluster, 3.0);
+    wait_reloaded(cluster, 3.0);
     for id in 1..=3 {
         assert!(
             !cluster.log(id).contains("no longer accepted"),
@@ -200,8 +189,8 @@ fn leaves_and_the_authority_are_replaced_under_load() {
         );
     }
     cert(&["rotate-ca", "drop"]);
-    wait_reloaded(&cluster, 4.0);
-    wait_connected(&cluster);
+    wait_reloaded(cluster, 4.0);
+    wait_connected(cluster);
     let total = Cluster::acked(&acked);
     wait_for("writes to go on", || {
         (Cluster::acked(&acked) > total + 200).then_some(())
@@ -214,24 +203,52 @@ fn leaves_and_the_authority_are_replaced_under_load() {
         "{report}"
     );
     assert_eq!(cluster.leader(), leader);
-    assert_eq!(term(&cluster), before, "nobody campaigned");
+    assert_eq!(term(cluster), before, "nobody campaigned");
     // Every connection of before was made with certificates of the former authority.
     let cut: usize = (1..=3)
         .map(|id| cluster.log(id).matches("no longer accepted").count())
         .sum();
     assert!(cut >= 3, "three connections were made anew, {cut} were cut");
-    let refused = stolen.try_on_node_1(&cluster);
-    assert!(is_refused_by_tls(&refused), "{refused}");
-    let current = Stolen::copy(&cluster, "n2").try_on_node_1(&cluster);
-    assert!(is_taken_for_a_node(&current), "{current}");
     for id in 1..=3 {
-        assert_eq!(reloads(&cluster, id, "failed"), 0.0, "{}", cluster.log(id));
+        assert_eq!(reloads(cluster, id, "failed"), 0.0, "{}", cluster.log(id));
     }
     let total = Cluster::acked(&acked);
     assert_eq!(
         cluster.verify(&acked),
         format!("verified {total} keys on 3 nodes\n")
     );
+}
+
+/// Threat "rotation": leaves and then the authority are replaced under load, and what the former authority signed is worth
+/// nothing afterwards.
+#[test]
+fn leaves_and_the_authority_are_replaced_under_load() {
+    let cluster = Cluster::start(3);
+    let stolen = Stolen::copy(&cluster, "n2");
+    let accepted = stolen.try_on_node_1(&cluster);
+    assert!(is_taken_for_a_node(&accepted), "{accepted}");
+    replace_all(&cluster, || {
+        let accepted = stolen.try_on_node_1(&cluster);
+        assert!(
+            is_taken_for_a_node(&accepted),
+            "its authority still counts: {accepted}"
+        );
+    });
+    let refused = stolen.try_on_node_1(&cluster);
+    assert!(is_refused_by_tls(&refused), "{refused}");
+    let current = Stolen::copy(&cluster, "n2").try_on_node_1(&cluster);
+    assert!(is_taken_for_a_node(&current), "{current}");
+}
+
+/// Threat "rotation", over TCP.
+#[test]
+fn leaves_and_the_authority_are_replaced_under_load_over_tcp() {
+    let mut cluster = Cluster::describe(3);
+    for id in 1..=3 {
+        let command = cluster.command_over_tcp(id);
+        cluster.start_with(id, command);
+    }
+    replace_all(&cluster, || {});
 }
 
 /// Threat "wrong usage": what the authority signed for a client or a client port is nobody to a peer.

@@ -4,25 +4,14 @@
 
 mod common;
 
-use std::process::Command;
-
 use common::{Cluster, run};
-
-/// Node `id`, told to talk over TCP.
-fn over_tcp(cluster: &Cluster, id: usize) -> Command {
-    let urls = (1..=3).map(|id| cluster.peer_url(id).replace("quic://", "tcp://"));
-    let members: Vec<String> = (1..).zip(urls).map(|(id, url)| format!("{id}={url}")).collect();
-    let mut command = cluster.command(id);
-    command.args(["--transport", "tcp", "--initial-cluster", &members.join(",")]);
-    command
-}
 
 /// Everything acknowledged is on every node after the leader was killed, over TCP as over QUIC.
 #[test]
 fn a_cluster_over_tcp_survives_the_death_of_its_leader() {
     let mut cluster = Cluster::describe(3);
     for id in 1..=3 {
-        let command = over_tcp(&cluster, id);
+        let command = cluster.command_over_tcp(id);
         cluster.start_with(id, command);
     }
     let first = cluster.leader();
@@ -31,7 +20,7 @@ fn a_cluster_over_tcp_survives_the_death_of_its_leader() {
     cluster.kill(first);
     assert_ne!(cluster.leader(), first);
     cluster.load(500, &after);
-    let command = over_tcp(&cluster, first);
+    let command = cluster.command_over_tcp(first);
     cluster.start_with(first, command);
     cluster.leader();
     for acked in [before, after] {

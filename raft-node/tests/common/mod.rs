@@ -190,6 +190,15 @@ impl Cluster {
         command
     }
 
+    /// The command that starts node `id`, one of three, told to talk over TCP.
+    pub(crate) fn command_over_tcp(&self, id: usize) -> Command {
+        let urls = (1..=3).map(|id| self.peer_url(id).replace("quic://", "tcp://"));
+        let members: Vec<String> = (1..).zip(urls).map(|(id, url)| format!("{id}={url}")).collect();
+        let mut command = self.command(id);
+        command.args(["--transport", "tcp", "--initial-cluster", &members.join(",")]);
+        command
+    }
+
     /// Starts node `id`; its log is appended to `n<ID>.log`.
     pub(crate) fn start_node(&mut self, id: usize) {
         let command = self.command(id);
