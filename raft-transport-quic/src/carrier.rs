@@ -148,6 +148,10 @@ impl Incoming for Newcomer {
         None
     }
 
+    fn refuse(self) {
+        self.0.refuse();
+    }
+
     async fn handshake(self) -> Result<Option<QuicConnection>, Closed> {
         let connection = self.0.await.map_err(closed)?;
         Ok(Some(QuicConnection::new(connection)))

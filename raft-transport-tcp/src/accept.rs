@@ -32,6 +32,10 @@ impl Incoming for Newcomer {
         Some(self)
     }
 
+    fn refuse(self) {
+        // The socket closes.
+    }
+
     async fn handshake(self) -> Result<Option<TcpConnection>, Closed> {
         let Newcomer { stream, address, net } = self;
         net.prepare(&stream).map_err(lost)?;

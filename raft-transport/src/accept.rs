@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::budget::Budgets;
 use crate::carrier::{Carrier, Closed, Connection, Incoming};
 use crate::close_code::CloseCode;
 use crate::connection;
@@ -18,7 +20,7 @@ use crate::shared::Shared;
 
 /// Accepts connections until the transport stops.
 pub(crate) async fn accept_connections<C: Carrier>(shared: Arc<Shared<C>>) {
-    let mut handshakes = Handshakes::default();
+    let mut handshakes = Handshakes::new(&shared.limits);
     loop {
         tokio::select! {
             biased;
@@ -37,13 +39,24 @@ pub(crate) async fn accept_connections<C: Carrier>(shared: Arc<Shared<C>>) {
 ///
 /// Invariant: at most `handshakes_max` of them, and at most `handshakes_per_address_max` of one address. Beyond, the
 /// oldest is given up, not the newcomer: an honest handshake takes milliseconds, so the oldest is the one that stalls.
-#[derive(Default)]
 struct Handshakes {
     running: JoinSet<()>,
     oldest_first: VecDeque<(IpAddr, AbortHandle)>,
+    budgets: Budgets,
 }
 
 impl Handshakes {
+    fn new(limits: &TransportLimits) -> Handshakes {
+        Handshakes {
+            running: JoinSet::new(),
+            oldest_first: VecDeque::new(),
+            budgets: Budgets::new(
+                limits.handshakes_per_address_per_second,
+                limits.handshakes_per_address_max,
+            ),
+        }
+    }
+
     fn admit<C: Carrier>(&mut self, shared: &Arc<Shared<C>>, incoming: C::Incoming) {
         let limits = &shared.limits;
         self.oldest_first.retain(|(_, handle)| !handle.is_finished());
@@ -55,6 +68,12 @@ impl Handshakes {
         };
         let Some(incoming) = incoming else { return };
         let address = incoming.remote_address().ip();
+        if !self.budgets.pay(address, Instant::now()) {
+            shared
+                .warnings
+                .refused(&incoming.remote_address(), &"too many handshakes in a second");
+            return incoming.refuse();
+        }
         self.make_room(address, limits);
         let shared = shared.clone();
         let handle = self.running.spawn(admit_one(shared, incoming));

@@ -81,6 +81,9 @@ pub trait Incoming: Sized + Send + 'static {
     /// it has shown that.
     fn prove_address(self) -> Option<Self>;
 
+    /// Sends it away.
+    fn refuse(self);
+
     /// Takes it through TLS. None if it is a further stream of a connection that stands.
     fn handshake(self) -> impl Future<Output = Result<Option<Self::Connection>, Closed>> + Send;
 }

@@ -76,6 +76,7 @@
 //! | `keep_alive_interval`, `idle_timeout` | 500 ms, 2.5 s | the connection is dead |
 //! | `handshakes_max` | 256 connections | the oldest unproven one is given up |
 //! | `handshakes_per_address_max` | 64 connections | the oldest unproven one from there is given up |
+//! | `handshakes_per_address_per_second` | 64 | one more is refused before it costs anything |
 //! | `retry_handshakes_min` | 32 connections | newcomers must prove their address first, where the carrier can ask that (QUIC Retry) |
 //! | `strangers_max` | 16 nodes | one more is refused |
 //! | `departed_grace` | 500 ms | a member that left is cut off |
@@ -86,6 +87,7 @@
 //! Also bounded: 20 warnings a second, a hello of 128 bytes, a refusal's reason of 1,024 bytes.
 
 mod accept;
+mod budget;
 pub mod carrier;
 mod close_code;
 mod connection;

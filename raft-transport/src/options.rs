@@ -110,6 +110,9 @@ pub struct TransportLimits {
     pub handshakes_max: usize,
     /// The same for the connections from one address. Default: 64.
     pub handshakes_per_address_max: usize,
+    /// How many connections one address may begin in a second, after a burst of `handshakes_per_address_max`; more are refused
+    /// before they cost anything. Default: 64.
+    pub handshakes_per_address_per_second: u32,
     /// With this many unproven connections, newcomers must first show that they receive at the address they claim (QUIC
     /// Retry). Default: 32.
     pub retry_handshakes_min: usize,
@@ -144,6 +147,7 @@ impl Default for TransportLimits {
             idle_timeout: Duration::from_millis(2_500),
             handshakes_max: 256,
             handshakes_per_address_max: 64,
+            handshakes_per_address_per_second: 64,
             retry_handshakes_min: 32,
             strangers_max: 16,
             departed_grace: Duration::from_millis(500),
@@ -204,7 +208,7 @@ impl TransportLimits {
         self.validate_relations()
     }
 
-    fn counts(&self) -> [(&'static str, usize); 10] {
+    fn counts(&self) -> [(&'static str, usize); 11] {
         [
             ("frame_bytes_max", self.frame_bytes_max),
             ("coalesce_bytes_max", self.coalesce_bytes_max),
@@ -212,6 +216,10 @@ impl TransportLimits {
             ("queue_bytes_max", self.queue_bytes_max),
             ("handshakes_max", self.handshakes_max),
             ("handshakes_per_address_max", self.handshakes_per_address_max),
+            (
+                "handshakes_per_address_per_second",
+                self.handshakes_per_address_per_second as usize,
+            ),
             ("retry_handshakes_min", self.retry_handshakes_min),
             ("strangers_max", self.strangers_max),
             ("snapshot_chunk_bytes_max", self.snapshot_chunk_bytes_max),

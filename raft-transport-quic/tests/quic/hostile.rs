@@ -197,6 +197,7 @@ async fn stalled_handshakes_lock_nobody_out() {
     let scene = scene(TransportLimits {
         handshakes_max: 16,
         handshakes_per_address_max: 8,
+        handshakes_per_address_per_second: 100_000,
         retry_handshakes_min: 4,
         // Longer than the test may take: only the limits help.
         handshake_timeout: Duration::from_secs(60),

@@ -6,6 +6,7 @@
 mod bind;
 mod certificates;
 mod conformance;
+mod flood;
 mod hostile;
 mod intruder;
 mod lanes;
