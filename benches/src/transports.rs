@@ -160,6 +160,7 @@ fn message(payload: &Bytes, term: Term) -> Message {
     let entry = Entry::command(Term(1), Index(2), payload.clone());
     let body = Body::AppendEntries(AppendEntries {
         prev,
+        prev_acknowledged: false,
         entries: vec![entry],
         leader_commit: Index(1),
         round: Round(0),

@@ -28,13 +28,19 @@ impl Message {
     #[must_use]
     pub fn lane(&self) -> Lane {
         match &self.body {
-            Body::AppendEntries(_) | Body::ForwardRequest(_) | Body::ForwardResponse(_) => Lane::Ordered,
+            Body::AppendEntries(request) if request.prev_acknowledged && request.entries.is_empty() => {
+                Lane::Urgent
+            }
+            // TimeoutNow is worth something only to a follower that has everything which left before it.
+            Body::AppendEntries(_)
+            | Body::TimeoutNow(_)
+            | Body::ForwardRequest(_)
+            | Body::ForwardResponse(_) => Lane::Ordered,
             Body::RequestVote(_)
             | Body::RequestVoteResponse(_)
             | Body::RequestPreVote(_)
             | Body::RequestPreVoteResponse(_)
             | Body::AppendEntriesResponse(_)
-            | Body::TimeoutNow(_)
             | Body::TrustRestored(_)
             | Body::EntriesLost(_) => Lane::Urgent,
         }
@@ -47,7 +53,7 @@ impl Message {
 pub enum Lane {
     /// It is small, elections and reads wait for it, and it says nothing about entries under way: it overtakes them.
     Urgent,
-    /// It carries entries or requests, or asks about entries that left before it.
+    /// It carries entries or requests, or is about entries that left before it.
     Ordered,
 }
 
@@ -124,6 +130,9 @@ pub struct RequestPreVoteResponse {
 pub struct AppendEntries {
     /// The entry right before `entries` (prevLogIndex and prevLogTerm of the paper).
     pub prev: EntryId,
+    /// Whether the receiver has acknowledged `prev` to this leader, or `prev` is where every log begins. Then a message
+    /// without entries says nothing about what is under way, and may overtake it.
+    pub prev_acknowledged: bool,
     /// The entries to store; none in a heartbeat.
     pub entries: Vec<Entry>,
     /// The leader's commit index. The receiver commits no further than what this message verified to match (R3, R4).
@@ -137,6 +146,8 @@ pub struct AppendEntries {
 pub struct AppendEntriesResponse {
     /// The round of the request.
     pub round: Round,
+    /// That of the request. If it is set, this may have overtaken the answer to a probe, and does not stand for it.
+    pub prev_acknowledged: bool,
     /// The sender's [incarnation](crate::config::Config::incarnation): what an earlier one acknowledged counts no more.
     pub incarnation: u64,
     /// Whether the sender may have lost what it had promised, so that this acknowledgement does not count (R68).

@@ -273,6 +273,7 @@ fn what_others_say_proves_nothing_about_the_own_disk() {
     receive(&mut raft, 2, vote(false));
     let heartbeat = AppendEntries {
         prev: EntryId::ZERO,
+        prev_acknowledged: false,
         entries: Vec::new(),
         leader_commit: Index(0),
         round: Round(1),

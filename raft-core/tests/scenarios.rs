@@ -107,6 +107,8 @@ scenarios! {
         cold_reads_end_where_memory_begins
         compacted_meanwhile
         compacted_while_reading
+        heartbeat_overtakes_a_probe
+        heartbeat_overtakes_an_append
         inherited_entries_cost_nothing
         lost_window
         refusals

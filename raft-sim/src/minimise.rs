@@ -179,6 +179,7 @@ const NETWORK: &[fn(&mut NetworkFaults)] = &[
     |network| network.loss_ppm = 0,
     |network| network.duplicate_ppm = 0,
     |network| network.reorder = false,
+    |network| network.ordered_behind_us = None,
     |network| network.strangers_ppm = 0,
     |network| network.capacity = 4_096,
     |network| network.jitter_us = network.jitter_us.min(100),

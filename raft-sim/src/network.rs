@@ -1,6 +1,8 @@
 //! Links between nodes, each direction for itself: what is lost, late, doubled or overtaken.
+//!
+//! Where messages travel in two lanes, what is urgent overtakes what is not, and each lane keeps its order for itself.
 
-use raft_core::message::Message;
+use raft_core::message::{Lane, Message};
 use raft_core::types::{GroupId, NodeId, Term};
 
 use crate::clock::Instant;
@@ -12,6 +14,9 @@ use crate::world::GROUP;
 /// More machines than these are not made in one run.
 pub(crate) const NODES_MAX: usize = 9;
 
+/// In how many lanes messages travel, at most.
+const LANES: usize = 2;
+
 /// One direction between two nodes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Link {
@@ -19,8 +24,8 @@ struct Link {
     cuts: u32,
     /// Until when it holds everything back.
     clogged_until: Instant,
-    /// When the last message arrives that is under way, if none overtakes another.
-    last_arrival: Instant,
+    /// When the last message of each lane arrives that is under way, if none overtakes another.
+    last_arrival: [Instant; LANES],
     /// How many are under way.
     under_way: u64,
 }
@@ -28,7 +33,7 @@ struct Link {
 /// What becomes of the messages that one node sends to another at once.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
-    /// What arrives when; at most two: once, and once more.
+    /// What arrives when; at most three: each lane once, and all once more.
     pub(crate) arrivals: Vec<(Instant, Vec<Parcel>)>,
     /// What was lost.
     pub(crate) lost: Vec<Parcel>,
@@ -87,7 +92,7 @@ impl Network {
         self.is_faulty = false;
         for link in &mut self.links {
             // What is late already arrives late; nothing waits for it.
-            (link.cuts, link.clogged_until, link.last_arrival) = (0, Instant::ZERO, Instant::ZERO);
+            (link.cuts, link.clogged_until, link.last_arrival) = (0, Instant::ZERO, [Instant::ZERO; LANES]);
         }
     }
 
@@ -155,16 +160,41 @@ impl Network {
             self.link(from, to).under_way += messages.len() as u64;
             deliveries.arrivals.push((late, messages.clone()));
         }
+        if self.faults.ordered_behind_us.is_some() {
+            let is_urgent = |parcel: &mut Parcel| parcel.message.lane() == Lane::Urgent;
+            let urgent: Vec<Parcel> = messages.extract_if(.., is_urgent).collect();
+            self.send_in_lane(Lane::Urgent, now, (from, to), urgent, &mut deliveries);
+        }
+        self.send_in_lane(Lane::Ordered, now, (from, to), messages, &mut deliveries);
+        deliveries
+    }
+
+    /// Decides when messages of one lane arrive; if there is only one, of any.
+    fn send_in_lane(
+        &mut self,
+        lane: Lane,
+        now: Instant,
+        (from, to): (NodeId, NodeId),
+        messages: Vec<Parcel>,
+        deliveries: &mut Deliveries,
+    ) {
+        if messages.is_empty() {
+            return;
+        }
         let mut at = now + self.delay();
+        if let (Lane::Ordered, true, Some(behind_us)) = (lane, self.is_faulty, self.faults.ordered_behind_us)
+        {
+            at = at + std::time::Duration::from_micros(self.random.exponential(behind_us));
+        }
         let reorder = self.is_faulty && self.faults.reorder;
         let link = self.link(from, to);
         at = at.max(link.clogged_until);
+        let last_arrival = &mut link.last_arrival[lane as usize];
         if !reorder {
-            at = at.max(link.last_arrival);
+            at = at.max(*last_arrival);
         }
-        link.last_arrival = link.last_arrival.max(at);
+        *last_arrival = (*last_arrival).max(at);
         link.under_way += messages.len() as u64;
         deliveries.arrivals.push((at, messages));
-        deliveries
     }
 }

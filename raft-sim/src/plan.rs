@@ -93,6 +93,10 @@ pub struct NetworkFaults {
     pub duplicate_ppm: u32,
     /// Whether messages of one link overtake each other.
     pub reorder: bool,
+    /// By how much what must keep its order is later than what is urgent, on average, in microseconds, if messages travel in
+    /// two lanes, as those of a transport with a stream for each; none if all of a link travel in one.
+    #[serde(default)]
+    pub ordered_behind_us: Option<u64>,
     /// How many messages are under way on a link at most; more push out a random one.
     pub capacity: u64,
     /// How many of a million arrive once more as if they were of another group, with a term that is as high or higher.

@@ -92,10 +92,22 @@ impl Swarm {
             loss_ppm: 0,
             duplicate_ppm: 0,
             reorder: false,
+            ordered_behind_us: None,
             capacity: 4_096,
             strangers_ppm: 0,
         };
-        if !self.network || random.percent(15) {
+        if !self.network {
+            return calm;
+        }
+        // Lanes are no fault: a network that is well may have them, too.
+        let calm = NetworkFaults {
+            ordered_behind_us: pick(
+                &mut Random::fork(seed, "lanes"),
+                &[None, None, Some(0), Some(1_000), Some(20_000), Some(200_000)],
+            ),
+            ..calm
+        };
+        if random.percent(15) {
             return calm;
         }
         NetworkFaults {

@@ -117,12 +117,14 @@ mod tests {
             }),
             Body::AppendEntries(AppendEntries {
                 prev: EntryId::ZERO,
+                prev_acknowledged: false,
                 entries,
                 leader_commit: Index(0),
                 round: Round(0),
             }),
             Body::AppendEntriesResponse(AppendEntriesResponse {
                 round: Round(1),
+                prev_acknowledged: false,
                 incarnation: 1,
                 suspect: false,
                 lease_ms: 0,
@@ -137,6 +139,7 @@ mod tests {
             }),
             Body::AppendEntries(AppendEntries {
                 prev: EntryId::ZERO,
+                prev_acknowledged: false,
                 entries: vec![Entry {
                     id: EntryId::new(Term(1), Index(1)),
                     payload: Payload::Session(Arc::new(SessionEntry {

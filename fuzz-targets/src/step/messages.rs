@@ -162,11 +162,14 @@ fn append_entries(node: &Node, input: &mut Unstructured<'_>, term: Term) -> Resu
             payload: payload(input, choice / 4)?,
         });
     }
+    // The low bits are the round's; a heartbeat may be one that overtakes what is under way.
+    let round: u8 = input.arbitrary()?;
     Ok(AppendEntries {
         prev,
+        prev_acknowledged: round >= 0x80,
         entries,
         leader_commit,
-        round: Round(u64::from(input.arbitrary::<u8>()?)),
+        round: Round(u64::from(round)),
     })
 }
 
@@ -200,6 +203,7 @@ fn response(node: &Node, input: &mut Unstructured<'_>, suspect: bool) -> Result<
     };
     Ok(AppendEntriesResponse {
         round: Round(round),
+        prev_acknowledged: choice & 8 != 0,
         incarnation: u64::from(choice >> 6 & 1),
         suspect,
         lease_ms: u32::from(choice) * 10,

@@ -146,10 +146,18 @@ fn replication() -> Vec<Body> {
     });
     let mut bodies = vec![Body::AppendEntries(AppendEntries {
         prev: id(3, 7),
+        prev_acknowledged: false,
         entries: entries.collect(),
         leader_commit: Index(6),
         round: Round(11),
     })];
+    bodies.push(Body::AppendEntries(AppendEntries {
+        prev: id(3, 7),
+        prev_acknowledged: true,
+        entries: Vec::new(),
+        leader_commit: Index(6),
+        round: Round(12),
+    }));
     let results = [
         AppendResult::Accepted {
             match_index: Index(9),
@@ -162,6 +170,7 @@ fn replication() -> Vec<Body> {
     bodies.extend(results.map(|result| {
         Body::AppendEntriesResponse(AppendEntriesResponse {
             round: Round(11),
+            prev_acknowledged: true,
             incarnation: 3,
             suspect: false,
             lease_ms: 1_000,

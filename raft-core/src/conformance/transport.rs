@@ -334,6 +334,7 @@ fn message(from: NodeId, to: NodeId, round: u64) -> Message {
         term: Term(3),
         body: Body::AppendEntries(AppendEntries {
             prev: EntryId::new(Term(2), Index(9)),
+            prev_acknowledged: false,
             entries: vec![Entry::command(
                 Term(3),
                 Index(10),

@@ -156,9 +156,11 @@ impl Progress {
     /// The follower matches up to `match_index`. Returns whether that moved its match.
     ///
     /// A probe is answered by any acknowledgement that reaches the entry it asked about; an acknowledgement at the old
-    /// match is enough for a follower that has everything (R16). A follower waiting for a snapshot goes on as soon as
-    /// the log here reaches it, by whatever way it got there (R48).
-    pub fn accepted(&mut self, match_index: Index, first_index: Index) -> bool {
+    /// match is enough for a follower that has everything (R16). Only one that `answers_heartbeat`, which overtakes what is
+    /// under way, must tell more than was known: else it would stand for the answer to a probe that is still to arrive, and
+    /// the entries in that would be sent twice. A follower waiting for a snapshot goes on as soon as the log here reaches
+    /// it, by whatever way it got there (R48).
+    pub fn accepted(&mut self, match_index: Index, first_index: Index, answers_heartbeat: bool) -> bool {
         let moved = match_index > self.match_index;
         if self
             .acknowledged_before
@@ -169,7 +171,11 @@ impl Progress {
         self.match_index = self.match_index.max(match_index);
         self.inflights.free_to(match_index);
         match self.state {
-            ProgressState::Probe { .. } if match_index.next() >= self.next_index => self.become_replicate(),
+            ProgressState::Probe { .. }
+                if match_index.next() >= self.next_index && (moved || !answers_heartbeat) =>
+            {
+                self.become_replicate();
+            }
             ProgressState::Snapshot { .. } if self.match_index.next() >= first_index => {
                 self.become_replicate()
             }
@@ -228,6 +234,17 @@ impl Progress {
             self.match_index
         } else {
             Index::ZERO
+        }
+    }
+
+    /// Whether there is something to find out that an acknowledgement at match does not tell: where a follower that is
+    /// probed agrees, and whether what is in flight arrived.
+    #[must_use]
+    pub fn has_open_question(&self) -> bool {
+        match self.state {
+            ProgressState::Probe { .. } => true,
+            ProgressState::Replicate => self.inflights.messages() > 0,
+            ProgressState::Snapshot { .. } => false,
         }
     }
 
@@ -341,7 +358,7 @@ mod tests {
 
     fn replicating(matched: u64) -> Progress {
         let mut progress = probing(matched + 1);
-        progress.accepted(Index(matched), Index(1));
+        progress.accepted(Index(matched), Index(1), false);
         assert_eq!(progress.state(), ProgressState::Replicate);
         progress
     }
@@ -350,7 +367,7 @@ mod tests {
     #[test]
     fn a_rejection_keeps_next_above_match() {
         let mut progress = probing(10);
-        progress.accepted(Index(5), Index(1));
+        progress.accepted(Index(5), Index(1), false);
         assert!(progress.rejected(Index(9), Index(2)));
         assert_eq!(progress.next_index(), Index(6));
     }
@@ -376,8 +393,40 @@ mod tests {
         let mut progress = replicating(5);
         assert!(progress.rejected(Index(9), Index(9)));
         assert!(matches!(progress.state(), ProgressState::Probe { .. }));
-        assert!(!progress.accepted(Index(5), Index(1)), "match did not move");
+        assert!(
+            !progress.accepted(Index(5), Index(1), false),
+            "match did not move"
+        );
         assert_eq!(progress.state(), ProgressState::Replicate);
+    }
+
+    /// R14, R16: the answer to a heartbeat that overtook a probe is not taken for the answer to that probe, which would be
+    /// sent again; if it tells more than was known, it is as good as any other.
+    #[test]
+    fn a_heartbeat_does_not_answer_the_probe_that_it_overtook() {
+        let mut progress = replicating(5);
+        assert!(progress.rejected(Index(9), Index(9)));
+        progress.sent(Index(8), 10);
+        assert!(!progress.accepted(Index(5), Index(1), true));
+        assert_eq!(progress.state(), ProgressState::Probe { sent: true });
+        assert_eq!(progress.next_index(), Index(6));
+        assert!(progress.accepted(Index(7), Index(1), true));
+        assert_eq!(progress.state(), ProgressState::Replicate);
+    }
+
+    /// R18: an acknowledgement at match frees nothing of the window above it.
+    #[test]
+    fn a_heartbeat_frees_nothing_in_flight() {
+        let mut progress = replicating(5);
+        progress.sent(Index(8), 10);
+        assert!(progress.has_open_question());
+        assert!(!progress.accepted(Index(5), Index(1), true));
+        assert_eq!(
+            (progress.inflights().messages(), progress.next_index()),
+            (1, Index(9))
+        );
+        assert!(progress.accepted(Index(8), Index(1), false));
+        assert!(!progress.has_open_question());
     }
 
     /// R48: any acknowledgement that reaches the log here ends the wait for a snapshot.
@@ -385,9 +434,9 @@ mod tests {
     fn a_follower_leaves_snapshot_by_whatever_way_it_caught_up() {
         let mut progress = probing(3);
         progress.become_snapshot(Index(100));
-        progress.accepted(Index(2), Index(50));
+        progress.accepted(Index(2), Index(50), false);
         assert!(matches!(progress.state(), ProgressState::Snapshot { .. }));
-        progress.accepted(Index(49), Index(50));
+        progress.accepted(Index(49), Index(50), false);
         assert_eq!(progress.state(), ProgressState::Replicate);
         assert_eq!(progress.next_index(), Index(50));
     }
@@ -409,7 +458,7 @@ mod tests {
     fn an_end_that_nobody_waits_for_changes_nothing() {
         let mut progress = probing(3);
         progress.become_snapshot(Index(100));
-        assert!(progress.accepted(Index(120), Index(90)));
+        assert!(progress.accepted(Index(120), Index(90), false));
         for delivered in [true, false] {
             progress.snapshot_ended(delivered);
             assert_eq!(progress.state(), ProgressState::Replicate);

@@ -16,15 +16,40 @@ pub(super) struct Follower {
     pub(super) election_deadline: Time,
 }
 
+/// Which request an answer is for.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    by: NodeId,
+    round: Round,
+    prev_acknowledged: bool,
+}
+
+impl Asked {
+    /// An answer to something that belongs to no round.
+    fn outside_rounds(by: NodeId) -> Asked {
+        Asked {
+            by,
+            round: Round::default(),
+            prev_acknowledged: false,
+        }
+    }
+}
+
 impl Common {
     /// Stores what a leader of the current term sent, and answers.
     pub(super) fn append_entries(&mut self, from: NodeId, request: AppendEntries) {
         let AppendEntries {
             prev,
+            prev_acknowledged,
             entries,
             leader_commit,
             round,
         } = request;
+        let asked = Asked {
+            by: from,
+            round,
+            prev_acknowledged,
+        };
         let Ok(slice) = LogSlice::new(prev, entries) else {
             return;
         };
@@ -34,7 +59,7 @@ impl Common {
         }
         if slice.last().index <= self.commit && prev.index < self.commit {
             // Everything in it is committed here already; the leader has it, too (R6).
-            self.acknowledge(from, round, self.commit);
+            self.acknowledge(asked, self.commit);
             return;
         }
         let Some(slice) = self.above_commit(from, slice) else {
@@ -44,7 +69,7 @@ impl Common {
             self.fill_gap(slice.prev());
         }
         if !self.has_predecessor(slice.prev()) {
-            self.reject(from, round, slice.prev());
+            self.reject(asked, slice.prev());
             return;
         }
         let last = slice.last();
@@ -67,9 +92,9 @@ impl Common {
             // While a leader is heard no timer fires here, so its heartbeats are the clock of what is tried again.
             self.retry_cold_read();
             // A heartbeat is answered at once, whatever the disk does; it vouches only for what is durable.
-            self.acknowledge(from, round, matched.min(self.log.durable()));
+            self.acknowledge(asked, matched.min(self.log.durable()));
         } else {
-            self.acknowledge(from, round, matched);
+            self.acknowledge(asked, matched);
         }
     }
 
@@ -139,25 +164,25 @@ impl Common {
     }
 
     /// Says that the log matches up to `match_index`, as soon as it is durable up to there.
-    fn acknowledge(&mut self, to: NodeId, round: Round, match_index: Index) {
+    fn acknowledge(&mut self, asked: Asked, match_index: Index) {
         let result = AppendResult::Accepted { match_index };
-        let body = self.append_response(round, result);
+        let body = self.append_response(asked, result);
         if match_index <= self.log.durable() {
-            self.send_now_or_when_durable(to, body);
+            self.send_now_or_when_durable(asked.by, body);
         } else {
-            self.send_when_durable(to, body);
+            self.send_when_durable(asked.by, body);
         }
     }
 
     /// Says that there is no entry like `prev`, and where the logs could begin to agree (R8).
-    fn reject(&mut self, to: NodeId, round: Round, prev: EntryId) {
+    fn reject(&mut self, asked: Asked, prev: EntryId) {
         let hint = self.log.last_at_or_below(prev.index.previous(), prev.term);
         let result = AppendResult::Rejected {
             prev_index: prev.index,
             hint,
         };
-        let body = self.append_response(round, result);
-        self.send_when_durable(to, body);
+        let body = self.append_response(asked, result);
+        self.send_when_durable(asked.by, body);
     }
 
     /// The time for which this replica votes for nobody else once it heard a leader.
@@ -169,9 +194,10 @@ impl Common {
         u32::try_from(promise.unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
-    fn append_response(&self, round: Round, result: AppendResult) -> Body {
+    fn append_response(&self, asked: Asked, result: AppendResult) -> Body {
         Body::AppendEntriesResponse(AppendEntriesResponse {
-            round,
+            round: asked.round,
+            prev_acknowledged: asked.prev_acknowledged,
             incarnation: self.config.incarnation,
             suspect: self.is_suspect(),
             lease_ms: self.lease_ms(),
@@ -182,7 +208,7 @@ impl Common {
     /// Answers a leader of an older term, so that it learns the current one (R24). The answer is of the current term, so it
     /// answers no round of the older one: that leader may lead again by now, and has begun a round of the same number (R41).
     pub(super) fn reject_old_leader(&mut self, to: NodeId, prev: EntryId) {
-        self.reject(to, Round::default(), prev);
+        self.reject(Asked::outside_rounds(to), prev);
     }
 
     /// Takes over a snapshot from the leader of the current term, which is durable in the snapshot store.
@@ -191,7 +217,7 @@ impl Common {
         let replaces_anything = mutants::is(Mutant::SnapshotOverNewerLog);
         if meta.last.index <= self.commit && !replaces_anything {
             // Nothing new in it (R47).
-            self.acknowledge(from, Round::default(), self.commit);
+            self.acknowledge(Asked::outside_rounds(from), self.commit);
             return;
         }
         // A configuration without this node, from after its id was given out: the group has gone on without it (R47). One
@@ -206,6 +232,6 @@ impl Common {
         } else {
             self.install_snapshot(meta.clone());
         }
-        self.acknowledge(from, Round::default(), meta.last.index);
+        self.acknowledge(Asked::outside_rounds(from), meta.last.index);
     }
 }

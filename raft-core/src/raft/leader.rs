@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::common::Common;
 use super::lease::Lease;
 use super::reads::Reads;
-use super::replication::{send_append, send_entries, send_heartbeat};
+use super::replication::{ask_in_order, send_append, send_entries, send_heartbeat};
 use super::transfer::Transfer;
 use crate::effect::Effect;
 use crate::entry::{self, Entry, Payload, SessionEntry};
@@ -140,24 +140,30 @@ impl Leader {
         }
     }
 
-    /// Contacts every follower: an AppendEntries without entries (mission row S9). It asks about the entry right before
-    /// `next_index`, so that it notices lost messages and lets one probe through when a window is full (R14).
-    pub(super) fn broadcast_heartbeat(&mut self, common: &mut Common) {
+    /// Contacts every follower: an AppendEntries without entries (mission row S9). What a heartbeat cannot ask is asked in
+    /// order behind it; `asks_all` asks everybody that something is under way to whether it arrived, so that lost messages
+    /// are noticed even if a window is full or the only probe was lost (R14).
+    fn broadcast_heartbeat(&mut self, common: &mut Common, asks_all: bool) {
         let round = self.reads.round();
         if common.config.lease_drift_max.is_some() {
             self.lease.round_sent(round, common.now);
         }
         self.count_snapshot_transfers(common);
         for (&to, progress) in &mut self.progress {
-            progress.resume_probe();
-            send_heartbeat(common, to, progress, round);
+            if asks_all {
+                progress.resume_probe();
+            }
+            let asked = send_heartbeat(common, to, progress, round);
+            if (asks_all || asked == EntryId::ZERO) && progress.has_open_question() {
+                ask_in_order(common, to, progress, round);
+            }
         }
     }
 
     /// Begins a round for nobody's read and tells everyone. Returns its number.
     pub(super) fn begin_round(&mut self, common: &mut Common) -> Round {
         self.reads.begin_bare_round();
-        self.broadcast_heartbeat(common);
+        self.broadcast_heartbeat(common, false);
         self.reads.round()
     }
 
@@ -179,7 +185,7 @@ impl Leader {
             if common.config.lease_drift_max.is_some() {
                 self.reads.begin_bare_round();
             }
-            self.broadcast_heartbeat(common);
+            self.broadcast_heartbeat(common, true);
         }
         self.expire_transfer(common);
         true
@@ -245,13 +251,14 @@ impl Leader {
             // A round that was never begun here is none.
             progress.round = progress.round.max(response.round);
         }
+        let answers_heartbeat = response.prev_acknowledged;
         match response.result {
             // A follower cannot match beyond the log here; one that says so lost its mind or its disk.
             AppendResult::Accepted { match_index } if match_index > common.log.last().index => return,
             AppendResult::Accepted { match_index } => {
                 let last = common.log.last().index;
                 progress.catch_up.acknowledged(match_index, last, common.now);
-                if progress.accepted(match_index, common.log.first_index()) {
+                if progress.accepted(match_index, common.log.first_index(), answers_heartbeat) {
                     self.advance_commit(common);
                 }
             }
@@ -260,7 +267,7 @@ impl Leader {
                 let own = common.log.last_at_or_below(hint.index, hint.term);
                 progress.rejected(prev_index, own.index);
                 let is_match = mutants::is(Mutant::MatchFromRejection);
-                if is_match && progress.accepted(prev_index, common.log.first_index()) {
+                if is_match && progress.accepted(prev_index, common.log.first_index(), answers_heartbeat) {
                     self.advance_commit(common);
                 }
                 self.report_loss(common, from, hint.index);
@@ -410,7 +417,7 @@ impl Leader {
         let may_confirm =
             common.commit >= self.term_start || mutants::is(Mutant::ReadIndexWithoutOwnTermCommit);
         while may_confirm && self.reads.begin_round(common.commit) {
-            self.broadcast_heartbeat(common);
+            self.broadcast_heartbeat(common, false);
             self.confirm_reads(common);
         }
     }

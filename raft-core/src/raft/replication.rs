@@ -1,4 +1,7 @@
 //! What one follower is sent: entries, heartbeats, or a snapshot (paper §5.3, §7).
+//!
+//! A heartbeat asks about what the follower has acknowledged, so that it may overtake what is under way; whether that
+//! arrived is asked behind it, in order (docs/decisions/0002, 0014).
 
 use super::common::Common;
 use crate::effect::Effect;
@@ -37,7 +40,7 @@ pub(super) fn send_append(
     }
     if first > last {
         if must_send {
-            send_entries(common, to, progress, prev, Vec::new(), round);
+            announce_commit(common, to, progress, round);
         }
         return false;
     }
@@ -62,6 +65,7 @@ pub(super) fn send_entries(
     progress.sent(last, entries.iter().map(Entry::payload_bytes).sum());
     let request = AppendEntries {
         prev,
+        prev_acknowledged: false,
         entries,
         leader_commit: common.commit,
         round,
@@ -69,24 +73,52 @@ pub(super) fn send_entries(
     common.send_now(to, Body::AppendEntries(request));
 }
 
-pub(super) fn send_heartbeat(common: &mut Common, to: NodeId, progress: &mut Progress, round: Round) {
-    let about = progress.next_index().previous();
-    let prev = match (progress.state(), common.log.term(about)) {
+/// Tells a follower that was sent everything of a new commit index. If it has acknowledged so much, the message overtakes
+/// what is under way; else it can commit no more than what arrives before the message.
+fn announce_commit(common: &mut Common, to: NodeId, progress: &Progress, round: Round) {
+    if progress.match_index() >= common.commit {
+        send_heartbeat(common, to, progress, round);
+    } else {
+        let about = progress.next_index().previous();
+        if let TermAt::Known(term) = common.log.term(about) {
+            send_empty(common, to, EntryId::new(term, about), false, round);
+        }
+    }
+}
+
+/// Contacts a follower: an AppendEntries without entries about the last entry that it acknowledged. Returns what that is;
+/// where every log begins if there is nothing to ask about.
+pub(super) fn send_heartbeat(common: &mut Common, to: NodeId, progress: &Progress, round: Round) -> EntryId {
+    let matched = progress.match_index();
+    let prev = match (progress.state(), common.log.term(matched)) {
+        (ProgressState::Probe { .. } | ProgressState::Replicate, TermAt::Known(term)) => {
+            EntryId::new(term, matched)
+        }
         // Every log begins with the empty prefix: nothing is asked about the log.
-        (ProgressState::Snapshot { .. }, _) => EntryId::ZERO,
-        (_, TermAt::Known(term)) => {
-            // In Probe this is the probe; in Replicate it counts as nothing sent.
-            progress.sent(about, 0);
-            EntryId::new(term, about)
-        }
-        (_, TermAt::Compacted | TermAt::Beyond) => {
-            // The entry to ask about is gone, so its term is not known: only a snapshot helps (R15).
-            send_snapshot(common, to, progress);
-            EntryId::ZERO
-        }
+        _ => EntryId::ZERO,
     };
+    send_empty(common, to, prev, true, round);
+    prev
+}
+
+/// Asks about the entry right before `next_index`, behind everything that left before: whether it arrived. In Probe this is
+/// the probe; in Replicate it counts as nothing sent.
+pub(super) fn ask_in_order(common: &mut Common, to: NodeId, progress: &mut Progress, round: Round) {
+    let about = progress.next_index().previous();
+    match common.log.term(about) {
+        TermAt::Known(term) => {
+            progress.sent(about, 0);
+            send_empty(common, to, EntryId::new(term, about), false, round);
+        }
+        // The entry to ask about is gone, so its term is not known: only a snapshot helps (R15).
+        TermAt::Compacted | TermAt::Beyond => send_snapshot(common, to, progress),
+    }
+}
+
+fn send_empty(common: &mut Common, to: NodeId, prev: EntryId, prev_acknowledged: bool, round: Round) {
     let request = AppendEntries {
         prev,
+        prev_acknowledged,
         entries: Vec::new(),
         leader_commit: common.commit,
         round,

@@ -259,6 +259,7 @@ impl Reader {
     fn append_entries(&mut self) -> Result<AppendEntries, WireError> {
         const ENTRY_BYTES_MIN: usize = 13;
         let (prev, leader_commit, round) = (self.id()?, self.index()?, Round(self.counter()?));
+        let prev_acknowledged = self.bool()?;
         let count = self.length()?;
         let mut entries = Vec::with_capacity(count.min(self.0.len() / ENTRY_BYTES_MIN));
         let mut index = prev.index;
@@ -275,6 +276,7 @@ impl Reader {
         let entries = LogSlice::new(prev, entries)?.into_entries();
         Ok(AppendEntries {
             prev,
+            prev_acknowledged,
             entries,
             leader_commit,
             round,
@@ -282,7 +284,7 @@ impl Reader {
     }
 
     fn append_entries_response(&mut self) -> Result<AppendEntriesResponse, WireError> {
-        let round = Round(self.counter()?);
+        let (round, prev_acknowledged) = (Round(self.counter()?), self.bool()?);
         let (incarnation, suspect, lease_ms) = (self.u64()?, self.bool()?, self.u32()?);
         let result = match self.u8()? {
             1 => AppendResult::Accepted {
@@ -301,6 +303,7 @@ impl Reader {
         };
         Ok(AppendEntriesResponse {
             round,
+            prev_acknowledged,
             incarnation,
             suspect,
             lease_ms,

@@ -100,6 +100,7 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
             put_id(request.prev, out);
             put_u64(request.leader_commit.0, out);
             put_u64(request.round.0, out);
+            out.push(u8::from(request.prev_acknowledged));
             put_length(request.entries.len(), out);
             for entry in &request.entries {
                 encode_entry(entry, out);
@@ -147,6 +148,7 @@ fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
 
 fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
     put_u64(response.round.0, out);
+    out.push(u8::from(response.prev_acknowledged));
     put_u64(response.incarnation, out);
     out.push(u8::from(response.suspect));
     out.extend_from_slice(&response.lease_ms.to_le_bytes());

@@ -1,5 +1,6 @@
 //! The commands that break or mend something: links, disks, state machines, nodes.
 
+use raft_core::message::Message;
 use raft_core::types::NodeId;
 
 use super::arguments::{self, Arguments};
@@ -31,6 +32,7 @@ impl World {
                 self.network.extend(copies);
             }
             "reorder" => self.reorder(arguments.link(0)),
+            "overtake" => self.overtake(arguments.link(0)),
             "cut" => self.cut(arguments),
             "isolate" => {
                 let id = arguments.node(0);
@@ -96,6 +98,19 @@ impl World {
         let places: Vec<usize> = (0..self.network.len()).filter(on_link).collect();
         for swap in 0..places.len() / 2 {
             self.network.swap(places[swap], places[places.len() - 1 - swap]);
+        }
+    }
+
+    /// The urgent messages of a link overtake the others; in each lane they keep their order.
+    fn overtake(&mut self, link: (NodeId, NodeId)) {
+        let on_link = |message: &Message| (message.from, message.to) == link;
+        let places: Vec<usize> = (0..self.network.len())
+            .filter(|&at| on_link(&self.network[at]))
+            .collect();
+        let mut messages: Vec<Message> = places.iter().map(|&at| self.network[at].clone()).collect();
+        messages.sort_by_key(Message::lane);
+        for (place, message) in places.into_iter().zip(messages) {
+            self.network[place] = message;
         }
     }
 

@@ -54,16 +54,10 @@ pub(crate) fn parse(
             candidate_term: Term(arguments.number("candidate_term", term.0)),
             granted: granted(),
         }),
-        "AppendEntries" => Body::AppendEntries(AppendEntries {
-            prev: id("prev"),
-            entries: arguments
-                .value("entries")
-                .map_or(Vec::new(), |word| arguments::entries(word, known)),
-            leader_commit: Index(arguments.number("commit", 0)),
-            round,
-        }),
+        "AppendEntries" => Body::AppendEntries(append_entries(arguments, known, round)),
         "AppendEntriesResponse" => Body::AppendEntriesResponse(AppendEntriesResponse {
             round,
+            prev_acknowledged: arguments.number("acknowledged", 0) == 1,
             incarnation: arguments.number("incarnation", 1),
             suspect: arguments.number("suspect", 0) == 1,
             lease_ms: u32::try_from(arguments.number("lease_ms", 0)).expect("a lease is short"),
@@ -86,5 +80,23 @@ pub(crate) fn parse(
         to,
         term,
         body,
+    }
+}
+
+/// Without entries it is a heartbeat, about what was acknowledged unless the command says otherwise.
+fn append_entries(
+    arguments: &Arguments,
+    known: impl Fn(EntryId) -> Option<Payload>,
+    round: Round,
+) -> AppendEntries {
+    let entries = arguments
+        .value("entries")
+        .map_or(Vec::new(), |word| arguments::entries(word, known));
+    AppendEntries {
+        prev: arguments.value("prev").map_or(EntryId::ZERO, arguments::entry_id),
+        prev_acknowledged: arguments.number("acknowledged", u64::from(entries.is_empty())) == 1,
+        entries,
+        leader_commit: Index(arguments.number("commit", 0)),
+        round,
     }
 }

@@ -2,7 +2,7 @@
 
 use raft_core::effect::{LogChange, RoleChange, RoleChangeReason, RoleKind, Write};
 use raft_core::entry::{Entry, Payload, SessionCommand, SessionRequest};
-use raft_core::message::{AppendResult, Body, Message};
+use raft_core::message::{AppendResult, Body, Lane, Message};
 use raft_core::progress::ProgressState;
 use raft_core::status::Status;
 use raft_core::types::{EntryId, NodeId};
@@ -78,11 +78,16 @@ pub(crate) fn body(message: &Message) -> String {
             granted(response.granted)
         ),
         Body::AppendEntries(request) => format!(
-            "AppendEntries term={term} prev={} {} commit={} round={}",
+            "AppendEntries term={term} prev={} {} commit={} round={}{}",
             request.prev,
             entries(&request.entries),
             request.leader_commit,
-            request.round
+            request.round,
+            if request.entries.is_empty() && message.lane() == Lane::Ordered {
+                " in order"
+            } else {
+                ""
+            }
         ),
         Body::AppendEntriesResponse(response) => format!(
             "AppendEntriesResponse term={term} {} round={}{}",

@@ -83,9 +83,10 @@ fn entries() -> Vec<Entry> {
 /// One body of every kind, and every variant inside of it.
 #[expect(clippy::too_many_lines, reason = "a table, one row for each body")]
 fn bodies() -> Vec<Body> {
-    let append = |entries| {
+    let append = |entries: Vec<Entry>| {
         Body::AppendEntries(AppendEntries {
             prev: id(2, 7),
+            prev_acknowledged: entries.is_empty(),
             entries,
             leader_commit: Index(6),
             round: Round(5),
@@ -94,6 +95,7 @@ fn bodies() -> Vec<Body> {
     let response = |result| {
         Body::AppendEntriesResponse(AppendEntriesResponse {
             round: Round(9),
+            prev_acknowledged: true,
             incarnation: u64::MAX,
             suspect: true,
             lease_ms: 900,
@@ -388,6 +390,7 @@ fn terms_and_indexes_out_of_range_are_refused() {
         let result = AppendResult::Rejected { prev_index, hint };
         message(Body::AppendEntriesResponse(AppendEntriesResponse {
             round: Round(0),
+            prev_acknowledged: false,
             incarnation: u64::MAX,
             suspect: true,
             lease_ms: 900,
@@ -425,6 +428,7 @@ fn terms_and_indexes_out_of_range_are_refused() {
 fn entries_whose_terms_fall_are_refused() {
     let append = Body::AppendEntries(AppendEntries {
         prev: id(5, 7),
+        prev_acknowledged: false,
         entries: vec![command(4, 8, b"x")],
         leader_commit: Index(0),
         round: Round(0),

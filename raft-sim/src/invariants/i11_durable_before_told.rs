@@ -197,6 +197,7 @@ mod tests {
         let match_index = Index(match_index);
         Body::AppendEntriesResponse(AppendEntriesResponse {
             round: Round(1),
+            prev_acknowledged: false,
             incarnation: 1,
             suspect: false,
             lease_ms: 0,

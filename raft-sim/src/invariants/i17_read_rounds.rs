@@ -285,6 +285,7 @@ mod tests {
     ) -> Result<(), String> {
         let request = AppendEntries {
             prev: EntryId::ZERO,
+            prev_acknowledged: false,
             entries: Vec::new(),
             leader_commit: Index(commit),
             round: Round(round),
@@ -297,6 +298,7 @@ mod tests {
     fn reach(world: &mut SmallWorld, rounds: &mut ReadRounds, to: u64, term: u64, round: u64) {
         let request = AppendEntries {
             prev: EntryId::ZERO,
+            prev_acknowledged: false,
             entries: Vec::new(),
             leader_commit: Index(2),
             round: Round(round),
@@ -309,6 +311,7 @@ mod tests {
     fn answer(world: &mut SmallWorld, rounds: &mut ReadRounds, from: u64, round: u64, suspect: bool) {
         let response = AppendEntriesResponse {
             round: Round(round),
+            prev_acknowledged: false,
             incarnation: 1,
             suspect,
             lease_ms: 0,

@@ -231,6 +231,7 @@ mod tests {
     fn acknowledge(from: u64, index: u64, suspect: bool) -> Message {
         let response = AppendEntriesResponse {
             round: Round(1),
+            prev_acknowledged: false,
             incarnation: 0,
             suspect,
             lease_ms: 0,

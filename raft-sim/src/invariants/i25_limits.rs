@@ -225,6 +225,7 @@ mod tests {
         let mut send = |count: u64| {
             let request = AppendEntries {
                 prev: id(0, 0),
+                prev_acknowledged: false,
                 entries: entries(1..=count, 1),
                 leader_commit: Index::ZERO,
                 round: Round(1),

@@ -151,6 +151,7 @@ async fn entries_that_no_log_holds_end_the_connection() {
     let append = Message {
         body: Body::AppendEntries(AppendEntries {
             prev: EntryId::new(Term(1), Index(u64::MAX)),
+            prev_acknowledged: false,
             entries: vec![Entry::noop(Term(1), Index(0))],
             leader_commit: Index(0),
             round: Round(0),

@@ -20,6 +20,7 @@ fn receive(world: &mut SmallWorld, peace: &mut Peace, message: &Message) {
 fn append(term: u64) -> Message {
     let request = AppendEntries {
         prev: EntryId::ZERO,
+        prev_acknowledged: false,
         entries: Vec::new(),
         leader_commit: Index::ZERO,
         round: Round(1),
@@ -158,6 +159,7 @@ fn a_leader_that_nobody_hears_is_found() {
     at(&mut world, 900);
     let response = AppendEntriesResponse {
         round: Round(1),
+        prev_acknowledged: false,
         incarnation: 1,
         suspect: false,
         lease_ms: 0,
