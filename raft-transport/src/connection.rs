@@ -117,6 +117,12 @@ pub(crate) async fn run<C: Carrier>(
         connection: connection.clone(),
         incarnation,
     });
+    // The certificates may have been read again since the handshake, and this connection not been looked at: only now would it.
+    if let Err(reason) = shared.accepts(&connection) {
+        connection.close(CloseCode::Identity);
+        peer.uninstall(&connection);
+        return shared.warnings.refused(&connection.remote_address(), &reason);
+    }
     tracing::info!(peer = %peer.id, address = %connection.remote_address(), "connected");
     let ends = Ends {
         own: shared.id,

@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Connection};
+use crate::credentials::Credentials;
 use crate::options::{TransportLimits, TransportOptions};
 use crate::peer::Peer;
 use crate::protocol::{FORMAT_VERSION, Hello};
@@ -36,6 +37,8 @@ pub(crate) struct Shared<C: Carrier> {
     pub(crate) tasks: TaskTracker,
     pub(crate) warnings: Warnings,
     pub(crate) carrier: C,
+    /// Whose certificates are accepted now.
+    credentials: RwLock<Credentials>,
     peers: RwLock<Peers<C::Connection>>,
 }
 
@@ -47,7 +50,7 @@ struct Peers<N> {
 }
 
 impl<C: Carrier> Shared<C> {
-    pub(crate) fn new(options: &TransportOptions, carrier: C) -> Shared<C> {
+    pub(crate) fn new(options: &TransportOptions, carrier: C, credentials: Credentials) -> Shared<C> {
         let shared = Shared {
             id: options.id,
             cluster: options.cluster.clone(),
@@ -59,6 +62,7 @@ impl<C: Carrier> Shared<C> {
             tasks: TaskTracker::new(),
             warnings: Warnings::default(),
             carrier,
+            credentials: RwLock::new(credentials),
             peers: RwLock::new(Peers {
                 roster: Roster::new(
                     options.id,
@@ -70,6 +74,17 @@ impl<C: Carrier> Shared<C> {
         };
         shared.update_peers(|roster| roster.give(&options.peers));
         shared
+    }
+
+    /// From now on certificates are accepted by `credentials`.
+    pub(crate) fn set_credentials(&self, credentials: Credentials) {
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+    }
+
+    /// Whether who is at the other end of `connection` would be let in now, or why not.
+    pub(crate) fn accepts(&self, connection: &C::Connection) -> Result<(), String> {
+        let credentials = self.credentials.read().unwrap_or_else(PoisonError::into_inner);
+        credentials.accepts(&connection.certificates())
     }
 
     /// The peer `id`, if it is one.

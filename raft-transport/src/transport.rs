@@ -46,7 +46,7 @@ impl<C: Carrier> PeerTransport<C> {
         }
         let credentials = Credentials::load(&options)?;
         let carrier = C::open(&options, limits, &credentials)?;
-        let shared = Arc::new(Shared::new(&options, carrier));
+        let shared = Arc::new(Shared::new(&options, carrier, credentials));
         Ok(PeerTransport { shared, options })
     }
 
@@ -84,11 +84,13 @@ impl<C: Carrier> PeerTransport<C> {
     pub fn reload_credentials(&self) -> Result<(), SetupError> {
         let credentials = Credentials::load(&self.options)?;
         self.shared.carrier.renew(&credentials)?;
+        // Before looking at the connections: one that is installed meanwhile looks at the credentials afterwards.
+        self.shared.set_credentials(credentials);
         for peer in self.shared.peers() {
             let Some(connection) = peer.connection() else {
                 continue;
             };
-            if let Err(reason) = credentials.accepts(&connection.certificates()) {
+            if let Err(reason) = self.shared.accepts(&connection) {
                 tracing::warn!(peer = %peer.id, %reason, "the certificate of a connected peer is no longer accepted");
                 connection.close(CloseCode::Identity);
             }

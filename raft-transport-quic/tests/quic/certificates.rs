@@ -8,7 +8,7 @@ use raft_core::types::NodeId;
 use raft_transport_quic::TransportOptions;
 use rcgen::ExtendedKeyUsagePurpose;
 
-use crate::intruder::{FORMAT, Intruder, RogueServer, close_code, hello, messages_frame, speak};
+use crate::intruder::{FORMAT, Intruder, RogueServer, close_code, ended, hello, messages_frame, speak};
 use crate::support::{Authority, CLUSTER, Certificates, Identity, Leaf, TestNode, message};
 
 /// Node 2, whose only peer is node 1, which is not there.
@@ -231,4 +231,45 @@ async fn there_is_no_early_data() {
         // A ticket would have arrived before: it comes with the end of the handshake.
         target.inbound.wait_count(number as usize).await;
     }
+}
+
+/// Node `id` and everybody's authority are replaced by those of a new authority.
+fn replace_authority(certificates: &Certificates, id: u64) {
+    let authority = Authority::new();
+    certificates.write(&format!("n{id}"), &authority.issue_node(id));
+    std::fs::write(certificates.path("ca.pem"), authority.pem()).unwrap();
+}
+
+/// A connection is closed whose other end was vouched for by an authority that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_of_a_dropped_authority_is_closed() {
+    let certificates = Certificates::new();
+    let (target, _silent) = start_target(&certificates).await;
+    let intruder = Intruder::new(&certificates, certificates.authority.issue_node(1));
+    let (connection, _urgent, _ordered) = intruder.join(target.address(), 2, 1).await;
+    target.wait_connected(1).await;
+    target.transport.reload_credentials().unwrap();
+    assert!(target.status(1).connected, "nothing changed");
+    replace_authority(&certificates, 2);
+    target.transport.reload_credentials().unwrap();
+    let closed = ended(&connection).await;
+    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+}
+
+/// A connection that was verified by an authority and says hello after that is gone is closed, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_during_a_reload_is_verified_again() {
+    let certificates = Certificates::new();
+    let (target, _silent) = start_target(&certificates).await;
+    let intruder = Intruder::new(&certificates, certificates.authority.issue_node(1));
+    let connection = intruder.connect(target.address(), 2).await.unwrap();
+    replace_authority(&certificates, 2);
+    target.transport.reload_credentials().unwrap();
+    let mut spoken = hello(FORMAT, 1, CLUSTER);
+    spoken.extend(messages_frame(&[message(1, 2, 1, Bytes::new())]));
+    let _streams = speak(&connection, 1, &spoken).await;
+    let closed = ended(&connection).await;
+    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+    assert!(target.inbound.is_untouched());
+    assert!(!target.status(1).connected);
 }
