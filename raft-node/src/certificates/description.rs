@@ -57,22 +57,25 @@ impl Description {
         })
     }
 
-    /// Describes every certificate in `text`: one at least.
+    /// Describes every certificate in `text`: one at least. What else is in it, such as a key, is passed over as TLS does.
     fn parse_all(text: &[u8]) -> Result<Vec<Description>, String> {
         let mut found = Vec::new();
+        let mut other = None;
         for pem in Pem::iter_from_buffer(text) {
             let pem = pem.map_err(|error| error.to_string())?;
             if pem.label != "CERTIFICATE" {
-                return Err(format!("it has a {}", pem.label));
+                other = Some(pem.label);
+                continue;
             }
             let (_, certificate) =
                 X509Certificate::from_der(&pem.contents).map_err(|error| error.to_string())?;
             found.push(describe(&certificate, &pem.contents));
         }
-        if found.is_empty() {
-            return Err("it has no line -----BEGIN CERTIFICATE-----".to_owned());
+        match other {
+            _ if !found.is_empty() => Ok(found),
+            Some(label) => Err(format!("it has a {label} alone")),
+            None => Err("it has no line -----BEGIN CERTIFICATE-----".to_owned()),
         }
-        Ok(found)
     }
 
     /// The certificate itself, PEM.
@@ -162,5 +165,29 @@ impl fmt::Display for Description {
         } else {
             write!(f, "valid to:   {} ({left} days left)", time(self.not_after))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificates::authority::Authority;
+
+    #[test]
+    fn certificates_are_found_among_other_things_and_written_as_they_were_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::open_or_make(directory.path(), &"demo".parse().unwrap()).unwrap();
+        let key = fs::read_to_string(directory.path().join("ca.key")).unwrap();
+        let certificate = fs::read_to_string(authority.certificate()).unwrap();
+        let all = Description::parse_all((key.clone() + &certificate + &certificate).as_bytes()).unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!(
+            all[0].pem().replace('\n', ""),
+            certificate.replace(['\r', '\n'], "")
+        );
+        let error = Description::parse_all(key.as_bytes()).unwrap_err();
+        assert!(error.contains("PRIVATE KEY alone"), "{error}");
+        let error = Description::parse_all(b"nothing").unwrap_err();
+        assert!(error.contains("BEGIN CERTIFICATE"), "{error}");
     }
 }
