@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// Replaces the file at `path` by `contents`, durably: after a crash there is either the old file or the new one.
@@ -44,11 +44,15 @@ impl<'a> NewFile<'a> {
 
 /// Replaces several files that belong together, each durably. All are on the disk before the first takes its place, so that
 /// only renames lie between the first and the last: whoever reads meanwhile may see some old and some new ones, in the order
-/// of `files`, and must be able to tell.
+/// of `files`, and must be able to tell. Each stays with the user that owned the old one: what root renews, the node must be able
+/// to read.
 pub fn replace_all(files: &[NewFile<'_>]) -> io::Result<()> {
     let written = files
         .iter()
-        .try_for_each(|file| write_new(&temporary_path(file.path), file.contents, file.mode))
+        .try_for_each(|file| {
+            let new = write_new(&temporary_path(file.path), file.contents, file.mode)?;
+            keep_owner(file.path, &new)
+        })
         .and_then(|()| {
             files
                 .iter()
@@ -67,6 +71,19 @@ pub fn replace_all(files: &[NewFile<'_>]) -> io::Result<()> {
         .collect();
     directories.dedup();
     directories.into_iter().try_for_each(sync_directory)
+}
+
+/// Gives `new` to whoever owns `old`, if that is somebody else. By its handle: what has its name by now may be another file.
+fn keep_owner(old: &Path, new: &File) -> io::Result<()> {
+    let owner = match fs::metadata(old) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if owner.uid() == new.metadata()?.uid() {
+        return Ok(());
+    }
+    fchown(new, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// Makes the directory at `path` with all those above it that are missing, with the permissions `mode`, durably: also one that
@@ -117,7 +134,7 @@ pub fn temporary_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+fn write_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -128,7 +145,8 @@ fn write_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
         .mode(mode)
         .open(path)?;
     file.write_all(contents)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -148,6 +166,42 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_replaced_file_stays_with_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        replace(&path, b"one", 0o600).unwrap();
+        let own = fs::metadata(&path).unwrap().uid();
+        // Only root can give a file away; for everybody else the owner is the same anyway.
+        let owner = if own == 0 { 12_345 } else { own };
+        std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
+        replace(&path, b"two", 0o600).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().uid(), owner);
+    }
+
+    /// R74: a failed replacement of several leaves nothing beside them, and those that come first are new.
+    #[test]
+    fn several_files_are_replaced_in_their_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let (first, second) = (path("key"), path("certificate"));
+        let write = |contents: &[u8]| {
+            replace_all(&[
+                NewFile::secret(&first, contents),
+                NewFile::public(&second, contents),
+            ])
+        };
+        write(b"one").unwrap();
+        fs::remove_file(&second).unwrap();
+        fs::create_dir(&second).unwrap();
+        assert!(write(b"two").is_err(), "a directory is in the way");
+        assert_eq!(fs::read(&first).unwrap(), b"two");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+        fs::remove_dir(&second).unwrap();
+        write(b"three").unwrap();
+        assert_eq!(fs::read(&second).unwrap(), b"three");
     }
 
     /// R74: every new directory is durable in the one above it, the upper ones first; the last one also if it was there.
