@@ -1,9 +1,10 @@
 //! Peers with a true certificate that lie, stall and flood.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use quinn::{ConnectionError, TransportErrorCode};
 use raft_core::entry::Entry;
 use raft_core::message::{InstallSnapshot, SnapshotContent, SnapshotMeta};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
@@ -11,7 +12,7 @@ use raft_core::wire::{FRAME_HEADER_BYTES, FrameKind, VERSION, encode_frame, enco
 use raft_transport_quic::{TransportLimits, TransportOptions};
 
 use crate::intruder::{FORMAT, Intruder, close_code, ended, hello, messages_frame};
-use crate::support::{CLUSTER, Certificates, Log, TestNode, message, wait_until};
+use crate::support::{Authority, CLUSTER, Certificates, Log, TestNode, message, wait_until};
 
 const FORGED: u32 = 5;
 const PROTOCOL: u32 = 6;
@@ -237,6 +238,36 @@ async fn stalled_handshakes_lock_nobody_out() {
     let frame = messages_frame(&[message(1, 2, 999, Bytes::new())]);
     stream.write_all(&frame).await.unwrap();
     scene.target.inbound.wait_count(STALLED + 2).await;
+}
+
+/// Handshakes that fail fast fill no place that is limited, and each costs this node as much as the one who begins it: an address
+/// has a budget of them, and beyond it they are refused before they cost anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_has_a_budget_of_handshakes() {
+    const ATTEMPTS: usize = 20;
+    const BURST: usize = 4;
+    let scene = scene(TransportLimits {
+        handshakes_per_address_max: BURST,
+        handshakes_per_address_per_second: 1,
+        ..TransportLimits::default()
+    })
+    .await;
+    let stranger = Intruder::new(&scene.certificates, Authority::new().issue_node(1));
+    let began = Instant::now();
+    let mut refused = 0;
+    for _ in 0..ATTEMPTS {
+        let attempt = stranger.connect(scene.target.address(), 2).await;
+        if let Err(ConnectionError::ConnectionClosed(closed)) = &attempt
+            && closed.error_code == TransportErrorCode::CONNECTION_REFUSED
+        {
+            refused += 1;
+        }
+    }
+    let earned = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    assert!(
+        refused + BURST + earned >= ATTEMPTS && refused > 0,
+        "{refused} of {ATTEMPTS} were refused"
+    );
 }
 
 /// A newer connection of the same peer takes over.
