@@ -83,7 +83,8 @@ fn keep_owner(old: &Path, new: &File) -> io::Result<()> {
     if owner.uid() == new.metadata()?.uid() {
         return Ok(());
     }
-    fchown(new, Some(owner.uid()), Some(owner.gid()))
+    fchown(new, Some(owner.uid()), Some(owner.gid()))?;
+    new.sync_all()
 }
 
 /// Makes the directory at `path` with all those above it that are missing, with the permissions `mode`, durably: also one that

@@ -278,3 +278,42 @@ fn commands_without_a_cluster_say_whom_they_asked() {
     let ended = run(raft_node().args(["get", "a", "--endpoints", "https://127.0.0.1:1"]));
     assert_refused(&ended, 2, &["https://127.0.0.1:1", "http only"]);
 }
+
+#[test]
+fn a_certificate_that_cannot_be_made_or_renewed_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let pki = path("pki");
+    let cert = |arguments: &[&str]| run(raft_node().arg("cert").args(arguments));
+    let make = |arguments: &[&str]| {
+        let mut all = vec!["--cluster", "demo", "--out", &pki];
+        all.extend(arguments);
+        cert(&all)
+    };
+    assert_eq!(make(&["--nodes", "1"]).code, Some(0));
+    let node = "n1.demo.raft.internal";
+    assert_refused(&make(&["--client", node]), 2, &[node, "kept for nodes"]);
+    assert_refused(
+        &make(&["--server", "http://x"]),
+        2,
+        &["http://x", "without a scheme"],
+    );
+    assert_refused(
+        &make(&["--server", "a", "--server", "b"]),
+        1,
+        &["server.pem", "LABEL="],
+    );
+
+    let nowhere = path("nowhere.pem");
+    assert_refused(&cert(&["renew", &nowhere]), 1, &[&nowhere, "No such file"]);
+    assert_refused(&cert(&["renew", &path("pki/ca.pem")]), 1, &["rotate-ca"]);
+    assert_refused(
+        &cert(&["renew", &pki, "--days", "0"]),
+        1,
+        &["--days 0", "1 to 3650"],
+    );
+    assert_refused(&cert(&["rotate-ca", "switch", &pki]), 1, &["rotate-ca add"]);
+    assert_refused(&cert(&["show", &path("pki/n1.key")]), 1, &["PRIVATE KEY"]);
+    fs::copy(path("pki/n1.pem"), path("n1.pem")).unwrap();
+    assert_refused(&cert(&["renew", &path("n1.pem")]), 1, &["ca.pem", "--ca"]);
+}

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::certificates::authority::Authority;
+use crate::certificates::description::Description;
 use crate::certificates::error::CertificateError;
 use crate::certificates::renewal::{Renewal, RenewalOptions, leaves_in, renew};
 use crate::cli::error::CliError;
@@ -72,6 +73,8 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CertificateError> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
+            // Before anything is renewed, and before the authority beside a file that is not there is missed.
+            Description::read(path)?;
             files.push(path.clone());
             continue;
         }
