@@ -12,8 +12,8 @@ use raft_core::types::{GroupId, NodeId};
 use raft_storage_rocksdb::{FileSnapshotStore, RocksLogOptions, RocksLogStore};
 use tempfile::TempDir;
 
+use crate::certificates::Certificates;
 use crate::counter::Counter;
-use crate::transports::Certificates;
 
 /// Three running nodes.
 pub struct Cluster {
@@ -107,7 +107,7 @@ async fn rocksdb_quic() -> Cluster {
     let certificates = Certificates::new(3);
     let mut dirs = Vec::new();
     let mut options = Vec::new();
-    for (&id, transport) in ids.iter().zip(certificates.transports()) {
+    for (&id, transport) in ids.iter().zip(certificates.quic_transports()) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let log = RocksLogStore::open(dir.path().join("log"), RocksLogOptions::default());
         let snapshots = FileSnapshotStore::open(dir.path().join("snapshots"));

@@ -1,4 +1,4 @@
-//! Any number of logs measured in turns, in one run: A B C D, D C B A, and so on.
+//! Any number of sides measured in turns, in one run: A B C D, D C B A, and so on.
 //!
 //! The machines are shared and noisy, and drift within minutes: a ratio is the median of the ratios of neighbouring turns.
 //! Must never print: what is printed is the benchmark's affair.
@@ -23,20 +23,27 @@ pub struct Plan {
     pub turns: usize,
 }
 
-/// What one log did in all its turns.
+/// What one side, mostly a log, did in all its turns.
 #[derive(Debug, Default)]
 pub struct Measured {
     /// Entries per second, for each turn.
     pub rates: Vec<f64>,
     /// How long each batch took.
     pub latencies: Vec<Duration>,
-    /// CPU time of the whole process during the turns of this log, whoever used it.
+    /// CPU time of the whole process during the turns of this side, whoever used it.
     pub cpu: Duration,
     /// Entries in all turns.
     pub entries: u64,
 }
 
 impl Measured {
+    /// Counts a turn: its rate, how much was done in it, and the CPU time since `cpu_before`.
+    pub fn note(&mut self, rate: f64, entries: u64, cpu_before: Duration) {
+        self.rates.push(rate);
+        self.entries += entries;
+        self.cpu += cpu_time().saturating_sub(cpu_before);
+    }
+
     /// The median rate, in entries per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
@@ -46,10 +53,7 @@ impl Measured {
     /// The time that `share` of the batches took at most; 0 ≤ `share` ≤ 1.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Duration {
-        let mut sorted = self.latencies.clone();
-        sorted.sort_unstable();
-        let place = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
-        sorted.get(place).copied().unwrap_or_default()
+        quantile(&self.latencies, share)
     }
 
     /// CPU time for one entry.
@@ -81,15 +85,30 @@ pub fn interleave(logs: &[Box<dyn Log>], plan: Plan) -> Vec<Measured> {
         turn(writers, plan, &mut Measured::default());
     }
     for number in 0..plan.turns {
-        let sides = writers.iter_mut().zip(&mut measured);
-        let turn = |(writers, measured): (&mut Vec<_>, &mut Measured)| turn(writers, plan, measured);
-        if number.is_multiple_of(2) {
-            sides.for_each(turn);
-        } else {
-            sides.rev().for_each(turn);
+        for side in order(logs.len(), number) {
+            turn(&mut writers[side], plan, &mut measured[side]);
         }
     }
     measured
+}
+
+/// Which of `sides` comes when in the turns of this `number`: every second time backwards.
+#[must_use]
+pub fn order(sides: usize, number: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..sides).collect();
+    if !number.is_multiple_of(2) {
+        order.reverse();
+    }
+    order
+}
+
+/// The time that `share` of `latencies` do not exceed; 0 ≤ `share` ≤ 1.
+#[must_use]
+pub fn quantile(latencies: &[Duration], share: f64) -> Duration {
+    let mut sorted = latencies.to_vec();
+    sorted.sort_unstable();
+    let place = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
+    sorted.get(place).copied().unwrap_or_default()
 }
 
 fn turn(writers: &mut [Box<dyn BatchWriter>], plan: Plan, measured: &mut Measured) {
@@ -103,9 +122,7 @@ fn turn(writers: &mut [Box<dyn BatchWriter>], plan: Plan, measured: &mut Measure
         writers => together(writers, plan, &mut measured.latencies),
     };
     let entries = plan.callers * plan.batches * plan.batch;
-    measured.rates.push(entries as f64 / elapsed.as_secs_f64());
-    measured.entries += entries;
-    measured.cpu += cpu_time().saturating_sub(cpu);
+    measured.note(entries as f64 / elapsed.as_secs_f64(), entries, cpu);
 }
 
 /// All callers at once, each on its thread; the time from the moment when all threads stand ready.
@@ -142,7 +159,8 @@ fn append(writer: &mut dyn BatchWriter, plan: Plan, latencies: &mut Vec<Duration
 }
 
 /// The CPU time of this process so far.
-fn cpu_time() -> Duration {
+#[must_use]
+pub fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())

@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use benches::certificates::Certificates;
 use benches::place::Place;
-use benches::transports::Certificates;
 use bytes::Bytes;
 use raft_core::config::Config;
 use raft_core::effect::RoleKind;
@@ -96,7 +96,7 @@ impl Scene {
             _dirs: ids.iter().map(|_| place.new_dir()).collect(),
             _certificates: certificates,
         };
-        let transports = scene._certificates.transports();
+        let transports = scene._certificates.quic_transports();
         for ((id, dir), transport) in ids.iter().zip(&scene._dirs).zip(transports) {
             let measured = Measured::new(transport, heartbeats.clone());
             let options = options(*id, &voters, dir, Arc::new(measured), snapshot_bytes);
