@@ -12,9 +12,7 @@ use bytes::Bytes;
 use raft_core::message::Lane;
 use raft_core::traits::Inbound;
 use raft_core::types::NodeId;
-use raft_core::wire::{
-    FRAME_HEADER_BYTES, FrameKind, WireError, decode_messages, encode_frame, encode_messages,
-};
+use raft_core::wire::{FRAME_HEADER_BYTES, FrameKind, WireError, decode_messages, encode_messages_frame};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -238,7 +236,7 @@ async fn write_messages<N: Connection>(
         if batch.messages.is_empty() {
             continue;
         }
-        if let Err(error) = sender.write(&mut [encode_batch(&batch)]).await {
+        if let Err(error) = sender.write(&mut encode_batch(&batch)).await {
             queue.count_dropped(batch.messages.len());
             return Err(LinkError::Lost(error.to_string()));
         }
@@ -248,10 +246,8 @@ async fn write_messages<N: Connection>(
 /// What precedes the messages in the body of a frame: their number.
 const COUNT_BYTES: usize = 4;
 
-fn encode_batch(batch: &Batch) -> Bytes {
-    let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + COUNT_BYTES + batch.bytes);
-    encode_frame(FrameKind::Messages, &mut frame, |out| {
-        encode_messages(&batch.messages, out);
-    });
-    Bytes::from(frame)
+/// Large payloads are pieces of their own, where the entries have them.
+fn encode_batch(batch: &Batch) -> Vec<Bytes> {
+    let bytes = FRAME_HEADER_BYTES + COUNT_BYTES + batch.bytes;
+    encode_messages_frame(&batch.messages, bytes)
 }

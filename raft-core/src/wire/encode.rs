@@ -1,5 +1,8 @@
 //! Values to bytes.
 
+use bytes::Bytes;
+
+use super::chain::Sink;
 use super::encode_request::{encode_forward_request, encode_forward_response, encode_session_request};
 use crate::entry::{Entry, Payload};
 use crate::membership::Membership;
@@ -19,12 +22,16 @@ pub fn payload_kind(payload: &Payload) -> u8 {
 
 /// Appends the bytes of a payload; its kind and length are the caller's to keep.
 pub fn encode_payload(payload: &Payload, out: &mut Vec<u8>) {
+    put_payload(payload, out);
+}
+
+fn put_payload<S: Sink>(payload: &Payload, out: &mut S) {
     match payload {
         Payload::Noop => {}
-        Payload::Command(command) => out.extend_from_slice(command),
-        Payload::Membership(membership) => encode_membership(membership, out),
+        Payload::Command(command) => out.put_shared(command),
+        Payload::Membership(membership) => encode_membership(membership, out.copied()),
         Payload::Session(entry) => {
-            put_u64(entry.elapsed_ms, out);
+            put_u64(entry.elapsed_ms, out.copied());
             encode_session_request(&entry.request, out);
         }
     }
@@ -62,13 +69,18 @@ pub fn encode_install_snapshot(header: &InstallSnapshot, content: SnapshotConten
 
 /// Appends a batch of messages.
 pub fn encode_messages(messages: &[Message], out: &mut Vec<u8>) {
-    put_length(messages.len(), out);
+    put_messages(messages, out);
+}
+
+pub(super) fn put_messages<S: Sink>(messages: &[Message], out: &mut S) {
+    put_length(messages.len(), out.copied());
     for message in messages {
-        encode_message(message, out);
+        put_message(message, out);
     }
 }
 
-fn encode_message(message: &Message, out: &mut Vec<u8>) {
+fn put_message<S: Sink>(message: &Message, sink: &mut S) {
+    let out = sink.copied();
     put_u64(message.group.0, out);
     put_u64(message.from.0, out);
     put_u64(message.to.0, out);
@@ -103,7 +115,7 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
             out.push(u8::from(request.prev_acknowledged));
             put_length(request.entries.len(), out);
             for entry in &request.entries {
-                encode_entry(entry, out);
+                put_entry(entry, sink);
             }
         }
         Body::AppendEntriesResponse(response) => {
@@ -112,11 +124,11 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
         }
         Body::ForwardRequest(request) => {
             out.push(7);
-            encode_forward_request(request, out);
+            encode_forward_request(request, sink);
         }
         Body::ForwardResponse(response) => {
             out.push(8);
-            encode_forward_response(response, out);
+            encode_forward_response(response, sink);
         }
         Body::TimeoutNow(request) => {
             out.push(9);
@@ -136,14 +148,16 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
 }
 
 /// Term, kind, length, bytes. The index follows from the message's `prev` and the entry's place.
-fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
+fn put_entry<S: Sink>(entry: &Entry, sink: &mut S) {
+    let out = sink.copied();
     put_u64(entry.term().0, out);
     out.push(payload_kind(&entry.payload));
     let length_at = out.len();
     put_length(0, out);
-    encode_payload(&entry.payload, out);
-    let length = out.len() - length_at - 4;
-    out[length_at..length_at + 4].copy_from_slice(&length_bytes(length));
+    let before = sink.written();
+    put_payload(&entry.payload, sink);
+    let length = length_bytes(sink.written() - before);
+    sink.copied()[length_at..length_at + 4].copy_from_slice(&length);
 }
 
 fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
@@ -183,6 +197,12 @@ pub(super) fn put_nodes(nodes: &[NodeId], out: &mut Vec<u8>) {
     for node in nodes {
         put_u64(node.0, out);
     }
+}
+
+/// The length of bytes that may be shared, and the bytes.
+pub(super) fn put_shared<S: Sink>(bytes: &Bytes, out: &mut S) {
+    put_length(bytes.len(), out.copied());
+    out.put_shared(bytes);
 }
 
 pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {

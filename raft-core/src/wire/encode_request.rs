@@ -1,18 +1,20 @@
 //! Forwarded requests and their results, to bytes.
 
-use super::encode::{encode_membership, put_bytes, put_length, put_nodes, put_u64};
+use super::chain::Sink;
+use super::encode::{encode_membership, put_bytes, put_length, put_nodes, put_shared, put_u64};
 use crate::entry::SessionRequest;
 use crate::membership::{ChangeError, Contact, MemberChange, MembershipError};
 use crate::message::{ForwardRequest, ForwardResponse, ForwardResult};
 use crate::request::{ChangePreview, ClientRequest, RefusalReason, TransferAbort, TransferResult};
 use crate::types::NodeId;
 
-pub(super) fn encode_forward_request(request: &ForwardRequest, out: &mut Vec<u8>) {
+pub(super) fn encode_forward_request<S: Sink>(request: &ForwardRequest, sink: &mut S) {
+    let out = sink.copied();
     put_u64(request.ticket.0, out);
     match &request.request {
         ClientRequest::Propose(command) => {
             out.push(1);
-            put_bytes(command, out);
+            put_shared(command, sink);
         }
         ClientRequest::ReadIndex => out.push(2),
         ClientRequest::ChangeMembership { changes, dry_run } => {
@@ -27,12 +29,13 @@ pub(super) fn encode_forward_request(request: &ForwardRequest, out: &mut Vec<u8>
         }
         ClientRequest::Session(request) => {
             out.push(5);
-            encode_session_request(request, out);
+            encode_session_request(request, sink);
         }
     }
 }
 
-pub(super) fn encode_session_request(request: &SessionRequest, out: &mut Vec<u8>) {
+pub(super) fn encode_session_request<S: Sink>(request: &SessionRequest, sink: &mut S) {
+    let out = sink.copied();
     match request {
         SessionRequest::Open { ttl_ms } => {
             out.push(1);
@@ -51,7 +54,7 @@ pub(super) fn encode_session_request(request: &SessionRequest, out: &mut Vec<u8>
             put_u64(command.session.0, out);
             put_u64(command.sequence.0, out);
             put_u64(command.acknowledged_below.0, out);
-            put_bytes(&command.command, out);
+            put_shared(&command.command, sink);
         }
     }
 }
@@ -71,13 +74,14 @@ fn encode_change(change: &MemberChange, out: &mut Vec<u8>) {
     put_bytes(contact.map_or("", Contact::as_str).as_bytes(), out);
 }
 
-pub(super) fn encode_forward_response(response: &ForwardResponse, out: &mut Vec<u8>) {
+pub(super) fn encode_forward_response<S: Sink>(response: &ForwardResponse, sink: &mut S) {
+    let out = sink.copied();
     put_u64(response.ticket.0, out);
     match &response.result {
         ForwardResult::Applied { index, response } => {
             out.push(1);
             put_u64(index.0, out);
-            put_bytes(response, out);
+            put_shared(response, sink);
         }
         ForwardResult::ReadIndex { index } => {
             out.push(2);

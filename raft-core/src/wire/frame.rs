@@ -93,11 +93,20 @@ pub fn decode_frame_body(header: &FrameHeader, body: Bytes) -> Result<Bytes, Wir
 /// If the body exceeds 4 GiB, which the limits on entries and batches exclude.
 pub fn encode_frame(kind: FrameKind, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
-    out.extend_from_slice(&[VERSION, kind as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
     body(out);
     let body_start = start + FRAME_HEADER_BYTES;
-    let length = u32::try_from(out.len() - body_start).expect("limits keep frames below 4 GiB");
     let checksum = crc32c::crc32c(&out[body_start..]);
-    out[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
-    out[start + 8..start + 12].copy_from_slice(&checksum.to_le_bytes());
+    let header = encode_header(kind, out.len() - body_start, checksum);
+    out[start..body_start].copy_from_slice(&header);
+}
+
+/// The header before a body of this length and checksum.
+pub(super) fn encode_header(kind: FrameKind, body_bytes: usize, checksum: u32) -> [u8; FRAME_HEADER_BYTES] {
+    let length = u32::try_from(body_bytes).expect("limits keep frames below 4 GiB");
+    let mut header = [0; FRAME_HEADER_BYTES];
+    header[..2].copy_from_slice(&[VERSION, kind as u8]);
+    header[4..8].copy_from_slice(&length.to_le_bytes());
+    header[8..].copy_from_slice(&checksum.to_le_bytes());
+    header
 }

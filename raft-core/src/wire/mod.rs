@@ -3,6 +3,8 @@
 //! All integers are little-endian and of fixed size. Decoding never panics, never allocates more than it was given
 //! bytes for, and shares payloads with the buffer instead of copying them.
 //!
+//! Encoding copies small payloads; a batch of messages for a stream shares large ones: [`encode_messages_frame`].
+//!
 //! A frame is what crosses a network:
 //!
 //! | bytes | field |
@@ -14,12 +16,14 @@
 //! | 4 | CRC-32C of the body |
 //! | n | the body |
 
+mod chain;
 mod decode;
 mod decode_request;
 mod encode;
 mod encode_request;
 mod frame;
 
+pub use chain::{SHARED_BYTES_MIN, encode_messages_frame};
 pub use decode::{decode_install_snapshot, decode_membership, decode_messages, decode_payload};
 pub use encode::{encode_install_snapshot, encode_membership, encode_messages, encode_payload, payload_kind};
 pub use frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, VERSION, decode_frame_body, encode_frame};

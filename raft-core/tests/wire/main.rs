@@ -3,6 +3,7 @@
 //! Bytes from a network may be anybody's. A decoder may refuse them, but never panic, and never allocate on the word of a
 //! length. The random cases come from fixed seeds.
 
+mod chain;
 mod frames;
 mod requests;
 
