@@ -8,6 +8,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -219,11 +220,25 @@ fn replace_all(cluster: &Cluster, renewed: impl FnOnce()) {
     );
 }
 
+/// Starts three nodes by `command`. Their leader stays if they are connected again in a few seconds: making connections anew takes
+/// milliseconds, and much longer on a machine that runs other tests at the same time.
+fn start_three(command: impl Fn(&Cluster, usize) -> Command) -> Cluster {
+    let mut cluster = Cluster::describe(3);
+    for id in 1..=3 {
+        let mut command = command(&cluster, id);
+        command.args(["--election-timeout-ms", "3000", "--heartbeat-interval-ms", "300"]);
+        cluster.start_with(id, command);
+    }
+    cluster.leader();
+    wait_connected(&cluster);
+    cluster
+}
+
 /// Threat "rotation": leaves and then the authority are replaced under load, and what the former authority signed is worth
 /// nothing afterwards.
 #[test]
 fn leaves_and_the_authority_are_replaced_under_load() {
-    let cluster = Cluster::start(3);
+    let cluster = start_three(Cluster::command);
     let stolen = Stolen::copy(&cluster, "n2");
     let accepted = stolen.try_on_node_1(&cluster);
     assert!(is_taken_for_a_node(&accepted), "{accepted}");
@@ -243,11 +258,7 @@ fn leaves_and_the_authority_are_replaced_under_load() {
 /// Threat "rotation", over TCP.
 #[test]
 fn leaves_and_the_authority_are_replaced_under_load_over_tcp() {
-    let mut cluster = Cluster::describe(3);
-    for id in 1..=3 {
-        let command = cluster.command_over_tcp(id);
-        cluster.start_with(id, command);
-    }
+    let cluster = start_three(Cluster::command_over_tcp);
     replace_all(&cluster, || {});
 }
 
