@@ -18,6 +18,11 @@ pub struct Config {
     /// Also the time within which a leader must hear from a quorum (R36), and after which one whose own write is not durable
     /// steps down, if another voter can lead (R35). Default: 1 s.
     pub election_timeout: Duration,
+    /// How far the election timeout may grow with the measured round trip: a replica waits ten times the round trip to the
+    /// nearest quorum and to the leader, but no less than `election_timeout` and no more than this. What replicas promise
+    /// each other, stickiness and leases, rests on `election_timeout` all the same, and so does R35. It does nothing with a
+    /// transport that measures no round trips. Replicas may differ. None: it does not grow. Default: none.
+    pub election_timeout_max: Option<Duration>,
     /// How often a leader contacts its followers. At most a third of `election_timeout`. Default: 100 ms.
     pub heartbeat_interval: Duration,
     /// How much this replica should lead, from 0 to [`PRIORITY_MAX`]. Each step below the highest makes it wait one
@@ -113,6 +118,17 @@ pub enum ConfigError {
         /// The election timeout it was compared with.
         election_timeout: Duration,
     },
+    /// The bounds of the election timeout are the wrong way round.
+    #[error(
+        "election_timeout_max {election_timeout_max:?} is below election_timeout {election_timeout:?}; give a longer one, \
+         or none"
+    )]
+    ElectionTimeoutMaxTooShort {
+        /// The refused bound.
+        election_timeout_max: Duration,
+        /// The election timeout it was compared with.
+        election_timeout: Duration,
+    },
     /// Heartbeats are too rare (mission row S15).
     #[error(
         "heartbeat_interval {heartbeat_interval:?} is more than a third of election_timeout {election_timeout:?}; \
@@ -134,6 +150,7 @@ impl Config {
             group,
             id,
             election_timeout: Duration::from_secs(1),
+            election_timeout_max: None,
             heartbeat_interval: Duration::from_millis(100),
             priority: PRIORITY_MAX,
             lease_drift_max: None,
@@ -156,6 +173,12 @@ impl Config {
         }
     }
 
+    /// The longest that the election timeout of this replica becomes.
+    #[must_use]
+    pub fn election_timeout_longest(&self) -> Duration {
+        self.election_timeout_max.unwrap_or(self.election_timeout)
+    }
+
     /// Checks every field against its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.id == NodeId(0) {
@@ -164,6 +187,7 @@ impl Config {
         for (name, duration) in [
             ("election_timeout", self.election_timeout),
             ("heartbeat_interval", self.heartbeat_interval),
+            ("election_timeout_max", self.election_timeout_longest()),
             ("write_stall_max", self.write_stall_max.unwrap_or(DURATION_MAX)),
         ] {
             if duration.is_zero() {
@@ -176,6 +200,12 @@ impl Config {
         if self.heartbeat_interval * 3 > self.election_timeout {
             return Err(ConfigError::HeartbeatTooSlow {
                 heartbeat_interval: self.heartbeat_interval,
+                election_timeout: self.election_timeout,
+            });
+        }
+        if self.election_timeout_longest() < self.election_timeout {
+            return Err(ConfigError::ElectionTimeoutMaxTooShort {
+                election_timeout_max: self.election_timeout_longest(),
                 election_timeout: self.election_timeout,
             });
         }
@@ -232,6 +262,24 @@ mod tests {
             config.validate(),
             Err(ConfigError::HeartbeatTooSlow { .. })
         ));
+    }
+
+    /// The election timeout grows or stays; it does not fall below what replicas promise.
+    #[test]
+    fn bounds_the_wrong_way_round_are_refused() {
+        let mut config = Config::new(GroupId(1), NodeId(1));
+        config.election_timeout_max = Some(config.election_timeout);
+        assert_eq!(config.validate(), Ok(()));
+        config.election_timeout_max = Some(config.election_timeout / 2);
+        assert!(matches!(
+            config.validate(),
+            Err(ConfigError::ElectionTimeoutMaxTooShort { .. })
+        ));
+        config.election_timeout_max = Some(DURATION_MAX * 2);
+        assert_eq!(
+            config.validate(),
+            Err(ConfigError::DurationTooLong("election_timeout_max"))
+        );
     }
 
     #[test]

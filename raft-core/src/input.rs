@@ -1,5 +1,7 @@
 //! Everything that can happen to a replica. A recorded run is the list of its inputs, and replays exactly.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::entry::{Entry, SessionRequest};
@@ -51,6 +53,9 @@ pub enum Input {
         /// Whether every byte was delivered and verified.
         delivered: bool,
     },
+    /// The round trips that the transport measures now, of those peers to which it knows one. They have an effect only with
+    /// [`election_timeout_max`](crate::config::Config::election_timeout_max).
+    RoundTrips(Vec<(NodeId, Duration)>),
     /// Start an election now, as if the election timeout had passed.
     Campaign,
 }

@@ -189,6 +189,7 @@ const NETWORK: &[fn(&mut NetworkFaults)] = &[
 /// What can be plainer about the replicas and clients, one at a time.
 const SETTINGS: &[fn(&mut Settings)] = &[
     |settings| settings.leases = false,
+    |settings| settings.election_timeout_max_ms = None,
     |settings| settings.clock_error_ppm = 0,
     |settings| settings.priorities = false,
     |settings| settings.durable_state = false,

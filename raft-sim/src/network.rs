@@ -49,6 +49,8 @@ pub(crate) struct Network {
     random: Random,
     /// Draws what strangers say.
     strangers: Random,
+    /// Draws what is measured.
+    measurements: Random,
     /// Whether anything goes wrong still.
     pub(crate) is_faulty: bool,
 }
@@ -60,6 +62,7 @@ impl Network {
             links: vec![Link::default(); NODES_MAX * NODES_MAX],
             random: Random::fork(seed, "network"),
             strangers: Random::fork(seed, "strangers"),
+            measurements: Random::fork(seed, "measurements"),
             is_faulty: true,
         }
     }
@@ -111,6 +114,28 @@ impl Network {
         let mean = if self.is_faulty { jitter_us } else { delay_us / 8 };
         let jitter = self.random.exponential(mean);
         std::time::Duration::from_micros(self.faults.delay_us + jitter)
+    }
+
+    /// Whether somebody looks now at what was measured.
+    pub(crate) fn measures(&mut self) -> bool {
+        self.measurements.percent(10)
+    }
+
+    /// The round trip that a transport measures between two nodes; none if nothing passes. Each measures something else.
+    pub(crate) fn round_trip(&mut self, from: NodeId, to: NodeId) -> Option<std::time::Duration> {
+        if self.is_cut(from, to) || self.is_cut(to, from) {
+            return None;
+        }
+        let NetworkFaults {
+            delay_us, jitter_us, ..
+        } = self.faults;
+        let late = if self.is_faulty {
+            2 * jitter_us
+        } else {
+            delay_us / 8
+        };
+        let micros = 2 * delay_us + self.measurements.exponential(late);
+        Some(std::time::Duration::from_micros(micros))
     }
 
     /// What somebody of another group says to the same node now and then: the same, as of the same term or a later one.

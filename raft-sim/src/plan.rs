@@ -28,6 +28,9 @@ pub struct Plan {
 pub struct Settings {
     /// The election timeout of every replica, in milliseconds.
     pub election_timeout_ms: u64,
+    /// How far the election timeout may grow with the round trip, in milliseconds; none if it does not.
+    #[serde(default)]
+    pub election_timeout_max_ms: Option<u64>,
     /// The heartbeat interval of every replica, in milliseconds.
     pub heartbeat_interval_ms: u64,
     /// Whether reads are served by lease.
@@ -65,6 +68,12 @@ impl Settings {
     #[must_use]
     pub fn election_timeout(&self) -> Duration {
         Duration::from_millis(self.election_timeout_ms)
+    }
+
+    /// The longest that an election timeout becomes.
+    #[must_use]
+    pub fn election_timeout_longest(&self) -> Duration {
+        Duration::from_millis(self.election_timeout_max_ms.unwrap_or(self.election_timeout_ms))
     }
 
     /// What replicas are told about clocks, if leases are kept: while the fastest clock passes an election timeout, the

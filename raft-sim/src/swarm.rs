@@ -69,7 +69,7 @@ impl Swarm {
                 1 + random.below(5)
             }
         });
-        let settings = draw_settings(&mut random);
+        let settings = draw_settings(seed, &mut random);
         let network = self.draw_network(seed, &settings, &mut random);
         let faults = self.draw_faults(&mut random, &settings, duration_ms);
         Plan {
@@ -168,10 +168,15 @@ fn pick<T: Copy>(random: &mut Random, choices: &[T]) -> T {
     choices[random.position(choices.len())]
 }
 
-fn draw_settings(random: &mut Random) -> Settings {
+fn draw_settings(seed: u64, random: &mut Random) -> Settings {
     let election_timeout_ms = pick(random, &[300, 1_000, 1_000, 2_000]);
     Settings {
         election_timeout_ms,
+        election_timeout_max_ms: pick(
+            &mut Random::fork(seed, "patience"),
+            &[None, None, Some(2), Some(5)],
+        )
+        .map(|times: u64| election_timeout_ms * times),
         heartbeat_interval_ms: election_timeout_ms / pick(random, &[3, 5, 10]),
         leases: random.percent(35),
         clock_error_ppm: pick(random, &[0, 500, 50_000, 200_000]),

@@ -77,7 +77,7 @@ pub(super) enum Dispatch {
 
 impl Forwards {
     pub(super) fn new(config: &Config, first_number: u64) -> Forwards {
-        let timeout = config.election_timeout;
+        let timeout = config.election_timeout_longest();
         Forwards {
             requests: BTreeMap::new(),
             next_number: first_number,

@@ -152,7 +152,7 @@ impl Common {
     /// A time between one and two election timeouts from now, so that split votes resolve themselves (paper §5.2); later
     /// for a replica of a lower priority.
     pub(super) fn random_election_deadline(&mut self) -> Time {
-        let timeout = self.config.election_timeout;
+        let timeout = self.election_timeout;
         self.now + timeout + self.random.duration_below(timeout) + self.priority_delay()
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Common {
     pub(super) suspicion: Option<SuspicionReason>,
     /// When a leader was last heard from, in whatever term.
     pub(super) leader_contact: Option<Time>,
+    /// How long silence is not taken for a failure. It may grow with the round trip; it is no promise (`patience`).
+    pub(super) election_timeout: Duration,
     /// How many election timeouts passed here since a leader was last heard from.
     pub(super) timeouts_without_leader: u32,
     /// A transfer that outlived the leadership in which it was asked for.
@@ -96,6 +98,7 @@ impl Common {
             trust: recovered.hard_state.trust,
             suspicion: None,
             leader_contact: may_be_leased.then_some(now),
+            election_timeout: config.election_timeout,
             timeouts_without_leader: 0,
             handed_over: None,
             snapshot_transfers_left: 0,
@@ -163,7 +166,7 @@ impl Common {
     }
 
     /// Whether a leader was heard from within the minimum election timeout: so long nobody's vote is wanted
-    /// (thesis §4.2.3).
+    /// (thesis §4.2.3). Leases rest on this (R42), so it does not change with what the network measures.
     pub(super) fn hears_leader(&self) -> bool {
         self.leader_contact
             .is_some_and(|contact| self.now.since(contact) < self.config.election_timeout)
@@ -202,7 +205,7 @@ impl Common {
     /// How much later than others this replica campaigns, by its priority. Decays while there is no leader (R38).
     pub(super) fn priority_delay(&self) -> Duration {
         let steps = u32::from(PRIORITY_MAX.saturating_sub(self.config.priority));
-        (self.config.election_timeout * steps) / (1 << self.timeouts_without_leader.min(31))
+        (self.election_timeout * steps) / (1 << self.timeouts_without_leader.min(31))
     }
 
     pub(super) fn applied(&self) -> Index {

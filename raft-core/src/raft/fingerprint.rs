@@ -19,7 +19,7 @@ impl Raft {
     ///   complete together with the one before it.
     pub fn fingerprint(&self, now: Time, hasher: &mut dyn Hasher) {
         let Raft { common, role } = self;
-        let mut fingerprint = Fingerprint::new(hasher, now, common.config.election_timeout);
+        let mut fingerprint = Fingerprint::new(hasher, now, common.config.election_timeout_longest());
         common.fingerprint(&mut fingerprint);
         match role {
             Role::Follower(Follower {

@@ -176,7 +176,7 @@ impl Leader {
 
     /// Time passed. Returns false if no quorum was heard from for an election timeout (R36).
     pub(super) fn tick(&mut self, common: &mut Common) -> bool {
-        if common.now.since(self.quorum_contact(common)) >= common.config.election_timeout {
+        if common.now.since(self.quorum_contact(common)) >= common.election_timeout {
             return false;
         }
         if common.now >= self.heartbeat_due {
@@ -194,9 +194,9 @@ impl Leader {
     /// When time alone will change something: a heartbeat is due, a quorum was silent for too long, the own disk or state
     /// machine stood still for too long (R35), or a transfer took too long.
     pub(super) fn next_deadline(&self, common: &Common) -> Time {
-        let timeout = common.config.election_timeout;
-        let give_up = self.quorum_contact(common) + timeout;
-        let stalled = common.waits_since(self.elected_at).map(|since| since + timeout);
+        let give_up = self.quorum_contact(common) + common.election_timeout;
+        let stall_max = common.config.election_timeout;
+        let stalled = common.waits_since(self.elected_at).map(|since| since + stall_max);
         let stalled = stalled.filter(|_| self.has_successor(common));
         let transfer = self.transfer.map(|transfer| transfer.deadline);
         let others = [stalled, transfer].into_iter().flatten();
@@ -349,7 +349,7 @@ impl Leader {
     /// newest one, or are not heard from any more. While a snapshot is in transfer, the transport says how it ends.
     pub(super) fn pinned(&mut self, common: &Common) -> Option<Index> {
         let newest = common.log.snapshot_durable().index;
-        let timeout = common.config.election_timeout;
+        let timeout = common.election_timeout;
         for progress in self.progress.values_mut() {
             let in_transfer = matches!(progress.state(), ProgressState::Snapshot { .. });
             let gone = common.now.since(progress.last_contact) >= timeout;

@@ -187,6 +187,7 @@ impl Raft {
                     leader.snapshot_sent(&self.common, to, last, delivered);
                 }
             }
+            Input::RoundTrips(round_trips) => self.round_trips_measured(&round_trips),
             Input::Campaign => self.campaign(RoleChangeReason::CampaignRequested),
         }
     }

@@ -85,7 +85,7 @@ impl Leader {
                 progress.state() == ProgressState::Replicate
                     && progress
                         .catch_up
-                        .is_caught_up(common.now, common.config.election_timeout)
+                        .is_caught_up(common.now, common.election_timeout)
             })
     }
 
@@ -95,7 +95,7 @@ impl Leader {
             || self.progress.get(&member).is_some_and(|progress| {
                 progress.was_heard
                     && !progress.is_suspect
-                    && common.now.since(progress.last_contact) < common.config.election_timeout
+                    && common.now.since(progress.last_contact) < common.election_timeout
             })
     }
 
@@ -155,7 +155,7 @@ impl Leader {
         if common.membership_index() > common.commit {
             return;
         }
-        let timeout = common.config.election_timeout;
+        let timeout = common.election_timeout;
         let progress = &mut self.progress;
         self.departing.retain(|id, until| {
             let until: Time = *until.get_or_insert(common.now + timeout);

@@ -138,7 +138,7 @@ fn send_snapshot(common: &mut Common, to: NodeId, progress: &mut Progress) {
         return;
     }
     // A follower that nobody hears is not worth a transfer with each heartbeat: its first answer brings it here again.
-    if common.now.since(progress.last_contact) >= common.config.election_timeout {
+    if common.now.since(progress.last_contact) >= common.election_timeout {
         return;
     }
     common.snapshot_transfers_left -= 1;

@@ -66,7 +66,7 @@ impl Leader {
             self.transfer = Some(Transfer {
                 ticket,
                 to,
-                deadline: common.now + common.config.election_timeout,
+                deadline: common.now + common.election_timeout,
                 sent_at: None,
             });
         }
@@ -166,7 +166,7 @@ impl Leader {
 impl Common {
     /// Leadership ended during a transfer: whoever asked still waits for the next leader.
     pub(super) fn outlive(&mut self, transfer: Transfer) {
-        let deadline = self.now + self.config.election_timeout * 2;
+        let deadline = self.now + self.election_timeout * 2;
         self.handed_over = Some(Transfer { deadline, ..transfer });
     }
 

@@ -18,6 +18,7 @@ use crate::membership::Membership;
 use crate::message::{InstallSnapshot, Message, SnapshotMeta};
 use crate::raft::Raft;
 use crate::request::{ClientRequest, RefusalReason};
+use crate::traits::PeerStatus;
 use crate::types::{EntryId, NodeId, Ticket, Time};
 
 /// How old the published status may be while the task never rests.
@@ -52,6 +53,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut driver: Driver, clock: Clock) {
     let mut inputs = Vec::new();
     let mut timer = Timer::new(clock);
     let mut published = clock.now();
+    let mut round_trips = RoundTrips::new(&shared);
     ports.tell_committed_members(driver.raft());
     loop {
         let taken = shared.inbox.take(&mut arrivals);
@@ -69,6 +71,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut driver: Driver, clock: Clock) {
             }
         }
         sort(&shared, &mut arrivals, &mut inputs);
+        inputs.extend(round_trips.measure(&shared, now));
         if now >= driver.next_deadline() {
             inputs.push(Input::Tick);
         }
@@ -148,6 +151,33 @@ fn request_input(ticket: Ticket, request: ClientRequest) -> Input {
             dry_run,
         }),
         ClientRequest::TransferLeadership(to) => Input::TransferLeadership { ticket, to },
+    }
+}
+
+/// Asks the transport how far the peers are, at most once in a heartbeat interval: whoever hears a leader wakes up as often.
+struct RoundTrips {
+    interval: Duration,
+    /// None where it makes no difference.
+    due: Option<Time>,
+}
+
+impl RoundTrips {
+    fn new(shared: &Shared) -> RoundTrips {
+        RoundTrips {
+            interval: shared.config.heartbeat_interval,
+            due: shared.config.election_timeout_max.map(|_| Time::ZERO),
+        }
+    }
+
+    fn measure(&mut self, shared: &Shared, now: Time) -> Option<Input> {
+        self.due.filter(|due| now >= *due)?;
+        self.due = Some(now + self.interval);
+        let round_trip = |peer: PeerStatus| {
+            let rtt = peer.rtt_us.filter(|_| peer.connected);
+            rtt.map(|rtt| (peer.id, Duration::from_micros(rtt)))
+        };
+        let peers = shared.transport.peers().into_iter();
+        Some(Input::RoundTrips(peers.filter_map(round_trip).collect()))
     }
 }
 

@@ -280,7 +280,11 @@ impl Leadership {
             let heard = self.heard.get(&voter).copied();
             heard.unwrap_or_default().max(self.since).as_nanos()
         }));
-        let timeout = node.config.election_timeout;
+        let patience = node
+            .process
+            .as_ref()
+            .map(|process| process.driver.raft().election_timeout());
+        let timeout = patience.unwrap_or(node.config.election_timeout);
         let silence = now.since(contact);
         if silence >= timeout {
             return Err(format!(

@@ -75,7 +75,7 @@ fn leads(view: &View<'_>, leader: &Status) -> bool {
 /// When a leader is due: ten election timeouts by the slowest clock.
 fn deadline(view: &View<'_>) -> Instant {
     let due = |node: &Node| {
-        let timeout = node.config.election_timeout;
+        let timeout = node.config.election_timeout_longest();
         let steps = u32::from(PRIORITY_MAX.saturating_sub(node.config.priority));
         // It waits for others half as long each time, so twice as long altogether.
         let wait = timeout * (TIMEOUTS + 2 * steps);

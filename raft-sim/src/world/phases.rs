@@ -102,7 +102,7 @@ impl World<'_> {
             let seen = format!("the leader was {before:?} and is {after:?}, and nothing had gone wrong");
             return Err(self.broken("I26", &seen));
         }
-        let patience = self.plan.settings.election_timeout() * PATIENCE_TIMEOUTS;
+        let patience = self.plan.settings.election_timeout_longest() * PATIENCE_TIMEOUTS;
         let long_ago = Instant(self.now.0.saturating_sub(patience.as_nanos() as u64));
         match self.clients.forgotten(long_ago) {
             Some(seen) => Err(self.broken("R45", &seen)),

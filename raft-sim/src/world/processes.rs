@@ -42,6 +42,7 @@ impl World<'_> {
         let limit = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let mut config = Config::new(GROUP, id);
         config.election_timeout = settings.election_timeout();
+        config.election_timeout_max = settings.election_timeout_max_ms.map(Duration::from_millis);
         config.heartbeat_interval = Duration::from_millis(settings.heartbeat_interval_ms);
         config.lease_drift_max = settings.lease_drift_max();
         if settings.priorities {
@@ -234,7 +235,8 @@ impl World<'_> {
     // ---- steps ----
 
     /// A replica takes inputs; what it asks for is begun.
-    pub(super) fn step(&mut self, id: NodeId, inputs: Vec<Input>) -> Result<(), Violation> {
+    pub(super) fn step(&mut self, id: NodeId, mut inputs: Vec<Input>) -> Result<(), Violation> {
+        inputs.extend(self.measure_round_trips(id));
         let node = self.nodes.get_mut(id);
         let local_now = node.clock.at(self.now);
         let Some(process) = &mut node.process else {
@@ -266,6 +268,25 @@ impl World<'_> {
         self.begin_work(id);
         self.set_timer(id);
         Ok(())
+    }
+
+    /// What the transport of a node measures now and then, if that matters: round trips as the network is now, more or less.
+    fn measure_round_trips(&mut self, id: NodeId) -> Option<Input> {
+        self.plan.settings.election_timeout_max_ms?;
+        if !self.network.measures() {
+            return None;
+        }
+        let peers: Vec<NodeId> = self
+            .nodes
+            .iter()
+            .map(crate::node::Node::id)
+            .filter(|peer| *peer != id)
+            .collect();
+        let mut known = Vec::new();
+        for peer in peers {
+            known.extend(self.network.round_trip(id, peer).map(|rtt| (peer, rtt)));
+        }
+        Some(Input::RoundTrips(known))
     }
 
     fn perform(&mut self, id: NodeId, asked: Asked) -> Result<(), Violation> {

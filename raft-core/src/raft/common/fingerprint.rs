@@ -21,6 +21,7 @@ impl Common {
             trust,
             suspicion,
             leader_contact,
+            election_timeout,
             // Decides about nothing but the election timer.
             timeouts_without_leader: _,
             handed_over,
@@ -41,7 +42,7 @@ impl Common {
         );
         fingerprint.feed(&(config.incarnation, term, vote, commit, stopped));
         fingerprint.feed(&(trust, suspicion, memberships, stored_hard_state, durable_term));
-        fingerprint.feed(&handed_over.is_some());
+        fingerprint.feed(&(election_timeout, handed_over.is_some()));
         fingerprint.feed_past(*leader_contact);
         handed_over
             .iter()
