@@ -11,8 +11,7 @@ use raft_core::memory::MemorySnapshotStore;
 use raft_core::message::{Body, InstallSnapshot, Message, SnapshotContent, SnapshotMeta, TimeoutNow};
 use raft_core::traits::{Inbound, SnapshotReader, SnapshotStore, SnapshotWriter, Transport, TransportError};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
-use raft_core::wire::{FrameKind, encode_frame, encode_messages};
-use raft_transport_tcp::{TcpTransport, TransportLimits};
+use raft_transport_tcp::{TcpLimits, TcpTransport, TransportLimits, TransportOptions};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,6 +19,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::carrier::{CONTROL, ORDERED, URGENT, preamble};
+use crate::intruder::{FORMAT, Intruder, hello_in, messages_frame, node_name};
 use crate::support::{CLUSTER, Certificates, DEADLINE, wait_until};
 
 const GROUP: GroupId = GroupId(1);
@@ -79,10 +80,11 @@ fn message(from: u64, to: u64) -> Message {
 /// Nodes 1 and 2, connected.
 async fn pair(limits: &TransportLimits) -> (Certificates, [Arc<TcpTransport>; 2], [Arc<Recorder>; 2]) {
     let certificates = Certificates::new();
-    let nodes: [_; 2] = certificates
-        .cluster(&[NodeId(1), NodeId(2)], limits)
-        .try_into()
-        .unwrap();
+    let nodes = [1, 2].map(|id| bind(&certificates, id, limits));
+    let addresses = [0, 1].map(|at| (NodeId(at as u64 + 1), nodes[at].local_addr().to_string()));
+    for node in &nodes {
+        node.set_peers(&addresses.clone().into()).unwrap();
+    }
     let inbounds = <[Arc<Recorder>; 2]>::default();
     for (node, inbound) in nodes.iter().zip(&inbounds) {
         node.start(inbound.clone()).await.unwrap();
@@ -97,20 +99,19 @@ fn is_connected(node: &TcpTransport) -> bool {
     node.peers().iter().all(|peer| peer.connected)
 }
 
+/// Node `id` at a port that the system chooses, without peers.
+fn bind(certificates: &Certificates, id: u64, limits: &TransportLimits) -> Arc<TcpTransport> {
+    let options = TransportOptions {
+        limits: limits.clone(),
+        ..certificates.options(id)
+    };
+    Arc::new(TcpTransport::bind(options, TcpLimits::default()).unwrap())
+}
+
 /// A socket to node `id` with the certificate of node `own`, after TLS.
 async fn dial(certificates: &Certificates, own: u64, id: u64, to: SocketAddr) -> TlsStream<TcpStream> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificates.authority()).unwrap();
-    let (chain, key) = certificates.identity(own);
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .unwrap();
-    tls.alpn_protocols = vec![b"raft/1".to_vec()];
-    let name = ServerName::try_from(format!("n{id}.{CLUSTER}.raft.internal")).unwrap();
+    let tls = Intruder::new(certificates, certificates.authority.issue_node(own)).tls;
+    let name = ServerName::try_from(node_name(id)).unwrap();
     let stream = TcpStream::connect(to).await.unwrap();
     TlsConnector::from(Arc::new(tls))
         .connect(name, stream)
@@ -118,33 +119,10 @@ async fn dial(certificates: &Certificates, own: u64, id: u64, to: SocketAddr) ->
         .unwrap()
 }
 
-const CONTROL: u8 = 0;
-const URGENT: u8 = 1;
-const ORDERED: u8 = 2;
-
-/// The first bytes of a socket.
-fn preamble(connection: u64, purpose: u8) -> Vec<u8> {
-    let mut bytes = b"rafttcp1".to_vec();
-    bytes.extend(connection.to_le_bytes());
-    bytes.push(purpose);
-    bytes.extend([0; 8]);
-    bytes
-}
-
 /// What the stream of `lane` begins with, and one message.
 fn hello_and_message(lane: u8, from: u64, to: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_frame(FrameKind::Hello, &mut bytes, |out| {
-        out.extend(2u16.to_le_bytes());
-        out.push(lane);
-        out.extend(from.to_le_bytes());
-        out.extend(77u64.to_le_bytes());
-        out.extend(2380u16.to_le_bytes());
-        out.extend(CLUSTER.as_bytes());
-    });
-    encode_frame(FrameKind::Messages, &mut bytes, |out| {
-        encode_messages(&[message(from, to)], out);
-    });
+    let mut bytes = hello_in(lane, FORMAT, from, CLUSTER);
+    bytes.extend(messages_frame(&[message(from, to)]));
     bytes
 }
 
@@ -202,7 +180,7 @@ async fn snapshots_go_in_both_directions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sockets_may_come_in_any_order() {
     let certificates = Certificates::new();
-    let target = certificates.bind(2, &TransportLimits::default());
+    let target = bind(&certificates, 2, &TransportLimits::default());
     let inbound = Arc::new(Recorder::default());
     target
         .set_peers(&[(NodeId(1), "127.0.0.1:1".to_owned())].into())
@@ -226,7 +204,7 @@ async fn sockets_may_come_in_any_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_belongs_to_one_node_and_one_lane() {
     let certificates = Certificates::new();
-    let target = certificates.bind(3, &TransportLimits::default());
+    let target = bind(&certificates, 3, &TransportLimits::default());
     let inbound = Arc::new(Recorder::default());
     let nowhere = || "127.0.0.1:1".to_owned();
     target
@@ -264,7 +242,7 @@ async fn a_socket_belongs_to_one_node_and_one_lane() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_socket_is_the_end_of_its_connection() {
     let certificates = Certificates::new();
-    let target = certificates.bind(2, &TransportLimits::default());
+    let target = bind(&certificates, 2, &TransportLimits::default());
     let inbound = Arc::new(Recorder::default());
     target
         .set_peers(&[(NodeId(1), "127.0.0.1:1".to_owned())].into())
@@ -287,4 +265,44 @@ async fn a_lost_socket_is_the_end_of_its_connection() {
         is_closed(&mut sockets[0]).await,
         "the control socket is closed, too"
     );
+}
+
+/// 0-RTT: a client that wants early data never gets a ticket to send any with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_no_early_data() {
+    let certificates = Certificates::new();
+    let target = bind(&certificates, 2, &TransportLimits::default());
+    let inbound = Arc::new(Recorder::default());
+    target
+        .set_peers(&[(NodeId(1), "127.0.0.1:1".to_owned())].into())
+        .unwrap();
+    target.start(inbound.clone()).await.unwrap();
+    let mut tls = Intruder::new(&certificates, certificates.authority.issue_node(1)).tls;
+    tls.enable_early_data = true;
+    let tls = Arc::new(tls);
+    let name = ServerName::try_from(node_name(2)).unwrap();
+    for number in 1..=3u64 {
+        let mut sockets = Vec::new();
+        for (purpose, lane) in [(CONTROL, None), (URGENT, Some(0)), (ORDERED, Some(1))] {
+            let stream = TcpStream::connect(target.local_addr()).await.unwrap();
+            let connecting = TlsConnector::from(tls.clone());
+            let mut socket = connecting.connect(name.clone(), stream).await.unwrap();
+            let mut bytes = preamble(number, purpose);
+            if let Some(lane) = lane {
+                bytes.extend(hello_and_message(lane, 1, 2));
+            }
+            socket.write_all(&bytes).await.unwrap();
+            socket.flush().await.unwrap();
+            let (_, connection) = socket.get_ref();
+            assert!(!connection.is_early_data_accepted(), "at attempt {number}");
+            sockets.push(socket);
+        }
+        // A ticket would have arrived before: it comes with the end of the handshake.
+        wait_until("both messages arrived", || inbound.count() == 2 * number as usize).await;
+        for socket in &mut sockets[1..] {
+            // The node's own hello comes after any ticket.
+            socket.read_u8().await.unwrap();
+            assert_eq!(socket.get_ref().1.tls13_tickets_received(), 0);
+        }
+    }
 }

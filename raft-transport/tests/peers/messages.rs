@@ -7,8 +7,9 @@ use bytes::Bytes;
 use raft_core::message::Message;
 use raft_core::traits::{Transport, TransportError};
 use raft_core::types::NodeId;
-use raft_transport_quic::{TransportLimits, TransportOptions};
+use raft_transport::{TransportLimits, TransportOptions};
 
+use crate::carrier::Silent;
 use crate::intruder::{Intruder, MuteServer};
 use crate::support::{Certificates, DEADLINE, Recorder, TestNode, message, start_cluster, wait_until};
 
@@ -33,10 +34,17 @@ async fn every_pair_of_three_nodes_talks_in_both_directions() {
         senders.sort_unstable();
         let others: Vec<_> = (1..=3).filter(|&other| other != id).collect();
         assert_eq!(senders, others);
-        for status in node.transport.peers() {
-            assert!(status.connected && status.rtt_us.is_some(), "{status:?}");
-            assert_eq!(status.dropped_messages, 0);
-        }
+        wait_until("the way is measured", || {
+            let peers = node.transport.peers();
+            peers.iter().all(|peer| peer.connected && peer.rtt_us.is_some())
+        })
+        .await;
+        assert!(
+            node.transport
+                .peers()
+                .iter()
+                .all(|peer| peer.dropped_messages == 0)
+        );
     }
     for node in &nodes {
         node.transport.shutdown().await;
@@ -94,9 +102,9 @@ async fn a_full_queue_drops_without_blocking() {
         ..TransportLimits::default()
     };
     let certificates = Certificates::new();
-    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = Silent::new();
     let node = TestNode::bind(TransportOptions {
-        peers: BTreeMap::from([(NodeId(2), silent.local_addr().unwrap().to_string())]),
+        peers: BTreeMap::from([(NodeId(2), silent.address().to_string())]),
         limits,
         ..certificates.options(1)
     });
@@ -115,13 +123,13 @@ async fn a_full_queue_drops_without_blocking() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_and_a_hung_peer_delay_nobody() {
     let certificates = Certificates::new();
-    let dead = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dead = Silent::new();
     let mute = MuteServer::start(&certificates, 3);
     let nodes = [1, 4].map(|id| TestNode::bind(certificates.options(id)));
     let address = |address: SocketAddr| address.to_string();
     let peers = BTreeMap::from([
         (NodeId(1), address(nodes[0].address())),
-        (NodeId(2), address(dead.local_addr().unwrap())),
+        (NodeId(2), address(dead.address())),
         (NodeId(3), address(mute.address())),
         (NodeId(4), address(nodes[1].address())),
     ]);

@@ -8,7 +8,7 @@ use raft_core::membership::Membership;
 use raft_core::message::{InstallSnapshot, SnapshotContent, SnapshotMeta};
 use raft_core::traits::{SnapshotReader, SnapshotStoreError, Transport, TransportError};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
-use raft_transport_quic::TransportLimits;
+use raft_transport::TransportLimits;
 
 use crate::support::{DEADLINE, SnapshotFate, TestNode, message, start_cluster, wait_until};
 

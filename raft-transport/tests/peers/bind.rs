@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use raft_core::types::NodeId;
-use raft_transport_quic::{QuicLimits, QuicTransport, SetupError, TransportLimits, TransportOptions};
+use raft_transport::{SetupError, TransportLimits, TransportOptions};
 use rcgen::ExtendedKeyUsagePurpose;
 
+use crate::carrier;
 use crate::support::{Authority, Certificates, Leaf, set_mode};
 
 fn refusal(options: TransportOptions) -> (SetupError, String) {
-    let error = QuicTransport::bind(options, QuicLimits::default()).expect_err("bind refuses");
+    let error = carrier::bind(options).expect_err("bind refuses");
     let text = error.to_string();
     (error, text)
 }
@@ -32,7 +33,7 @@ async fn a_key_that_others_can_read_is_refused() {
     }
     for mode in [0o600, 0o400] {
         set_mode(&options.key, mode);
-        QuicTransport::bind(options.clone(), QuicLimits::default()).unwrap();
+        carrier::bind(options.clone()).unwrap();
     }
 }
 
@@ -164,7 +165,7 @@ async fn missing_and_meaningless_files_are_named() {
 #[tokio::test]
 async fn a_port_in_use_is_named() {
     let certificates = Certificates::new();
-    let first = QuicTransport::bind(certificates.options(1), QuicLimits::default()).unwrap();
+    let first = carrier::bind(certificates.options(1)).unwrap();
     let (error, text) = refusal(TransportOptions {
         listen: first.local_addr(),
         ..certificates.options(1)

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quinn::ConnectionError;
 use raft_core::types::NodeId;
-use raft_transport_quic::TransportOptions;
+use raft_transport::TransportOptions;
 use rcgen::ExtendedKeyUsagePurpose;
 
-use crate::intruder::{FORMAT, Intruder, RogueServer, close_code, ended, hello, messages_frame, speak};
+use crate::carrier::Silent;
+use crate::intruder::{
+    Ended, FORMAT, Intruder, RogueServer, close_code, ended, hello, messages_frame, speak,
+};
 use crate::support::{Authority, CLUSTER, Certificates, Identity, Leaf, TestNode, message};
 
 /// Node 2, whose only peer is node 1, which is not there.
-async fn start_target(certificates: &Certificates) -> (TestNode, std::net::UdpSocket) {
-    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+async fn start_target(certificates: &Certificates) -> (TestNode, Silent) {
+    let silent = Silent::new();
     let target = TestNode::bind(TransportOptions {
-        peers: BTreeMap::from([(NodeId(1), silent.local_addr().unwrap().to_string())]),
+        peers: BTreeMap::from([(NodeId(1), silent.address().to_string())]),
         ..certificates.options(2)
     });
     target.start().await;
@@ -23,7 +25,7 @@ async fn start_target(certificates: &Certificates) -> (TestNode, std::net::UdpSo
 }
 
 /// A client with `identity` says it is node 1 and asks for a vote.
-async fn refused_as_client(certificates: &Certificates, identity: Option<Identity>) -> ConnectionError {
+async fn refused_as_client(certificates: &Certificates, identity: Option<Identity>) -> Ended {
     let (target, _silent) = start_target(certificates).await;
     let vote = message(1, 2, 1, Bytes::new());
     let closed = Intruder::with(certificates, identity)
@@ -42,7 +44,7 @@ async fn refused_as_client(certificates: &Certificates, identity: Option<Identit
 }
 
 /// A server with `identity` sits at node 2's address and answers node 1.
-async fn refused_as_server(certificates: &Certificates, identity: Identity) -> ConnectionError {
+async fn refused_as_server(certificates: &Certificates, identity: Identity) -> Ended {
     let vote = message(2, 1, 1, Bytes::new());
     let mut rogue = RogueServer::start(certificates, identity, 2, vec![vote]);
     let dialer = TestNode::bind(TransportOptions {
@@ -59,14 +61,8 @@ async fn refused_as_server(certificates: &Certificates, identity: Identity) -> C
 }
 
 /// The TLS handshake itself failed: an alert, no word of ours.
-fn assert_refused_by_tls(closed: &ConnectionError) {
-    assert!(
-        matches!(
-            closed,
-            ConnectionError::ConnectionClosed(_) | ConnectionError::TransportError(_)
-        ),
-        "{closed:?}"
-    );
+fn assert_refused_by_tls(closed: &Ended) {
+    assert!(matches!(closed, Ended::ByTls(_)), "{closed:?}");
 }
 
 fn client_only(id: u64) -> Leaf {
@@ -141,7 +137,7 @@ async fn a_certificate_of_another_cluster() {
     let certificates = Certificates::new();
     let client = certificates.authority.issue(&named(&["n1.beta.raft.internal"]));
     let closed = refused_as_client(&certificates, Some(client)).await;
-    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+    assert_eq!(close_code(&closed), Some(2), "{closed}");
     let server = certificates.authority.issue(&named(&["n2.beta.raft.internal"]));
     assert_refused_by_tls(&refused_as_server(&certificates, server).await);
 }
@@ -152,11 +148,11 @@ async fn a_certificate_with_two_names() {
     let both = ["n1.alpha.raft.internal", "n2.alpha.raft.internal"];
     let client = certificates.authority.issue(&named(&both));
     let closed = refused_as_client(&certificates, Some(client)).await;
-    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+    assert_eq!(close_code(&closed), Some(2), "{closed}");
     // TLS is content with it, the identity rule is not.
     let server = certificates.authority.issue(&named(&both));
     let closed = refused_as_server(&certificates, server).await;
-    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+    assert_eq!(close_code(&closed), Some(2), "{closed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,11 +161,11 @@ async fn a_certificate_with_a_wildcard_or_without_a_name() {
     for names in [&["*.alpha.raft.internal"][..], &[]] {
         let client = certificates.authority.issue(&named(names));
         let closed = refused_as_client(&certificates, Some(client)).await;
-        assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+        assert_eq!(close_code(&closed), Some(2), "{closed}");
     }
     let server = certificates.authority.issue(&named(&["*.alpha.raft.internal"]));
     let closed = refused_as_server(&certificates, server).await;
-    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+    assert_eq!(close_code(&closed), Some(2), "{closed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,10 +173,10 @@ async fn a_certificate_of_another_node() {
     let certificates = Certificates::new();
     // Node 3 is of this cluster, but no peer.
     let closed = refused_as_client(&certificates, Some(certificates.authority.issue_node(3))).await;
-    assert_eq!(close_code(&closed), Some(3u32.into()), "{closed}");
+    assert_eq!(close_code(&closed), Some(3), "{closed}");
     // Node 2 itself, or whoever has its certificate, is no peer of node 2 either.
     let closed = refused_as_client(&certificates, Some(certificates.authority.issue_node(2))).await;
-    assert_eq!(close_code(&closed), Some(3u32.into()), "{closed}");
+    assert_eq!(close_code(&closed), Some(3), "{closed}");
     // Node 3 answers where node 2 should.
     let server = certificates.authority.issue_node(3);
     assert_refused_by_tls(&refused_as_server(&certificates, server).await);
@@ -196,8 +192,10 @@ async fn a_hello_that_contradicts_the_certificate() {
     let other_version = hello(FORMAT + 1, 1, CLUSTER);
     for mut bytes in [other_id, other_cluster, other_version] {
         bytes.extend(messages_frame(&[message(1, 2, 1, Bytes::new())]));
-        let closed = intruder.attack_with(target.address(), 2, &bytes).await;
-        assert_eq!(close_code(&closed), Some(4u32.into()), "{closed}");
+        let connection = intruder.connect(target.address(), 2).await.unwrap();
+        let _streams = speak(&connection, 1, &bytes).await;
+        let closed = ended(&connection).await;
+        assert_eq!(close_code(&closed), Some(4), "{closed}");
         assert!(target.inbound.is_untouched());
     }
 }
@@ -210,27 +208,6 @@ async fn another_application_protocol() {
     intruder.tls.alpn_protocols = vec![b"h3".to_vec()];
     let closed = intruder.attack(target.address(), 2, 1, &[]).await;
     assert_refused_by_tls(&closed);
-}
-
-/// A client that wants early data never gets a ticket to send any with.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_is_no_early_data() {
-    let certificates = Certificates::new();
-    let (target, _silent) = start_target(&certificates).await;
-    let mut intruder = Intruder::new(&certificates, certificates.authority.issue_node(1));
-    intruder.tls.enable_early_data = true;
-    for number in 1..=3u64 {
-        let connecting = intruder.connecting(target.address(), 2);
-        let Err(connecting) = connecting.into_0rtt() else {
-            panic!("early data was possible at attempt {number}");
-        };
-        let connection = connecting.await.unwrap();
-        let mut spoken = hello(FORMAT, 1, CLUSTER);
-        spoken.extend(messages_frame(&[message(1, 2, number, Bytes::new())]));
-        let _streams = speak(&connection, 1, &spoken).await.unwrap();
-        // A ticket would have arrived before: it comes with the end of the handshake.
-        target.inbound.wait_count(number as usize).await;
-    }
 }
 
 /// Node `id` and everybody's authority are replaced by those of a new authority.
@@ -253,7 +230,7 @@ async fn a_connection_of_a_dropped_authority_is_closed() {
     replace_authority(&certificates, 2);
     target.transport.reload_credentials().unwrap();
     let closed = ended(&connection).await;
-    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+    assert_eq!(close_code(&closed), Some(2), "{closed}");
 }
 
 /// A connection that was verified by an authority and says hello after that is gone is closed, too.
@@ -269,7 +246,8 @@ async fn a_handshake_during_a_reload_is_verified_again() {
     spoken.extend(messages_frame(&[message(1, 2, 1, Bytes::new())]));
     let _streams = speak(&connection, 1, &spoken).await;
     let closed = ended(&connection).await;
-    assert_eq!(close_code(&closed), Some(2u32.into()), "{closed}");
+    // Over TCP not even the sockets of the lanes are let in, so what is missing is only noticed in time.
+    assert!(matches!(close_code(&closed), Some(0 | 2)), "{closed}");
     assert!(target.inbound.is_untouched());
     assert!(!target.status(1).connected);
 }

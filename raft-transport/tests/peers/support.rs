@@ -14,13 +14,15 @@ use raft_core::message::{Body, ForwardRequest, InstallSnapshot, Message, Snapsho
 use raft_core::request::ClientRequest;
 use raft_core::traits::{Inbound, PeerStatus, SnapshotStoreError, SnapshotWriter, Transport, TransportError};
 use raft_core::types::{GroupId, NodeId, Term, Ticket};
-use raft_transport_quic::{ContactAddress, QuicLimits, QuicTransport, TransportLimits, TransportOptions};
+use raft_transport::{ContactAddress, TransportLimits, TransportOptions};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
+
+use crate::carrier;
 
 /// How long a test waits for what must happen: far longer than it takes, even on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -165,7 +167,7 @@ pub(crate) fn set_mode(_path: &Path, _mode: u32) {}
 
 /// A transport and what it delivered.
 pub(crate) struct TestNode {
-    pub(crate) transport: Arc<QuicTransport>,
+    pub(crate) transport: Arc<carrier::TestTransport>,
     pub(crate) inbound: Arc<Recorder>,
 }
 
@@ -173,7 +175,7 @@ impl TestNode {
     /// Binds without starting, so that the others can learn the address.
     pub(crate) fn bind(options: TransportOptions) -> TestNode {
         TestNode {
-            transport: Arc::new(QuicTransport::bind(options, QuicLimits::default()).unwrap()),
+            transport: Arc::new(carrier::bind(options).unwrap()),
             inbound: Arc::new(Recorder::default()),
         }
     }
@@ -236,7 +238,7 @@ pub(crate) fn addresses(nodes: &[TestNode]) -> BTreeMap<NodeId, String> {
 pub(crate) async fn bind_again(options: &TransportOptions) -> TestNode {
     let mut bound = None;
     wait_until("the port is free again", || {
-        bound = QuicTransport::bind(options.clone(), QuicLimits::default()).ok();
+        bound = carrier::bind(options.clone()).ok();
         bound.is_some()
     })
     .await;

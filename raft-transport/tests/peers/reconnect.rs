@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bad_network::UdpNetwork;
 use bytes::Bytes;
 use raft_core::traits::Transport;
 use raft_core::types::NodeId;
-use raft_transport_quic::{TransportLimits, TransportOptions};
+use raft_transport::{TransportLimits, TransportOptions};
 
+use crate::carrier::Silent;
 use crate::intruder::{FORMAT, Intruder, MuteServer, bare_server, close_code, hello, messages_frame, speak};
 use crate::support::{
     CLUSTER, Certificates, TestNode, addresses, bind_again, message, start_cluster, wait_until,
@@ -128,8 +128,8 @@ async fn the_higher_id_crashes_and_returns() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_knock_ends_the_pause_of_the_lower_id() {
     let certificates = Certificates::new();
-    let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = nobody.local_addr().unwrap();
+    let nobody = Silent::new();
+    let address = nobody.address();
     let hour = Duration::from_secs(3_600);
     let lower = TestNode::bind(TransportOptions {
         peers: BTreeMap::from([(NodeId(2), address.to_string())]),
@@ -143,8 +143,7 @@ async fn a_knock_ends_the_pause_of_the_lower_id() {
         ..certificates.options(1)
     });
     lower.start().await;
-    let mut packet = [0; 2048];
-    nobody.recv_from(&mut packet).await.unwrap();
+    nobody.called().await;
     drop(nobody);
 
     let higher = bind_again(&TransportOptions {
@@ -165,24 +164,24 @@ async fn a_knock_between_the_hellos_ends_nothing() {
     let certificates = Certificates::new();
     let server = bare_server(&certificates, certificates.authority.issue_node(2));
     let node = TestNode::bind(TransportOptions {
-        peers: BTreeMap::from([(NodeId(2), server.local_addr().unwrap().to_string())]),
+        peers: BTreeMap::from([(NodeId(2), server.address().to_string())]),
         ..certificates.options(1)
     });
     node.start().await;
-    let connection = server.accept().await.unwrap().await.unwrap();
-    let _their_hello = connection.accept_uni().await.unwrap();
+    let connection = server.accept().await.unwrap().unwrap();
+    connection.hear_hello().await;
 
     let knocker = Intruder::new(&certificates, certificates.authority.issue_node(2));
     let heard = knocker
         .attack_with(node.address(), 1, &hello(FORMAT, 2, CLUSTER))
         .await;
-    assert_eq!(close_code(&heard), Some(8u32.into()), "{heard}");
+    assert_eq!(close_code(&heard), Some(8), "{heard}");
 
     let mut spoken = hello(FORMAT, 2, CLUSTER);
     spoken.extend(messages_frame(&[message(2, 1, 1, Bytes::new())]));
     let _streams = speak(&connection, 2, &spoken).await.unwrap();
     node.inbound.wait_count(1).await;
-    assert!(connection.close_reason().is_none() && node.status(2).connected);
+    assert!(connection.is_open() && node.status(2).connected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,81 +215,4 @@ async fn a_shutdown_frees_the_address() {
         nodes[id as usize - 1].transport.shutdown().await;
         TestNode::bind(options).transport.shutdown().await;
     }
-}
-
-/// Silence is noticed soon, but no connection is ever found dead.
-fn doubtful() -> TransportLimits {
-    TransportLimits {
-        keep_alive_interval: Duration::from_millis(50),
-        silence_max: Duration::from_millis(200),
-        idle_timeout: Duration::from_secs(600),
-        ..TransportLimits::default()
-    }
-}
-
-fn bind_doubtful(certificates: &Certificates, id: u64) -> TestNode {
-    TestNode::bind(TransportOptions {
-        limits: doubtful(),
-        ..certificates.options(id)
-    })
-}
-
-/// Both hear each other, however often that is tried.
-async fn wait_both_heard(number: u64, one: &TestNode, two: &TestNode) {
-    wait_until("both hear each other", || {
-        one.send(2, vec![message(1, 2, number, Bytes::new())]);
-        two.send(1, vec![message(2, 1, number, Bytes::new())]);
-        one.inbound.numbers().contains(&number) && two.inbound.numbers().contains(&number)
-    })
-    .await;
-}
-
-/// The end that dialled is seen at another address: the connection goes on there, and nobody connects anew.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dialler_that_moves_keeps_its_connection() {
-    let certificates = Certificates::new();
-    let network = UdpNetwork::start(1).unwrap();
-    let nodes = [1, 2].map(|id| bind_doubtful(&certificates, id));
-    let hosts = [0, 1].map(|at| network.add_host(nodes[at].address()).unwrap());
-    let addresses = [0, 1].map(|at| (NodeId(at as u64 + 1), network.address(hosts[at]).to_string()));
-    for node in &nodes {
-        node.transport.set_peers(&addresses.clone().into()).unwrap();
-        node.start().await;
-    }
-    let [one, two] = &nodes;
-    one.wait_connected(2).await;
-    two.wait_connected(1).await;
-    let sent_before = one.status(2).sent_packets.unwrap();
-    for number in 1..=3 {
-        network.rebind(hosts[0], [127, 0, 0, 1].into()).unwrap();
-        one.send(2, vec![message(1, 2, number, Bytes::new())]);
-        two.inbound.wait_count(number as usize).await;
-        two.send(1, vec![message(2, 1, number, Bytes::new())]);
-        one.inbound.wait_count(number as usize).await;
-    }
-    // A new connection would begin to count anew, and would have lost what it did not carry.
-    assert!(one.status(2).sent_packets.unwrap() > sent_before);
-    assert_eq!(two.inbound.numbers(), [1, 2, 3]);
-}
-
-/// The end that accepted is no longer where it was dialled, and from elsewhere the other end takes nothing: it knocks from where
-/// it is, and is dialled there, long before the connection is found dead.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_acceptor_that_moves_is_found() {
-    let certificates = Certificates::new();
-    let network = UdpNetwork::start(1).unwrap();
-    let [one, two] = [1, 2].map(|id| bind_doubtful(&certificates, id));
-    let host_one = network.add_host(one.address()).unwrap();
-    let host_two = network.add_host(two.address()).unwrap();
-    let was_at = network.address(host_two).to_string();
-    one.transport.set_peers(&[(NodeId(2), was_at)].into()).unwrap();
-    let way_back = network.address(host_one).to_string();
-    two.transport.set_peers(&[(NodeId(1), way_back)].into()).unwrap();
-    two.start().await;
-    one.start().await;
-    wait_both_heard(1, &one, &two).await;
-    network.set_parted(host_one, host_two, true);
-    let straight = one.address().to_string();
-    two.transport.set_peers(&[(NodeId(1), straight)].into()).unwrap();
-    wait_both_heard(2, &one, &two).await;
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn::{ConnectionError, TransportErrorCode};
 use raft_core::entry::Entry;
 use raft_core::message::{InstallSnapshot, SnapshotContent, SnapshotMeta};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
 use raft_core::wire::{FRAME_HEADER_BYTES, FrameKind, VERSION, encode_frame, encode_install_snapshot};
-use raft_transport_quic::{TransportLimits, TransportOptions};
+use raft_transport::{TransportLimits, TransportOptions};
 
+use crate::carrier::Silent;
 use crate::intruder::{FORMAT, Intruder, close_code, ended, hello, messages_frame};
 use crate::support::{Authority, CLUSTER, Certificates, Log, TestNode, message, wait_until};
 
@@ -22,17 +22,17 @@ struct Scene {
     certificates: Certificates,
     target: TestNode,
     intruder: Intruder,
-    _silent: std::net::UdpSocket,
+    _silent: Silent,
 }
 
 /// Node 2 with `limits`, and an intruder with the certificate of its peer, node 1.
 async fn scene(limits: TransportLimits) -> Scene {
     let certificates = Certificates::new();
-    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = Silent::new();
     let target = TestNode::bind(TransportOptions {
         peers: BTreeMap::from([
-            (NodeId(1), silent.local_addr().unwrap().to_string()),
-            (NodeId(3), silent.local_addr().unwrap().to_string()),
+            (NodeId(1), silent.address().to_string()),
+            (NodeId(3), silent.address().to_string()),
         ]),
         limits,
         ..certificates.options(2)
@@ -48,7 +48,7 @@ async fn scene(limits: TransportLimits) -> Scene {
 }
 
 impl Scene {
-    async fn attack(&self, after_hello: &[u8]) -> Option<quinn::VarInt> {
+    async fn attack(&self, after_hello: &[u8]) -> Option<u32> {
         let address = self.target.address();
         let closed = self.intruder.attack_after_hello(address, 2, 1, after_hello).await;
         close_code(&closed)
@@ -67,7 +67,7 @@ async fn a_forged_sender_or_receiver_ends_the_connection() {
         message(1, 1, 2, Bytes::new()),
     ] {
         let frame = messages_frame(&[own.clone(), forged]);
-        assert_eq!(scene.attack(&frame).await, Some(FORGED.into()));
+        assert_eq!(scene.attack(&frame).await, Some(FORGED));
         assert!(scene.target.inbound.is_untouched());
     }
 }
@@ -91,9 +91,9 @@ async fn a_forged_snapshot_ends_the_connection() {
         encode_frame(FrameKind::InstallSnapshot, &mut bytes, |out| {
             encode_install_snapshot(&header, SnapshotContent::default(), out);
         });
-        let (mut sender, _receiver) = connection.open_bi().await.unwrap();
+        let mut sender = connection.open_snapshot().await.unwrap();
         sender.write_all(&bytes).await.unwrap();
-        assert_eq!(close_code(&ended(&connection).await), Some(FORGED.into()));
+        assert_eq!(close_code(&ended(&connection).await), Some(FORGED));
         assert!(scene.target.inbound.is_untouched());
     }
 }
@@ -114,11 +114,11 @@ async fn frames_at_and_above_the_limit() {
         assert_eq!(frame.len(), FRAME_HEADER_BYTES + body_bytes);
         frame
     };
-    assert_eq!(scene.attack(&frame_of(LIMIT + 1)).await, Some(PROTOCOL.into()));
+    assert_eq!(scene.attack(&frame_of(LIMIT + 1)).await, Some(PROTOCOL));
     let mut header_only = vec![VERSION, FrameKind::Messages as u8, 0, 0];
     header_only.extend_from_slice(&u32::MAX.to_le_bytes());
     header_only.extend_from_slice(&[0; 4]);
-    assert_eq!(scene.attack(&header_only).await, Some(PROTOCOL.into()));
+    assert_eq!(scene.attack(&header_only).await, Some(PROTOCOL));
     assert!(scene.target.inbound.is_untouched());
 
     let (_connection, _urgent, mut stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
@@ -138,7 +138,7 @@ async fn garbage_after_hello_ends_the_connection() {
     });
     let second_hello = hello(FORMAT, 1, CLUSTER);
     for bytes in [garbage, damaged, nonsense, second_hello] {
-        assert_eq!(scene.attack(&bytes).await, Some(PROTOCOL.into()));
+        assert_eq!(scene.attack(&bytes).await, Some(PROTOCOL));
         assert!(scene.target.inbound.is_untouched());
     }
 }
@@ -159,10 +159,7 @@ async fn entries_that_no_log_holds_end_the_connection() {
         }),
         ..message(1, 2, 1, Bytes::new())
     };
-    assert_eq!(
-        scene.attack(&messages_frame(&[append])).await,
-        Some(PROTOCOL.into())
-    );
+    assert_eq!(scene.attack(&messages_frame(&[append])).await, Some(PROTOCOL));
     assert!(scene.target.inbound.is_untouched());
 }
 
@@ -175,7 +172,7 @@ async fn a_frame_that_never_ends_ends_the_connection() {
     .await;
     let frame = messages_frame(&[message(1, 2, 1, Bytes::from(vec![0; 1000]))]);
     for part in [&frame[..5], &frame[..FRAME_HEADER_BYTES], &frame[..500]] {
-        assert_eq!(scene.attack(part).await, Some(TOO_SLOW.into()));
+        assert_eq!(scene.attack(part).await, Some(TOO_SLOW));
         assert!(scene.target.inbound.is_untouched());
     }
 }
@@ -226,10 +223,7 @@ async fn stalled_handshakes_lock_nobody_out() {
         scene.target.inbound.wait_count(number as usize + 1).await;
     }
     wait_until("all but the newest stalled connections are given up", || {
-        open.iter()
-            .filter(|connection| connection.close_reason().is_none())
-            .count()
-            <= 8
+        open.iter().filter(|connection| connection.is_open()).count() <= 8
     })
     .await;
 
@@ -256,12 +250,9 @@ async fn an_address_has_a_budget_of_handshakes() {
     let began = Instant::now();
     let mut refused = 0;
     for _ in 0..ATTEMPTS {
+        // Who is let in so far hears later that its certificate is no good.
         let attempt = stranger.connect(scene.target.address(), 2).await;
-        if let Err(ConnectionError::ConnectionClosed(closed)) = &attempt
-            && closed.error_code == TransportErrorCode::CONNECTION_REFUSED
-        {
-            refused += 1;
-        }
+        refused += usize::from(attempt.is_err());
     }
     let earned = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
     assert!(
@@ -277,13 +268,13 @@ async fn a_newer_connection_replaces_the_older() {
     let (older, _urgent, _older_stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
     wait_until("the first is installed", || scene.target.status(1).connected).await;
     let (newer, _urgent, mut stream) = scene.intruder.join(scene.target.address(), 2, 1).await;
-    assert_eq!(close_code(&ended(&older).await), Some(1u32.into()));
+    assert_eq!(close_code(&ended(&older).await), Some(1));
     stream
         .write_all(&messages_frame(&[message(1, 2, 1, Bytes::new())]))
         .await
         .unwrap();
     scene.target.inbound.wait_count(1).await;
-    assert!(newer.close_reason().is_none() && scene.target.status(1).connected);
+    assert!(newer.is_open() && scene.target.status(1).connected);
 }
 
 /// The warning names the peer and the reason. On this single thread every task logs to the test's own subscriber.
@@ -292,7 +283,7 @@ async fn a_forged_sender_is_logged_once() {
     let (log, _guard) = Log::of_this_thread();
     let scene = scene(TransportLimits::default()).await;
     let frame = messages_frame(&[message(3, 2, 1, Bytes::new())]);
-    assert_eq!(scene.attack(&frame).await, Some(FORGED.into()));
+    assert_eq!(scene.attack(&frame).await, Some(FORGED));
     wait_until("the connection is gone", || !scene.target.status(1).connected).await;
     let text = log.text();
     let lines: Vec<_> = text.lines().filter(|line| line.contains("from node 3")).collect();

@@ -1,10 +1,9 @@
-//! Peers that do not keep to the protocol: bare QUIC endpoints that send what a test wants them to.
+//! Peers that do not keep to the protocol: bare endpoints that send what a test wants them to.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, SendStream, ServerConfig, VarInt};
 use raft_core::message::Message;
 use raft_core::wire::{FrameKind, encode_frame, encode_messages};
 use rustls::RootCertStore;
@@ -14,13 +13,35 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::carrier::{Client, Link, Server, Stream};
 use crate::support::{CLUSTER, Certificates, DEADLINE, Identity};
 
 const ALPN: &[u8] = b"raft/1";
 
-pub(crate) fn close_code(error: &ConnectionError) -> Option<VarInt> {
-    match error {
-        ConnectionError::ApplicationClosed(closed) => Some(closed.error_code),
+/// How a connection ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Ended {
+    /// The node closed it and said why.
+    ByNode { code: u32, reason: String },
+    /// The node did not say a word of ours: its TLS refused.
+    ByTls(String),
+    /// Nobody refused; over TCP that cannot be told apart.
+    #[allow(dead_code)]
+    Lost(String),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::ByNode { code, reason } => write!(f, "closed with {code}: {reason}"),
+            Ended::ByTls(text) | Ended::Lost(text) => f.write_str(text),
+        }
+    }
+}
+
+pub(crate) fn close_code(ended: &Ended) -> Option<u32> {
+    match ended {
+        Ended::ByNode { code, .. } => Some(*code),
         _ => None,
     }
 }
@@ -52,9 +73,9 @@ pub(crate) fn hello_of(incarnation: u64, lane: u8, version: u16, id: u64, cluste
 }
 
 /// Opens the urgent lane with its hello, and the ordered one with `bytes`.
-pub(crate) async fn speak(connection: &Connection, claimed: u64, bytes: &[u8]) -> Option<[SendStream; 2]> {
-    let mut urgent = connection.open_uni().await.ok()?;
-    let mut ordered = connection.open_uni().await.ok()?;
+pub(crate) async fn speak(link: &Link, claimed: u64, bytes: &[u8]) -> Option<[Stream; 2]> {
+    let mut urgent = link.open_lane(0).await?;
+    let mut ordered = link.open_lane(1).await?;
     // It may be closed before everything is written.
     let _ = urgent.write_all(&hello_in(0, FORMAT, claimed, CLUSTER)).await;
     let _ = ordered.write_all(bytes).await;
@@ -85,7 +106,7 @@ pub(crate) fn node_name(id: u64) -> String {
 
 /// A client that trusts the cluster's authority and shows whatever certificate it was given.
 pub(crate) struct Intruder {
-    endpoint: Endpoint,
+    pub(crate) client: Client,
     pub(crate) tls: rustls::ClientConfig,
 }
 
@@ -107,28 +128,17 @@ impl Intruder {
         };
         tls.alpn_protocols = vec![ALPN.to_vec()];
         Intruder {
-            endpoint: Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap(),
+            client: Client::new(),
             tls,
         }
     }
 
-    pub(crate) fn connecting(&self, to: SocketAddr, id: u64) -> quinn::Connecting {
-        let crypto = QuicClientConfig::try_from(self.tls.clone()).unwrap();
-        let config = ClientConfig::new(Arc::new(crypto));
-        self.endpoint.connect_with(config, to, &node_name(id)).unwrap()
-    }
-
-    pub(crate) async fn connect(&self, to: SocketAddr, id: u64) -> Result<Connection, ConnectionError> {
-        self.connecting(to, id).await
+    pub(crate) async fn connect(&self, to: SocketAddr, id: u64) -> Result<Link, Ended> {
+        self.client.connect(&self.tls, to, &node_name(id)).await
     }
 
     /// Connects as `claimed` and says hello.
-    pub(crate) async fn join(
-        &self,
-        to: SocketAddr,
-        id: u64,
-        claimed: u64,
-    ) -> (Connection, SendStream, SendStream) {
+    pub(crate) async fn join(&self, to: SocketAddr, id: u64, claimed: u64) -> (Link, Stream, Stream) {
         let connection = self.connect(to, id).await.unwrap();
         let hello = hello(FORMAT, claimed, CLUSTER);
         let [urgent, ordered] = speak(&connection, claimed, &hello).await.unwrap();
@@ -136,13 +146,7 @@ impl Intruder {
     }
 
     /// Connects, says hello as `claimed`, sends `messages`, and returns how the connection ended.
-    pub(crate) async fn attack(
-        &self,
-        to: SocketAddr,
-        id: u64,
-        claimed: u64,
-        messages: &[Message],
-    ) -> ConnectionError {
+    pub(crate) async fn attack(&self, to: SocketAddr, id: u64, claimed: u64, messages: &[Message]) -> Ended {
         self.attack_after_hello(to, id, claimed, &messages_frame(messages))
             .await
     }
@@ -154,7 +158,7 @@ impl Intruder {
         id: u64,
         claimed: u64,
         bytes: &[u8],
-    ) -> ConnectionError {
+    ) -> Ended {
         let mut spoken = hello(FORMAT, claimed, CLUSTER);
         spoken.extend_from_slice(bytes);
         let connection = match self.connect(to, id).await {
@@ -166,12 +170,12 @@ impl Intruder {
     }
 
     /// Connects, writes `bytes` to its only stream, and returns how the connection ended.
-    pub(crate) async fn attack_with(&self, to: SocketAddr, id: u64, bytes: &[u8]) -> ConnectionError {
+    pub(crate) async fn attack_with(&self, to: SocketAddr, id: u64, bytes: &[u8]) -> Ended {
         let connection = match self.connect(to, id).await {
             Ok(connection) => connection,
             Err(error) => return error,
         };
-        if let Ok(mut stream) = connection.open_uni().await {
+        if let Some(mut stream) = connection.open_lane(1).await {
             // It may be closed before everything is written.
             let _ = stream.write_all(bytes).await;
             return ended(&connection).await;
@@ -181,13 +185,13 @@ impl Intruder {
 }
 
 /// How `connection` ended.
-pub(crate) async fn ended(connection: &Connection) -> ConnectionError {
-    timeout(DEADLINE, connection.closed())
+pub(crate) async fn ended(link: &Link) -> Ended {
+    timeout(DEADLINE, link.closed())
         .await
         .expect("the connection is closed in time")
 }
 
-fn server_config(certificates: &Certificates, identity: Identity) -> ServerConfig {
+fn server_config(certificates: &Certificates, identity: Identity) -> rustls::ServerConfig {
     let verifier =
         WebPkiClientVerifier::builder_with_provider(roots(certificates.authority.der()), provider())
             .build()
@@ -199,19 +203,18 @@ fn server_config(certificates: &Certificates, identity: Identity) -> ServerConfi
         .with_single_cert(identity.chain, identity.key)
         .unwrap();
     tls.alpn_protocols = vec![ALPN.to_vec()];
-    ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
+    tls
 }
 
 /// A bare server with any certificate.
-pub(crate) fn bare_server(certificates: &Certificates, identity: Identity) -> Endpoint {
-    let config = server_config(certificates, identity);
-    Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()
+pub(crate) fn bare_server(certificates: &Certificates, identity: Identity) -> Server {
+    Server::new(server_config(certificates, identity))
 }
 
 /// A server with any certificate. To whoever completes a handshake it says hello and sends messages.
 pub(crate) struct RogueServer {
-    endpoint: Endpoint,
-    ended: mpsc::UnboundedReceiver<ConnectionError>,
+    address: SocketAddr,
+    ended: mpsc::UnboundedReceiver<Ended>,
 }
 
 impl RogueServer {
@@ -221,37 +224,37 @@ impl RogueServer {
         claimed: u64,
         messages: Vec<Message>,
     ) -> RogueServer {
-        let endpoint = bare_server(certificates, identity);
+        let server = bare_server(certificates, identity);
+        let address = server.address();
         let (sender, ended) = mpsc::unbounded_channel();
-        let accepting = endpoint.clone();
         tokio::spawn(async move {
-            while let Some(incoming) = accepting.accept().await {
-                let error = RogueServer::serve(incoming, claimed, &messages).await;
-                if sender.send(error).is_err() {
+            while let Some(accepted) = server.accept().await {
+                let ended = RogueServer::serve(accepted, claimed, &messages).await;
+                if sender.send(ended).is_err() {
                     break;
                 }
             }
         });
-        RogueServer { endpoint, ended }
+        RogueServer { address, ended }
     }
 
-    async fn serve(incoming: quinn::Incoming, claimed: u64, messages: &[Message]) -> ConnectionError {
-        let connection = match incoming.await {
-            Ok(connection) => connection,
-            Err(error) => return error,
+    async fn serve(accepted: Result<Link, Ended>, claimed: u64, messages: &[Message]) -> Ended {
+        let link = match accepted {
+            Ok(link) => link,
+            Err(ended) => return ended,
         };
         let mut bytes = hello(FORMAT, claimed, CLUSTER);
         bytes.extend(messages_frame(messages));
-        let _streams = speak(&connection, claimed, &bytes).await;
-        connection.closed().await
+        let _streams = speak(&link, claimed, &bytes).await;
+        link.closed().await
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.endpoint.local_addr().unwrap()
+        self.address
     }
 
     /// How the next connection ended.
-    pub(crate) async fn next_ended(&mut self) -> ConnectionError {
+    pub(crate) async fn next_ended(&mut self) -> Ended {
         timeout(DEADLINE, self.ended.recv())
             .await
             .expect("a connection ends in time")
@@ -263,7 +266,7 @@ impl RogueServer {
 /// without a goodbye.
 pub(crate) struct MuteServer {
     runtime: Option<Runtime>,
-    endpoint: Endpoint,
+    address: SocketAddr,
 }
 
 impl MuteServer {
@@ -274,26 +277,26 @@ impl MuteServer {
             .build()
             .unwrap();
         let _inside = runtime.enter();
-        let endpoint = bare_server(certificates, certificates.authority.issue_node(id));
-        let accepting = endpoint.clone();
+        let server = bare_server(certificates, certificates.authority.issue_node(id));
+        let address = server.address();
         runtime.spawn(async move {
             let mut kept = Vec::new();
-            while let Some(incoming) = accepting.accept().await {
-                let Ok(connection) = incoming.await else { continue };
-                if let Some(streams) = speak(&connection, id, &hello(FORMAT, id, CLUSTER)).await {
-                    kept.push((connection, streams));
+            while let Some(accepted) = server.accept().await {
+                let Ok(link) = accepted else { continue };
+                if let Some(streams) = speak(&link, id, &hello(FORMAT, id, CLUSTER)).await {
+                    kept.push((link, streams));
                 }
             }
         });
         drop(_inside);
         MuteServer {
             runtime: Some(runtime),
-            endpoint,
+            address,
         }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.endpoint.local_addr().unwrap()
+        self.address
     }
 
     /// Stops like a process that was killed.

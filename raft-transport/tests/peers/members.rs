@@ -7,7 +7,7 @@ use bytes::Bytes;
 use raft_core::membership::{Contact, Membership, MembershipParts};
 use raft_core::traits::Transport;
 use raft_core::types::{GroupId, NodeId};
-use raft_transport_quic::{ContactAddress, TransportLimits, TransportOptions};
+use raft_transport::{ContactAddress, TransportLimits, TransportOptions};
 
 use crate::intruder::{FORMAT, Intruder, close_code, hello};
 use crate::support::{CLUSTER, Certificates, Log, TestNode, message, wait_until};
@@ -238,7 +238,7 @@ async fn a_removed_member_hears_of_it_and_is_cut_off() {
         let closed = intruder
             .attack(one.address(), 1, 3, &[message(3, 1, 9, Bytes::new())])
             .await;
-        assert_eq!(close_code(&closed), Some(NOT_A_PEER.into()), "{closed}");
+        assert_eq!(close_code(&closed), Some(NOT_A_PEER), "{closed}");
     }
     assert!(!is_peer(one, 3) && one.inbound.count() == heard);
     assert!(is_connected(one, 2), "the others are not concerned");
@@ -349,17 +349,13 @@ async fn strangers_are_few_and_only_ones_that_may_be_members() {
         let closed = intruder
             .attack_with(nine.address(), 9, &hello(FORMAT, id, CLUSTER))
             .await;
-        assert_eq!(
-            close_code(&closed),
-            Some(NOT_A_PEER.into()),
-            "node {id}: {closed}"
-        );
+        assert_eq!(close_code(&closed), Some(NOT_A_PEER), "node {id}: {closed}");
     };
     refused(&gone, 2).await;
     let (connection, _urgent, _stream) = first.join(nine.address(), 9, 4).await;
     wait_until("the stranger is connected", || is_connected(nine, 4)).await;
     refused(&second, 5).await;
-    connection.close(0u32.into(), b"");
+    connection.close();
     wait_until("the stranger is forgotten", || !is_peer(nine, 4)).await;
     let (_connection, _urgent, _stream) = second.join(nine.address(), 9, 5).await;
     wait_until("there is room again", || is_connected(nine, 5)).await;
