@@ -153,3 +153,116 @@ fn ended_at_zero(read: std::io::Result<usize>) -> Result<(), FrameError> {
         Err(error) => Err(FrameError::Ended(error.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use proptest::prelude::*;
+    use raft_core::wire::encode_frame;
+    use tokio::io::{AsyncRead, ReadBuf};
+
+    use super::*;
+    use crate::close_code::CloseCode;
+
+    const BYTES_MAX: usize = 40_000;
+
+    /// A stream that arrives in pieces and then ends.
+    struct Pieces(VecDeque<Vec<u8>>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            if let Some(mut piece) = self.0.pop_front() {
+                let rest = piece.split_off(piece.len().min(into.remaining()));
+                into.put_slice(&piece);
+                if !rest.is_empty() {
+                    self.0.push_front(rest);
+                }
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl StreamReceiver for Pieces {
+        fn stop(&mut self, _: CloseCode) {}
+    }
+
+    /// `bytes`, cut after each of `sizes` in turn.
+    fn cut(bytes: &[u8], sizes: &[usize]) -> VecDeque<Vec<u8>> {
+        let mut pieces = VecDeque::new();
+        let (mut rest, mut sizes) = (bytes, sizes.iter().cycle());
+        while let (false, Some(size)) = (rest.is_empty(), sizes.next()) {
+            let (piece, later) = rest.split_at((*size).min(rest.len()));
+            pieces.push_back(piece.to_vec());
+            rest = later;
+        }
+        pieces
+    }
+
+    /// The frames that are read, and whether what follows them is the end of the stream between two frames or within one.
+    fn read(pieces: VecDeque<Vec<u8>>) -> (Vec<Bytes>, FrameError) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.expect("a runtime starts").block_on(async {
+            let mut reader = FrameReader::new(Pieces(pieces), Duration::from_secs(600));
+            let mut frames = Vec::new();
+            loop {
+                match reader.next(FrameKind::Messages, BYTES_MAX).await {
+                    Ok(frame) => frames.push(frame),
+                    Err(error) => return (frames, error),
+                }
+            }
+        })
+    }
+
+    fn written(bodies: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for body in bodies {
+            encode_frame(FrameKind::Messages, &mut bytes, |out| out.extend_from_slice(body));
+        }
+        bytes
+    }
+
+    fn bodies() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let small = prop::collection::vec(any::<u8>(), 0..40);
+        let large = prop::collection::vec(any::<u8>(), 8_000..20_000);
+        prop::collection::vec(prop_oneof![4 => small, 1 => large], 0..8)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn wherever_a_stream_is_cut_its_frames_are_the_same(
+            bodies in bodies(),
+            sizes in prop::collection::vec(prop_oneof![1usize..20, 1usize..9_000], 1..6),
+        ) {
+            let (frames, end) = read(cut(&written(&bodies), &sizes));
+            prop_assert_eq!(frames, bodies);
+            prop_assert!(matches!(end, FrameError::Ended(_)), "{}", end);
+        }
+
+        #[test]
+        fn a_damaged_stream_gives_true_frames_and_then_an_error(
+            bodies in bodies(),
+            sizes in prop::collection::vec(1usize..9_000, 1..6),
+            at in any::<prop::sample::Index>(),
+            flip in 1u8..,
+        ) {
+            let mut bytes = written(&bodies);
+            prop_assume!(!bytes.is_empty());
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            let (frames, _) = read(cut(&bytes, &sizes));
+            prop_assert!(frames.len() < bodies.len());
+            prop_assert_eq!(&frames[..], &bodies[..frames.len()]);
+        }
+    }
+}
