@@ -6,24 +6,29 @@ use raft_core::message::{Body, ForwardRequest, ForwardResult, Message};
 use raft_core::request::ClientRequest;
 use raft_core::wire::{encode_membership, encode_messages};
 
-/// Group, sender, receiver, term and the kind of the body.
-const HEAD_BYTES: usize = 4 * 8 + 1;
-/// An upper bound for every body without a variable part.
-const SMALL_BODY_BYTES: usize = 48;
-/// Term, kind and length of an entry.
-const ENTRY_HEAD_BYTES: usize = 8 + 1 + 4;
+/// An upper bound for the rest of every body without a variable part.
+const SMALL_BODY_BYTES: usize = 56;
+/// An upper bound for an acknowledgement flag and the number of entries.
+const APPEND_BYTES: usize = 1 + 5;
+/// Kind and length of an entry.
+const ENTRY_HEAD_BYTES: usize = 1 + 4;
 
 /// Tag, session, sequence, what is acknowledged, and the length of the command: an upper bound for a session's requests.
 const SESSION_HEAD_BYTES: usize = 1 + 3 * 8 + 4;
 
 /// An upper bound of the bytes that `message` takes in a frame, exact but for a few bytes.
 pub(crate) fn message_bytes(message: &Message) -> usize {
+    let numbers = [message.group.0, message.from.0, message.to.0, message.term.0];
+    let head = 1 + compact_bytes(numbers);
     let variable = match &message.body {
-        Body::AppendEntries(request) => request
-            .entries
-            .iter()
-            .map(|entry| ENTRY_HEAD_BYTES + payload_bytes(&entry.payload))
-            .sum(),
+        Body::AppendEntries(request) => {
+            let (prev, commit) = (request.prev, request.leader_commit);
+            let numbers = [prev.term.0, prev.index.0, commit.0, request.round.0];
+            let entries = request.entries.iter().map(|entry| {
+                ENTRY_HEAD_BYTES + compact_bytes([entry.term().0]) + payload_bytes(&entry.payload)
+            });
+            return head + compact_bytes(numbers) + APPEND_BYTES + entries.sum::<usize>();
+        }
         Body::ForwardRequest(ForwardRequest { request, .. }) => match request {
             ClientRequest::Propose(command) => command.len(),
             ClientRequest::Session(request) => SESSION_HEAD_BYTES + request.command_bytes(),
@@ -39,7 +44,13 @@ pub(crate) fn message_bytes(message: &Message) -> usize {
         },
         _ => 0,
     };
-    HEAD_BYTES + SMALL_BODY_BYTES + variable
+    head + SMALL_BODY_BYTES + variable
+}
+
+/// How many bytes numbers take that are written with seven bits in each byte.
+fn compact_bytes<const N: usize>(numbers: [u64; N]) -> usize {
+    let bits = numbers.map(|number| 64 - (number | 1).leading_zeros());
+    bits.iter().map(|bits| bits.div_ceil(7) as usize).sum()
 }
 
 /// What is rare is measured by writing it.

@@ -76,10 +76,11 @@ pub fn decode_install_snapshot(bytes: Bytes) -> Result<(InstallSnapshot, Snapsho
 
 /// The batch of messages that is all of `bytes`.
 pub fn decode_messages(bytes: Bytes) -> Result<Vec<Message>, WireError> {
-    const MESSAGE_BYTES_MIN: usize = 34;
+    // Most are larger. If all are smaller, the memory grows with what was really read.
+    const MESSAGE_BYTES_SMALL: usize = 34;
     let mut reader = Reader(bytes);
     let count = reader.length()?;
-    let mut messages = Vec::with_capacity(count.min(reader.0.len() / MESSAGE_BYTES_MIN));
+    let mut messages = Vec::with_capacity(count.min(reader.0.len() / MESSAGE_BYTES_SMALL));
     for _ in 0..count {
         messages.push(reader.message()?);
     }
@@ -91,6 +92,16 @@ pub fn decode_messages(bytes: Bytes) -> Result<Vec<Message>, WireError> {
 pub(super) fn contact(bytes: &[u8]) -> Result<Contact, WireError> {
     let text = std::str::from_utf8(bytes).map_err(|_| WireError::NotText("a contact"))?;
     Ok(Contact::new(text)?)
+}
+
+/// A number that counts up by one, so that it stays below 2^62 for longer than any group lives. Nothing that follows from it
+/// overflows, whoever sent it.
+fn in_range(value: u64) -> Result<u64, WireError> {
+    if value >> 62 == 0 {
+        Ok(value)
+    } else {
+        Err(WireError::OutOfRange(value))
+    }
 }
 
 /// Takes values off the front of a buffer.
@@ -129,13 +140,43 @@ impl Reader {
             .map_err(|_| WireError::Truncated("an integer"))
     }
 
-    /// A number that counts up by one, so that it stays below 2^62 for longer than any group lives. Nothing that follows
-    /// from it overflows, whoever sent it.
-    fn counter(&mut self) -> Result<u64, WireError> {
-        match self.u64()? {
-            value if value >> 62 == 0 => Ok(value),
-            value => Err(WireError::OutOfRange(value)),
+    /// A number of seven bits in each byte, in its shortest form: whatever is read is written as it was.
+    fn compact(&mut self) -> Result<u64, WireError> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self
+                .0
+                .try_get_u8()
+                .map_err(|_| WireError::Truncated("an integer"))?;
+            let bits = u64::from(byte & 0x7f);
+            if (shift == 63 && byte > 1) || (shift > 0 && byte == 0) {
+                return Err(WireError::Tag {
+                    what: "the last byte of an integer",
+                    tag: byte,
+                });
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
         }
+        // The tenth byte is at most 1, so it has ended there.
+        Err(WireError::Truncated("an integer"))
+    }
+
+    fn compact_counter(&mut self) -> Result<u64, WireError> {
+        in_range(self.compact()?)
+    }
+
+    fn compact_id(&mut self) -> Result<EntryId, WireError> {
+        Ok(EntryId {
+            term: Term(self.compact_counter()?),
+            index: Index(self.compact_counter()?),
+        })
+    }
+
+    fn counter(&mut self) -> Result<u64, WireError> {
+        in_range(self.u64()?)
     }
 
     pub(super) fn term(&mut self) -> Result<Term, WireError> {
@@ -207,10 +248,10 @@ impl Reader {
 
     fn message(&mut self) -> Result<Message, WireError> {
         Ok(Message {
-            group: GroupId(self.u64()?),
-            from: NodeId(self.u64()?),
-            to: NodeId(self.u64()?),
-            term: self.term()?,
+            group: GroupId(self.compact()?),
+            from: NodeId(self.compact()?),
+            to: NodeId(self.compact()?),
+            term: Term(self.compact_counter()?),
             body: self.body()?,
         })
     }
@@ -257,15 +298,20 @@ impl Reader {
     }
 
     fn append_entries(&mut self) -> Result<AppendEntries, WireError> {
-        const ENTRY_BYTES_MIN: usize = 13;
-        let (prev, leader_commit, round) = (self.id()?, self.index()?, Round(self.counter()?));
+        const ENTRY_BYTES_MIN: usize = 6;
+        let prev = self.compact_id()?;
+        let leader_commit = Index(self.compact_counter()?);
+        let round = Round(self.compact_counter()?);
         let prev_acknowledged = self.bool()?;
-        let count = self.length()?;
-        let mut entries = Vec::with_capacity(count.min(self.0.len() / ENTRY_BYTES_MIN));
+        let count = usize::try_from(self.compact()?).map_err(|_| WireError::Truncated("entries"))?;
+        if count > self.0.len() / ENTRY_BYTES_MIN {
+            return Err(WireError::Truncated("entries"));
+        }
+        let mut entries = Vec::with_capacity(count);
         let mut index = prev.index;
         for _ in 0..count {
             index = index.next();
-            let term = self.term()?;
+            let term = Term(self.compact_counter()?);
             let kind = self.u8()?;
             let payload = decode_payload(kind, self.bytes()?)?;
             entries.push(Entry {
@@ -284,15 +330,15 @@ impl Reader {
     }
 
     fn append_entries_response(&mut self) -> Result<AppendEntriesResponse, WireError> {
-        let (round, prev_acknowledged) = (Round(self.counter()?), self.bool()?);
+        let (round, prev_acknowledged) = (Round(self.compact_counter()?), self.bool()?);
         let (incarnation, suspect, lease_ms) = (self.u64()?, self.bool()?, self.u32()?);
         let result = match self.u8()? {
             1 => AppendResult::Accepted {
-                match_index: self.index()?,
+                match_index: Index(self.compact_counter()?),
             },
             2 => AppendResult::Rejected {
-                prev_index: self.index()?,
-                hint: self.id()?,
+                prev_index: Index(self.compact_counter()?),
+                hint: self.compact_id()?,
             },
             tag => {
                 return Err(WireError::Tag {

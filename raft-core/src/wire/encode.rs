@@ -81,10 +81,10 @@ pub(super) fn put_messages<S: Sink>(messages: &[Message], out: &mut S) {
 
 fn put_message<S: Sink>(message: &Message, sink: &mut S) {
     let out = sink.copied();
-    put_u64(message.group.0, out);
-    put_u64(message.from.0, out);
-    put_u64(message.to.0, out);
-    put_u64(message.term.0, out);
+    put_compact(message.group.0, out);
+    put_compact(message.from.0, out);
+    put_compact(message.to.0, out);
+    put_compact(message.term.0, out);
     match &message.body {
         Body::RequestVote(request) => {
             out.push(1);
@@ -109,11 +109,11 @@ fn put_message<S: Sink>(message: &Message, sink: &mut S) {
         }
         Body::AppendEntries(request) => {
             out.push(5);
-            put_id(request.prev, out);
-            put_u64(request.leader_commit.0, out);
-            put_u64(request.round.0, out);
+            put_compact_id(request.prev, out);
+            put_compact(request.leader_commit.0, out);
+            put_compact(request.round.0, out);
             out.push(u8::from(request.prev_acknowledged));
-            put_length(request.entries.len(), out);
+            put_compact(request.entries.len() as u64, out);
             for entry in &request.entries {
                 put_entry(entry, sink);
             }
@@ -150,7 +150,7 @@ fn put_message<S: Sink>(message: &Message, sink: &mut S) {
 /// Term, kind, length, bytes. The index follows from the message's `prev` and the entry's place.
 fn put_entry<S: Sink>(entry: &Entry, sink: &mut S) {
     let out = sink.copied();
-    put_u64(entry.term().0, out);
+    put_compact(entry.term().0, out);
     out.push(payload_kind(&entry.payload));
     let length_at = out.len();
     put_length(0, out);
@@ -161,7 +161,7 @@ fn put_entry<S: Sink>(entry: &Entry, sink: &mut S) {
 }
 
 fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
-    put_u64(response.round.0, out);
+    put_compact(response.round.0, out);
     out.push(u8::from(response.prev_acknowledged));
     put_u64(response.incarnation, out);
     out.push(u8::from(response.suspect));
@@ -169,18 +169,33 @@ fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
     match response.result {
         AppendResult::Accepted { match_index } => {
             out.push(1);
-            put_u64(match_index.0, out);
+            put_compact(match_index.0, out);
         }
         AppendResult::Rejected { prev_index, hint } => {
             out.push(2);
-            put_u64(prev_index.0, out);
-            put_id(hint, out);
+            put_compact(prev_index.0, out);
+            put_compact_id(hint, out);
         }
     }
 }
 
 pub(super) fn put_u64(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Seven bits in each byte, the lowest first; the eighth says that more follow (LEB128). Most ids, terms and indexes take one to
+/// four bytes, and a small message is mostly made of them.
+fn put_compact(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_compact_id(id: EntryId, out: &mut Vec<u8>) {
+    put_compact(id.term.0, out);
+    put_compact(id.index.0, out);
 }
 
 pub(super) fn put_id(id: EntryId, out: &mut Vec<u8>) {

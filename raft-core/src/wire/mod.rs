@@ -1,6 +1,7 @@
 //! The one versioned, checksummed codec for entries and messages.
 //!
-//! All integers are little-endian and of fixed size. Decoding never panics, never allocates more than it was given
+//! Integers are little-endian and of fixed size, or, in what small messages are made of, of seven bits in each byte, in their
+//! shortest form. Decoding never panics, never allocates more than it was given
 //! bytes for, and shares payloads with the buffer instead of copying them.
 //!
 //! Encoding copies small payloads; a batch of messages for a stream shares large ones: [`encode_messages_frame`].

@@ -76,10 +76,11 @@ async fn an_urgent_message_overtakes_entries() {
         }),
         ..message(1, 2, 0, Bytes::new())
     };
-    for number in 1..=LARGE as u64 {
-        nodes[0].send(2, vec![message(1, 2, number, Bytes::from(vec![7; 1 << 20]))]);
-    }
-    nodes[0].send(2, vec![urgent.clone()]);
+    let large = |number| message(1, 2, number, Bytes::from(vec![7; 1 << 20]));
+    // In one call, so that nothing is on its way before the last of them.
+    let mut messages: Vec<Message> = (1..=LARGE as u64).map(large).collect();
+    messages.push(urgent.clone());
+    nodes[0].send(2, messages);
     nodes[1].inbound.wait_count(LARGE + 1).await;
     let arrived = nodes[1].inbound.received();
     let place = arrived.iter().position(|message| *message == urgent).unwrap();
