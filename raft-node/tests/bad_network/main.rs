@@ -7,6 +7,7 @@
 mod common;
 
 mod moved_address;
+mod narrow_link;
 mod noise;
 mod partition;
 mod scene;

@@ -44,6 +44,11 @@ pub(crate) struct View {
 impl Scene {
     /// Starts three nodes behind a network that is perfect until somebody makes it worse.
     pub(crate) fn start(seed: u64) -> Scene {
+        Scene::start_as(seed, &[])
+    }
+
+    /// The same with further `options` for each node.
+    pub(crate) fn start_as(seed: u64, options: &[&str]) -> Scene {
         let cluster = Cluster::describe(3);
         let network = UdpNetwork::start(seed).unwrap();
         let listen = |id| cluster.peer_url(id).trim_start_matches("quic://").to_owned();
@@ -55,6 +60,7 @@ impl Scene {
             .map(|id| {
                 let mut command = cluster.command(id);
                 command.args(["--initial-cluster", &peers, "--listen-peer", &listen(id)]);
+                command.args(options);
                 command
             })
             .collect();
@@ -174,15 +180,21 @@ impl Scene {
         ended.stdout
     }
 
-    /// Has clients write from now on.
+    /// Has eight clients write from now on, through every node in turn.
     pub(crate) fn write(&mut self) {
-        let command = self.client(&ALL, &["load", "--duration", LOAD_SECONDS]);
-        self.load = Some(Load::start(command, &self.acked));
+        self.write_to(&ALL, &["--clients", "8"]);
         self.wait_for_writes("the first writes", 1);
     }
 
+    /// Has clients write to these nodes from now on, as `arguments` of `load` say.
+    pub(crate) fn write_to(&mut self, ids: &[usize], arguments: &[&str]) {
+        let mut command = self.client(ids, &["load", "--duration", LOAD_SECONDS]);
+        command.args(arguments);
+        self.load = Some(Load::start(command, &self.acked));
+    }
+
     /// How many writes are acknowledged.
-    fn acked(&self) -> usize {
+    pub(crate) fn acked(&self) -> usize {
         Cluster::acked(&self.acked)
     }
 

@@ -356,7 +356,7 @@ impl Cluster {
     /// Begins to write keys for `seconds` and to note them in `file`.
     pub(crate) fn start_load(&self, seconds: u32, file: &Path) -> Load {
         let mut command = raft_node();
-        command.args(["load", "--duration", &seconds.to_string()]);
+        command.args(["load", "--duration", &seconds.to_string(), "--clients", "8"]);
         command.args(["--endpoints", &self.urls()]);
         Load::start(command, file)
     }
@@ -379,7 +379,7 @@ pub(crate) struct Load(Option<Child>);
 impl Load {
     /// Begins what `command`, which says where and for how long, and notes it in `file`.
     pub(crate) fn start(mut command: Command, file: &Path) -> Load {
-        command.args(["--clients", "8", "--json", "--acked"]).arg(file);
+        command.args(["--json", "--acked"]).arg(file);
         Load(Some(command.stdout(Stdio::piped()).spawn().unwrap()))
     }
 
