@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::message::{InstallSnapshot, Message};
-use crate::traits::{Inbound, PeerStatus, SnapshotReader, Transport, TransportError};
+use crate::traits::{Inbound, PeerStatus, SnapshotReader, SnapshotStoreError, Transport, TransportError};
 use crate::types::NodeId;
 
 /// Connects the nodes of one process. Clones share one network.
@@ -19,11 +22,20 @@ pub struct InProcessNetwork {
 
 #[derive(Default)]
 struct Links {
-    /// Who listens, and which of the transports made for its id that is.
-    listeners: BTreeMap<NodeId, (u64, Arc<dyn Inbound>)>,
+    listeners: BTreeMap<NodeId, Listener>,
     /// Directed pairs between which nothing passes.
     cut: BTreeSet<(NodeId, NodeId)>,
     transports_made: u64,
+}
+
+/// Who listens at a node.
+#[derive(Clone)]
+struct Listener {
+    /// Which of the transports made for the node it is.
+    serial: u64,
+    inbound: Arc<dyn Inbound>,
+    /// Its transport's [`closed`](InProcessTransport::closed).
+    closed: Arc<watch::Sender<bool>>,
 }
 
 impl std::fmt::Debug for Links {
@@ -36,6 +48,9 @@ impl std::fmt::Debug for Links {
 }
 
 impl InProcessNetwork {
+    /// A transfer of a snapshot that makes no progress for this long fails.
+    pub const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
     /// A network without nodes and without cuts.
     #[must_use]
     pub fn new() -> InProcessNetwork {
@@ -52,6 +67,7 @@ impl InProcessNetwork {
             serial: links.transports_made,
             network: self.clone(),
             dropped: Mutex::default(),
+            closed: Arc::new(watch::Sender::new(false)),
         })
     }
 
@@ -83,12 +99,12 @@ impl InProcessNetwork {
         self.write().cut.clear();
     }
 
-    fn listener(&self, from: NodeId, to: NodeId) -> Option<Arc<dyn Inbound>> {
+    fn listener(&self, from: NodeId, to: NodeId) -> Option<Listener> {
         let links = self.read();
         if links.cut.contains(&(from, to)) {
             return None;
         }
-        links.listeners.get(&to).map(|(_, inbound)| inbound.clone())
+        links.listeners.get(&to).cloned()
     }
 
     // No change to the links can stop halfway, so a poisoned lock is a whole value.
@@ -109,6 +125,8 @@ struct InProcessTransport {
     network: InProcessNetwork,
     /// Per peer that was sent to: how many messages were lost.
     dropped: Mutex<BTreeMap<NodeId, u64>>,
+    /// Whether it was shut down. Every transfer from and to this node subscribes to it, and ends with it.
+    closed: Arc<watch::Sender<bool>>,
 }
 
 impl InProcessTransport {
@@ -116,26 +134,71 @@ impl InProcessTransport {
         self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reach(&self, to: NodeId) -> Result<Arc<dyn Inbound>, TransportError> {
-        self.network
-            .listener(self.id, to)
-            .ok_or_else(|| TransportError::Unreachable {
-                to,
-                cause: "it does not listen, or the link is cut".into(),
-            })
+    fn listener(&self, to: NodeId) -> Option<Listener> {
+        let closed = *self.closed.borrow();
+        let listener = self.network.listener(self.id, to);
+        listener.filter(|_| !closed)
     }
+
+    fn reach(&self, to: NodeId) -> Result<Listener, TransportError> {
+        self.listener(to).ok_or_else(|| TransportError::Unreachable {
+            to,
+            cause: "it does not listen, or the link is cut".into(),
+        })
+    }
+
+    async fn transfer(
+        &self,
+        inbound: Arc<dyn Inbound>,
+        header: InstallSnapshot,
+        mut content: Box<dyn SnapshotReader>,
+    ) -> Result<(), TransportError> {
+        const CHUNK_BYTES: usize = 64 << 10;
+        let to = header.to;
+        let failed = |error: SnapshotStoreError| TransportError::Io(error.into());
+        let mut writer = within(to, inbound.begin_snapshot(&header, content.content())).await?;
+        content.seek(writer.offset()).await.map_err(failed)?;
+        loop {
+            let read = async { content.read_chunk(CHUNK_BYTES).await.map_err(failed) };
+            let chunk = within(to, read).await?;
+            self.reach(to)?;
+            if chunk.is_empty() {
+                return within(to, inbound.finish_snapshot(header, writer)).await;
+            }
+            let written = async { writer.write_chunk(chunk).await.map_err(failed) };
+            within(to, written).await?;
+        }
+    }
+}
+
+/// One step of a transfer to `to`, as long as it may take.
+async fn within<T>(
+    to: NodeId,
+    step: impl Future<Output = Result<T, TransportError>>,
+) -> Result<T, TransportError> {
+    let limit = InProcessNetwork::SNAPSHOT_STALL_TIMEOUT;
+    let stalled = TransportError::Unreachable {
+        to,
+        cause: format!("the snapshot transfer made no progress for {limit:?}").into(),
+    };
+    timeout(limit, step).await.unwrap_or(Err(stalled))
 }
 
 #[async_trait]
 impl Transport for InProcessTransport {
     async fn start(&self, inbound: Arc<dyn Inbound>) -> Result<(), TransportError> {
         let mut links = self.network.write();
-        links.listeners.insert(self.id, (self.serial, inbound));
+        let listener = Listener {
+            serial: self.serial,
+            inbound,
+            closed: self.closed.clone(),
+        };
+        links.listeners.insert(self.id, listener);
         Ok(())
     }
 
     fn send(&self, to: NodeId, messages: Vec<Message>) {
-        let listener = self.network.listener(self.id, to);
+        let listener = self.listener(to);
         let lost = if listener.is_some() {
             0
         } else {
@@ -143,35 +206,44 @@ impl Transport for InProcessTransport {
         };
         *self.dropped().entry(to).or_default() += lost;
         if let Some(listener) = listener {
-            listener.receive(self.id, messages);
+            listener.inbound.receive(self.id, messages);
         }
     }
 
     async fn send_snapshot(
         &self,
         header: InstallSnapshot,
-        mut content: Box<dyn SnapshotReader>,
+        content: Box<dyn SnapshotReader>,
     ) -> Result<(), TransportError> {
-        const CHUNK_BYTES: usize = 64 << 10;
         let to = header.to;
-        let failed = |error: crate::traits::SnapshotStoreError| TransportError::Io(error.into());
-        let inbound = self.reach(to)?;
-        let mut writer = inbound.begin_snapshot(&header, content.content()).await?;
-        content.seek(writer.offset()).await.map_err(failed)?;
-        loop {
-            let chunk = content.read_chunk(CHUNK_BYTES).await.map_err(failed)?;
-            self.reach(to)?;
-            if chunk.is_empty() {
-                return inbound.finish_snapshot(header, writer).await;
-            }
-            writer.write_chunk(chunk).await.map_err(failed)?;
+        let mut closed = self.closed.subscribe();
+        if *closed.borrow() {
+            return Err(TransportError::Closed);
+        }
+        // Each transport waits for those who subscribed, so these outlive what they hold of the receiver.
+        let Listener {
+            inbound,
+            closed: receiver,
+            ..
+        } = self.reach(to)?;
+        let mut receiver_closed = receiver.subscribe();
+        drop(receiver);
+        let gone = TransportError::Unreachable {
+            to,
+            cause: "it was shut down".into(),
+        };
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => Err(TransportError::Closed),
+            _ = receiver_closed.wait_for(|closed| *closed) => Err(gone),
+            sent = self.transfer(inbound, header, content) => sent,
         }
     }
 
     fn peers(&self) -> Vec<PeerStatus> {
         let describe = |(&id, &dropped_messages): (&NodeId, &u64)| PeerStatus {
             id,
-            connected: self.network.listener(self.id, id).is_some(),
+            connected: self.listener(id).is_some(),
             dropped_messages,
             ..PeerStatus::default()
         };
@@ -179,15 +251,17 @@ impl Transport for InProcessTransport {
     }
 
     async fn shutdown(&self) {
-        let mut links = self.network.write();
-        // A later transport of the same id may listen already; it is not ours to remove.
-        if links
-            .listeners
-            .get(&self.id)
-            .is_some_and(|(serial, _)| *serial == self.serial)
+        self.closed.send_replace(true);
         {
-            links.listeners.remove(&self.id);
+            let mut links = self.network.write();
+            // A later transport of the same id may listen already; it is not ours to remove.
+            let listener = links.listeners.get(&self.id);
+            if listener.is_some_and(|listener| listener.serial == self.serial) {
+                links.listeners.remove(&self.id);
+            }
         }
+        // Until every transfer has ended. One that nobody polls any more cannot; it holds what it holds.
+        let _ = timeout(InProcessNetwork::SNAPSHOT_STALL_TIMEOUT, self.closed.closed()).await;
     }
 }
 
