@@ -14,6 +14,8 @@
 //! The closure opens the same place each time it is called. A suite drops the store before it opens it again, so a
 //! store that locks its directory must let go of it when it is dropped.
 //!
+//! A transport says what its bounds are, too: see [`transport`].
+//!
 //! A log store whose calls to the disk can be made to fail also passes [`log_store_with_faults`].
 
 mod durable_state_machine;
@@ -26,4 +28,4 @@ pub use durable_state_machine::durable_state_machine;
 pub use log_store::{Fault, Reach, log_store, log_store_with_faults};
 pub use snapshot_store::snapshot_store;
 pub use state_machine::state_machine;
-pub use transport::transport;
+pub use transport::{TransportBounds, transport};

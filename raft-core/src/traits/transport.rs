@@ -18,7 +18,9 @@ use crate::types::{GroupId, NodeId};
 /// Invariants that every implementation keeps:
 /// - `send` never blocks and never fails: a full queue, an unknown or dead peer lose the messages (R76);
 /// - a peer that hangs costs the others nothing (R76);
-/// - every queue is bounded by count and bytes.
+/// - every queue is bounded by count and bytes;
+/// - within a connection no message arrives twice, and those of one [lane](crate::message::Lane) keep their order;
+/// - urgent messages wait neither for ordered ones nor for a snapshot.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
     /// Begins to deliver what arrives to `inbound`. Called once, before the first `send`.
@@ -49,7 +51,9 @@ pub trait Transport: Send + Sync + 'static {
     /// What is known about each peer that was ever sent to, sorted by id.
     fn peers(&self) -> Vec<PeerStatus>;
 
-    /// Closes every connection and stops every task; returns when all have ended.
+    /// Closes every connection and stops every task; returns when all have ended. What is under way ends as
+    /// [`Closed`](TransportError::Closed), and so does every later `send_snapshot`; later messages are lost. The node can be
+    /// opened again at the same place at once.
     async fn shutdown(&self);
 }
 
