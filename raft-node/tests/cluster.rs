@@ -161,6 +161,10 @@ fn status_shows_every_node_and_who_is_silent() {
         );
     }
     assert!(table.contains("leader") && table.contains("follower"), "{table}");
+    assert!(
+        table.contains("lost packets") && table.contains(" ms"),
+        "the ways to the peers are measured:\n{table}"
+    );
     let victim = leader % 3 + 1;
     cluster.kill(victim);
     let table = output_of(&["status", "--endpoints", &cluster.url(leader)]);

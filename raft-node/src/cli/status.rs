@@ -9,12 +9,14 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use super::error::CliError;
 use super::{EndpointArguments, block_on, output, parse_seconds};
 use crate::client::membership::MemberProgress;
+use crate::client::peers::PeerPath;
 use crate::client::status::{self, NodeAnswer, NodeStatus};
 
 /// Show the state of every node
 ///
 /// Asks the endpoints and every member that they name; below the table stand the members, learners and the halves of a
-/// joint configuration among them, and who of them is behind. Fails only if nobody answers.
+/// joint configuration among them, who of them is behind, and the way from each node to each peer: round-trip
+/// time, lost packets, what waits and what was dropped. Fails only if nobody answers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -75,7 +77,63 @@ pub(super) fn table(nodes: &[NodeStatus]) -> String {
     for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{table}{reasons}{}", membership(nodes))
+    format!("{table}{reasons}{}{}", membership(nodes), paths(nodes))
+}
+
+/// One row for each way from a node to a peer; nothing if no node tells of any.
+fn paths(nodes: &[NodeStatus]) -> String {
+    const HEADER: [&str; 7] = [
+        "from",
+        "to",
+        "connected",
+        "rtt",
+        "lost packets",
+        "queue",
+        "dropped",
+    ];
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(HEADER);
+    for node in nodes {
+        let id = node.id.map_or_else(|| "?".to_owned(), |id| id.to_string());
+        let peers = node.answer.iter().flat_map(|answer| &answer.peers);
+        for peer in peers {
+            table.add_row(path(id.clone(), peer));
+        }
+    }
+    if table.is_empty() {
+        return String::new();
+    }
+    for column in table.column_iter_mut().skip(3) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("\n{table}")
+}
+
+fn path(from: String, peer: &PeerPath) -> [String; 7] {
+    let dash = || "-".to_owned();
+    let rtt = peer
+        .rtt_us
+        .map_or_else(dash, |micros| format!("{:.2} ms", micros as f64 / 1e3));
+    let lost = match (peer.lost_packets, peer.sent_packets) {
+        (Some(lost), Some(sent)) if sent > 0 => {
+            format!("{lost} ({:.2} %)", 100.0 * lost as f64 / sent as f64)
+        }
+        (Some(lost), _) => lost.to_string(),
+        (None, _) => dash(),
+    };
+    let queued_bytes = i64::try_from(peer.queued_bytes).unwrap_or(i64::MAX);
+    [
+        from,
+        peer.id.to_string(),
+        if peer.connected { "yes" } else { "no" }.to_owned(),
+        rtt,
+        lost,
+        format!("{}, {}", peer.queued_messages, bytes(queued_bytes)),
+        peer.dropped_messages.to_string(),
+    ]
 }
 
 /// The members as the leader has them, or whoever has most of the log if nobody leads, and which of them are behind.
@@ -233,6 +291,58 @@ mod tests {
         let elected = node("follower", 2, of_voters(&[1]), Vec::new());
         assert_eq!(membership(&[elected, deposed]), "\nmembers: voter 1");
         assert_eq!(membership(&[]), "");
+    }
+
+    #[test]
+    fn the_ways_to_the_peers_are_a_table() {
+        let measured = PeerPath {
+            id: 2,
+            connected: true,
+            rtt_us: Some(1_250),
+            sent_packets: Some(200),
+            lost_packets: Some(3),
+            queued_messages: 7,
+            queued_bytes: 20_480,
+            dropped_messages: 9,
+            ..PeerPath::default()
+        };
+        let unmeasured = PeerPath {
+            id: 3,
+            ..PeerPath::default()
+        };
+        let mut node = NodeStatus {
+            endpoint: "http://a:1".to_owned(),
+            id: Some(1),
+            answer: Some(NodeAnswer::default()),
+            error: None,
+        };
+        assert_eq!(paths(std::slice::from_ref(&node)), "");
+        if let Some(answer) = &mut node.answer {
+            answer.peers = vec![measured, unmeasured];
+        }
+        let text = table(&[node]);
+        let row = |line: &str| -> Vec<String> {
+            line.split(['│', '┆'])
+                .map(|cell| cell.trim().to_owned())
+                .collect()
+        };
+        let rows: Vec<Vec<String>> = text.lines().map(row).collect();
+        for wanted in [
+            [
+                "",
+                "1",
+                "2",
+                "yes",
+                "1.25 ms",
+                "3 (1.50 %)",
+                "7, 20.5 kB",
+                "9",
+                "",
+            ],
+            ["", "1", "3", "no", "-", "-", "0, 0 B", "0", ""],
+        ] {
+            assert!(rows.iter().any(|row| row == &wanted), "{text}");
+        }
     }
 
     #[test]

@@ -10,5 +10,6 @@ pub mod error;
 pub mod key_value;
 pub mod load;
 pub mod membership;
+pub mod peers;
 pub mod status;
 pub mod verify;

@@ -12,6 +12,7 @@ use tower_service::Service;
 use super::endpoints::{self, Endpoint, EndpointUrl};
 use super::error::{ClientError, Failed, reason};
 use super::membership::{self, Configuration, MemberProgress};
+use super::peers::{self, PeerPath};
 use crate::proto::etcdserverpb::cluster_client::ClusterClient;
 use crate::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::proto::etcdserverpb::{MemberListRequest, StatusRequest, StatusResponse};
@@ -58,6 +59,8 @@ pub struct NodeAnswer {
     pub configuration: Option<Configuration>,
     /// How far the other members are, if it leads.
     pub progress: Vec<MemberProgress>,
+    /// What it knows about its way to each peer, sorted by id; empty if it does not tell.
+    pub peers: Vec<PeerPath>,
 }
 
 /// Asks `urls`, and every member that they name besides, each for at most `timeout`; sorted by id.
@@ -172,6 +175,7 @@ fn node_answer(status: &StatusResponse, metrics: &str) -> NodeAnswer {
         version: status.version.clone(),
         configuration: None,
         progress: Vec::new(),
+        peers: peers::of_page(metrics),
     }
 }
 

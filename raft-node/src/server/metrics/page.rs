@@ -224,15 +224,46 @@ impl Sample {
             "peer",
             peers(|peer| peer.dropped_messages),
         )?;
-        let round_trips = self.peers.iter().filter_map(|peer| {
-            let micros = peer.rtt_us?;
-            Some((peer.id.to_string(), micros as f64 / 1e6))
-        });
+        page.gauges(
+            "raft_peer_queued_bytes",
+            "Bytes of the messages that wait to be sent to the peer",
+            "peer",
+            peers(|peer| peer.queued_bytes as u64),
+        )?;
+        self.paths(page)
+    }
+
+    /// What the transport measured of the way to each peer; nothing where it does not measure.
+    fn paths(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
+        let measured = |figure: fn(&PeerStatus) -> Option<u64>| {
+            self.peers
+                .iter()
+                .filter_map(move |peer| Some((peer.id.to_string(), figure(peer)?)))
+        };
+        let seconds = measured(|peer| peer.rtt_us).map(|(id, micros)| (id, micros as f64 / 1e6));
         page.gauges(
             "raft_peer_rtt_seconds",
             "The smoothed round-trip time to the peer",
             "peer",
-            round_trips,
+            seconds,
+        )?;
+        page.gauges(
+            "raft_peer_congestion_window_bytes",
+            "How many bytes may be under way to the peer, unacknowledged",
+            "peer",
+            measured(|peer| peer.congestion_window_bytes),
+        )?;
+        page.counters(
+            "raft_peer_sent_packets",
+            "Packets sent to the peer over the connection that stands",
+            "peer",
+            measured(|peer| peer.sent_packets),
+        )?;
+        page.counters(
+            "raft_peer_lost_packets",
+            "How many of them were lost",
+            "peer",
+            measured(|peer| peer.lost_packets),
         )
     }
 

@@ -222,9 +222,12 @@ impl Backend for FakeNode {
             id: NodeId(2),
             connected: true,
             rtt_us: Some(250),
+            congestion_window_bytes: Some(14_720),
+            sent_packets: Some(200),
+            lost_packets: Some(4),
             queued_messages: 3,
+            queued_bytes: 768,
             dropped_messages: 9,
-            ..PeerStatus::default()
         }]
     }
 }
