@@ -17,6 +17,9 @@ use crate::carrier::{Closed, StreamReceiver};
 /// How much is read at once before the size of a frame is known.
 const SCRATCH_BYTES: usize = 8 * 1024;
 
+/// The slowest that the body of a frame may come, in bytes per second, beside its time-out.
+const FRAME_BYTES_PER_SECOND_MIN: u32 = 64 * 1024;
+
 /// Why there is no next frame.
 #[derive(Debug, Error)]
 pub(crate) enum FrameError {
@@ -78,9 +81,14 @@ impl<R: StreamReceiver> FrameReader<R> {
         }
         let deadline = Instant::now() + self.frame_timeout;
         let timeout = self.frame_timeout;
-        tokio::time::timeout_at(deadline, self.finish_frame(kind, bytes_max))
+        let header = tokio::time::timeout_at(deadline, self.finish_header(kind, bytes_max))
             .await
-            .map_err(|_| FrameError::TooSlow(timeout))?
+            .map_err(|_| FrameError::TooSlow(timeout))??;
+        // A large frame is given the time that it takes on a slow way, or it would be sent again for ever.
+        let slow = Duration::from_secs(header.body_bytes as u64) / FRAME_BYTES_PER_SECOND_MIN;
+        tokio::time::timeout_at(deadline + slow, self.finish_body(&header))
+            .await
+            .map_err(|_| FrameError::TooSlow(timeout + slow))?
     }
 
     /// The same, but the frame must begin within `silence_max`.
@@ -98,15 +106,18 @@ impl<R: StreamReceiver> FrameReader<R> {
         self.next(kind, bytes_max).await
     }
 
-    async fn finish_frame(&mut self, kind: FrameKind, bytes_max: usize) -> Result<Bytes, FrameError> {
-        let header = loop {
+    async fn finish_header(&mut self, kind: FrameKind, bytes_max: usize) -> Result<FrameHeader, FrameError> {
+        loop {
             if let Some(header) = self.buffered_header(kind, bytes_max)? {
-                break header;
+                return Ok(header);
             }
             self.fill().await?;
-        };
+        }
+    }
+
+    async fn finish_body(&mut self, header: &FrameHeader) -> Result<Bytes, FrameError> {
         if self.scratch.len() >= FRAME_HEADER_BYTES + header.body_bytes {
-            return self.take_buffered(&header);
+            return self.take_buffered(header);
         }
         self.scratch.advance(FRAME_HEADER_BYTES);
         let mut body = BytesMut::with_capacity(header.body_bytes);
@@ -117,7 +128,7 @@ impl<R: StreamReceiver> FrameReader<R> {
             let mut limited = (&mut self.stream).take(missing as u64);
             ended_at_zero(limited.read_buf(&mut body).await)?;
         }
-        Ok(decode_frame_body(&header, body.freeze())?)
+        Ok(decode_frame_body(header, body.freeze())?)
     }
 
     /// The header of the frame at the front, checked, if all of it is here.

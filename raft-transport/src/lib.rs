@@ -71,7 +71,7 @@
 //! | `queue_age_max` | 1 s | what waits for a peer without a connection is dropped and counted |
 //! | `dial_backoff_min`, `dial_backoff_max` | 50 ms, 2 s | |
 //! | `handshake_timeout` | 3 s | the connection is closed |
-//! | `frame_timeout` | 5 s | a frame that began and did not end closes the connection |
+//! | `frame_timeout` | 5 s, and 1 s for each 64 KiB of it | a frame that began and did not end closes the connection |
 //! | `silence_max` | 650 ms | the end that accepted knocks |
 //! | `keep_alive_interval`, `idle_timeout` | 500 ms, 2.5 s | the connection is dead |
 //! | `handshakes_max` | 256 connections | the oldest unproven one is given up |
@@ -80,7 +80,8 @@
 //! | `retry_handshakes_min` | 32 connections | newcomers must prove their address first, where the carrier can ask that (QUIC Retry) |
 //! | `strangers_max` | 16 nodes | one more is refused |
 //! | `departed_grace` | 500 ms | a member that left is cut off |
-//! | `snapshot_chunk_bytes_max` | 256 KiB | the next chunk begins |
+//! | `snapshot_chunk_bytes_max` | 64 KiB | the next chunk begins |
+//! | `snapshot_window_bytes_max` | 8 MiB, or what the way holds | the sender waits until the receiver has written |
 //! | `snapshot_stall_timeout` | 10 s without progress | the transfer fails; what arrived is kept for the next attempt |
 //! | `inbound_snapshots_max` | 4 snapshots | one more is refused as busy; further ones wait for a stream |
 //!

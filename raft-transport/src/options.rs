@@ -96,7 +96,7 @@ pub struct TransportLimits {
     pub dial_backoff_max: Duration,
     /// How long a new connection may take until both sides have proved who they are. Default: 3 s.
     pub handshake_timeout: Duration,
-    /// How long a frame may take from its first byte to its last. Default: 5 s.
+    /// How long a frame may take from its first byte to its last, and a second more for each 64 KiB of it. Default: 5 s.
     pub frame_timeout: Duration,
     /// How often an idle connection is probed. Below `idle_timeout`. Default: 500 ms.
     pub keep_alive_interval: Duration,
@@ -122,8 +122,11 @@ pub struct TransportLimits {
     /// How long a member that left stays connected after that is committed, so that it learns of it: some heartbeats, and
     /// below the second within which it has to be off. Default: 500 ms.
     pub departed_grace: Duration,
-    /// How many bytes of a snapshot travel in one frame. Default: 256 KiB.
+    /// How many bytes of a snapshot travel in one frame. Default: 64 KiB.
     pub snapshot_chunk_bytes_max: usize,
+    /// How many bytes of a snapshot may be sent and not yet written at the other end. It is less where the way holds less: what a
+    /// gigabit link carries in one round trip, at least 128 KiB. Default: 8 MiB.
+    pub snapshot_window_bytes_max: usize,
     /// A snapshot transfer that makes no progress for this long fails. Default: 10 s.
     pub snapshot_stall_timeout: Duration,
     /// How many snapshots may be received at once from all peers; more are refused. Default: 4.
@@ -151,7 +154,8 @@ impl Default for TransportLimits {
             retry_handshakes_min: 32,
             strangers_max: 16,
             departed_grace: Duration::from_millis(500),
-            snapshot_chunk_bytes_max: 256 * KIB,
+            snapshot_chunk_bytes_max: 64 * KIB,
+            snapshot_window_bytes_max: 8 * MIB,
             snapshot_stall_timeout: Duration::from_secs(10),
             inbound_snapshots_max: 4,
         }
@@ -208,7 +212,7 @@ impl TransportLimits {
         self.validate_relations()
     }
 
-    fn counts(&self) -> [(&'static str, usize); 11] {
+    fn counts(&self) -> [(&'static str, usize); 12] {
         [
             ("frame_bytes_max", self.frame_bytes_max),
             ("coalesce_bytes_max", self.coalesce_bytes_max),
@@ -223,6 +227,7 @@ impl TransportLimits {
             ("retry_handshakes_min", self.retry_handshakes_min),
             ("strangers_max", self.strangers_max),
             ("snapshot_chunk_bytes_max", self.snapshot_chunk_bytes_max),
+            ("snapshot_window_bytes_max", self.snapshot_window_bytes_max),
             ("inbound_snapshots_max", self.inbound_snapshots_max),
         ]
     }

@@ -3,7 +3,7 @@
 //! | frame | body |
 //! |---|---|
 //! | Hello | version of this format (2 bytes), lane (1: 0 urgent, 1 ordered), id (8), incarnation (8), port (2), name of the cluster (the rest, UTF-8) |
-//! | SnapshotReply | 1, offset to go on from (8) |
+//! | SnapshotReply | 1, offset up to which everything is written (8) |
 //! | SnapshotReply | 2: the snapshot is stored |
 //! | SnapshotReply | 3, the reason of the refusal (the rest, UTF-8) |
 //!

@@ -110,14 +110,8 @@ impl<R: StreamReceiver> Stream<R> {
             )));
         };
         let mut content = self.begin(inbound, &header, identity).await?;
-        let go_on = SnapshotReply::Continue {
-            offset: content.offset(),
-        };
-        timeout(self.stall, sender.write(&mut [go_on.encode()]))
-            .await
-            .map_err(|_| StreamError::Gone("the sender does not read".to_string()))?
-            .map_err(|error| StreamError::Gone(error.to_string()))?;
-        self.store(content.as_mut()).await?;
+        self.go_on(content.offset(), sender).await?;
+        self.store(content.as_mut(), sender).await?;
         // Without a time-out: what is written becomes durable and known even if the sender no longer waits.
         inbound
             .finish_snapshot(header, content)
@@ -151,7 +145,11 @@ impl<R: StreamReceiver> Stream<R> {
     }
 
     /// Takes chunks until the empty one. Dropping the writer on the way keeps what it has, for the next attempt.
-    async fn store(&mut self, content: &mut dyn SnapshotWriter) -> Result<(), StreamError> {
+    async fn store(
+        &mut self,
+        content: &mut dyn SnapshotWriter,
+        sender: &mut impl StreamSender,
+    ) -> Result<(), StreamError> {
         loop {
             let chunk = self
                 .frames
@@ -165,7 +163,17 @@ impl<R: StreamReceiver> Stream<R> {
                 .await
                 .map_err(|_| self.store_stalled())?
                 .map_err(|error| StreamError::Refuse(error.to_string()))?;
+            self.go_on(content.offset(), sender).await?;
         }
+    }
+
+    /// Tells the sender that everything up to `offset` is written.
+    async fn go_on(&self, offset: u64, sender: &mut impl StreamSender) -> Result<(), StreamError> {
+        let reply = SnapshotReply::Continue { offset };
+        timeout(self.stall, sender.write(&mut [reply.encode()]))
+            .await
+            .map_err(|_| StreamError::Gone("the sender does not read".to_string()))?
+            .map_err(|error| StreamError::Gone(error.to_string()))
     }
 
     fn store_stalled(&self) -> StreamError {

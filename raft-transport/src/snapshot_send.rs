@@ -4,11 +4,15 @@
 //! |---|---|
 //! | InstallSnapshot | |
 //! | | Continue (offset), or Refused |
-//! | SnapshotChunk …, an empty one at the end | |
+//! | SnapshotChunk …, an empty one at the end | Continue (offset) after each that was written |
 //! | | Stored, or Refused (also in the middle) |
+//!
+//! What was sent and is not written yet is bounded by what the way holds, not by what its buffers do: a queue that a snapshot fills
+//! is one in which votes and heartbeats wait, whatever their priority.
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,11 +21,12 @@ use raft_core::traits::{Cause, SnapshotReader, TransportError};
 use raft_core::types::NodeId;
 use raft_core::wire::{FRAME_HEADER_BYTES, FrameKind, encode_frame, encode_install_snapshot};
 use thiserror::Error;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::carrier::{Connection, StreamReceiver, StreamSender};
 use crate::close_code::CloseCode;
-use crate::frame_io::{FrameError, FrameReader};
+use crate::frame_io::FrameReader;
 use crate::options::TransportLimits;
 use crate::protocol::{REPLY_BYTES_MAX, SnapshotReply};
 
@@ -42,18 +47,21 @@ pub(crate) async fn send_snapshot<N: Connection>(
     mut content: Box<dyn SnapshotReader>,
     limits: &TransportLimits,
 ) -> Result<(), TransportError> {
+    let rtt = connection.path().rtt.unwrap_or_default();
     let transfer = Transfer {
         to: header.to,
         stall: limits.snapshot_stall_timeout,
         chunk_bytes_max: limits.snapshot_chunk_bytes_max,
+        window_bytes: window_bytes(rtt, limits.snapshot_window_bytes_max),
     };
     let (mut sender, receiver) = transfer.within(connection.open_snapshot()).await?;
     let mut replies = FrameReader::new(receiver, transfer.stall);
     let sent = async {
+        let begun = transfer.begin(&mut sender, &mut replies, &header, content.as_mut());
+        let offset = begun.await?;
         transfer
-            .begin(&mut sender, &mut replies, &header, content.as_mut())
-            .await?;
-        transfer.stream(&mut sender, &mut replies, content.as_mut()).await
+            .stream(&mut sender, &mut replies, content.as_mut(), offset)
+            .await
     };
     let result = sent.await;
     if result.is_err() {
@@ -68,17 +76,37 @@ struct Transfer {
     to: NodeId,
     stall: Duration,
     chunk_bytes_max: usize,
+    /// How much may be sent and not yet written.
+    window_bytes: u64,
+}
+
+/// The least that may be under way: enough to keep both disks and the way of a local network busy.
+const WINDOW_BYTES_MIN: u64 = 128 * 1024;
+/// The rate that a transfer is to reach on any way, if its other end writes as fast: that of a gigabit link.
+const BYTES_PER_SECOND: u64 = 125_000_000;
+
+/// What a way with this round trip holds, measured before the transfer fills it.
+fn window_bytes(rtt: Duration, bytes_max: usize) -> u64 {
+    let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
+    let holds = micros.saturating_mul(BYTES_PER_SECOND / 1_000_000);
+    holds.max(WINDOW_BYTES_MIN).min(bytes_max as u64)
+}
+
+/// How far a transfer is.
+struct Way {
+    written: AtomicU64,
+    grew: Notify,
 }
 
 impl Transfer {
-    /// Announces the snapshot and moves to where the receiver wants to go on.
+    /// Announces the snapshot and moves to where the receiver wants to go on. Returns where that is.
     async fn begin<R: StreamReceiver>(
         &self,
         sender: &mut impl StreamSender,
         replies: &mut FrameReader<R>,
         header: &InstallSnapshot,
         content: &mut dyn SnapshotReader,
-    ) -> Result<(), TransportError> {
+    ) -> Result<u64, TransportError> {
         let first = frame(FrameKind::InstallSnapshot, 128, |out| {
             encode_install_snapshot(header, content.content(), out);
         });
@@ -92,7 +120,8 @@ impl Transfer {
             let error = TransferError::Reply(format!("it has {offset} bytes of a snapshot of {bytes}"));
             return Err(self.unreachable(error));
         }
-        self.local(content.seek(offset)).await
+        self.local(content.seek(offset)).await?;
+        Ok(offset)
     }
 
     /// Sends the chunks, and waits for the last word. The receiver may say it at any time: it has refused then.
@@ -101,47 +130,77 @@ impl Transfer {
         sender: &mut impl StreamSender,
         replies: &mut FrameReader<R>,
         content: &mut dyn SnapshotReader,
+        offset: u64,
     ) -> Result<(), TransportError> {
-        let mut last_word = pin!(replies.next(FrameKind::SnapshotReply, REPLY_BYTES_MAX));
+        let way = Way {
+            written: AtomicU64::new(offset),
+            grew: Notify::new(),
+        };
+        let mut last_word = pin!(self.listen(replies, &way));
+        let sent = tokio::select! {
+            biased;
+            word = &mut last_word => {
+                word?;
+                return Err(self.unreachable(TransferError::Reply("it ended too early".to_owned())));
+            }
+            sent = self.send(sender, content, offset, &way) => sent,
+        };
+        let word = timeout(self.stall, last_word).await;
+        match (sent, word) {
+            (Ok(()), Ok(word)) => word,
+            (Ok(()), Err(_)) => Err(self.unreachable(TransferError::Stalled(self.stall))),
+            // A receiver that no longer reads has said why before.
+            (Err(_), Ok(Err(refused @ TransportError::Refused { .. }))) => Err(refused),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Hears how far the receiver is, until its last word.
+    async fn listen<R: StreamReceiver>(
+        &self,
+        replies: &mut FrameReader<R>,
+        way: &Way,
+    ) -> Result<(), TransportError> {
+        loop {
+            let reply = replies.next(FrameKind::SnapshotReply, REPLY_BYTES_MAX).await;
+            let body = reply.map_err(|error| self.unreachable(error))?;
+            match self.understand(body)? {
+                SnapshotReply::Continue { offset } => {
+                    way.written.store(offset, Ordering::Release);
+                    way.grew.notify_one();
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends every chunk from `offset` on, and the empty one.
+    async fn send(
+        &self,
+        sender: &mut impl StreamSender,
+        content: &mut dyn SnapshotReader,
+        offset: u64,
+        way: &Way,
+    ) -> Result<(), TransportError> {
+        let mut sent = offset;
         loop {
             let chunk = self.local(content.read_chunk(self.chunk_bytes_max)).await?;
             let last = chunk.is_empty();
             let mut frame = [frame(FrameKind::SnapshotChunk, chunk.len(), |out| {
                 out.extend_from_slice(&chunk);
             })];
-            let written = tokio::select! {
-                biased;
-                word = &mut last_word => return Err(self.too_early(word)),
-                written = self.within(sender.write(&mut frame)) => written,
-            };
-            if let Err(error) = written {
-                // A receiver that no longer reads has said why before.
-                let word = timeout(self.stall, last_word).await;
-                return Err(match word {
-                    Ok(Ok(word)) => self.too_early(Ok(word)),
-                    _ => error,
-                });
-            }
+            self.within(sender.write(&mut frame)).await?;
             if last {
-                break;
+                return Ok(());
             }
-        }
-        let word = self.within(last_word).await?;
-        match self.understand(word)? {
-            SnapshotReply::Stored => Ok(()),
-            reply => Err(self.unreachable(TransferError::Reply(format!("{reply:?} at the end")))),
-        }
-    }
-
-    /// What the receiver said while the sender was not done.
-    fn too_early(&self, word: Result<Bytes, FrameError>) -> TransportError {
-        let reply = match word {
-            Ok(body) => self.understand(body),
-            Err(error) => return self.unreachable(error),
-        };
-        match reply {
-            Ok(reply) => self.unreachable(TransferError::Reply(format!("{reply:?} came too early"))),
-            Err(refused) => refused,
+            sent += chunk.len() as u64;
+            self.within(async {
+                while sent.saturating_sub(way.written.load(Ordering::Acquire)) >= self.window_bytes {
+                    way.grew.notified().await;
+                }
+                Ok::<(), TransferError>(())
+            })
+            .await?;
         }
     }
 
@@ -190,4 +249,19 @@ fn frame(kind: FrameKind, body_bytes: usize, body: impl FnOnce(&mut Vec<u8>)) ->
     let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + body_bytes);
     encode_frame(kind, &mut out, body);
     Bytes::from(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_what_the_way_holds() {
+        let window = |rtt_us| window_bytes(Duration::from_micros(rtt_us), 16 << 20);
+        assert_eq!(window(0), WINDOW_BYTES_MIN, "as long as nothing is measured");
+        assert_eq!(window(300), WINDOW_BYTES_MIN, "a local network");
+        assert_eq!(window(10_000), 1_250_000, "a gigabit for ten milliseconds");
+        assert_eq!(window(1_000_000), 16 << 20, "the limit");
+        assert_eq!(window_bytes(Duration::MAX, 1 << 20), 1 << 20);
+    }
 }

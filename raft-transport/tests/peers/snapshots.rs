@@ -137,7 +137,14 @@ async fn a_transfer_is_resumed_at_the_receivers_offset() {
         .transport
         .send_snapshot(header(1, 2), Box::new(broken))
         .await;
-    assert!(matches!(first, Err(TransportError::Io(_))), "{first:?}");
+    // Both ends give up after the same time; whichever is first.
+    assert!(
+        matches!(
+            first,
+            Err(TransportError::Io(_) | TransportError::Unreachable { .. })
+        ),
+        "{first:?}"
+    );
     wait_until("what was sent is stored", || {
         nodes[1].inbound.snapshot.lock().unwrap().len() == 1 << 20
     })
