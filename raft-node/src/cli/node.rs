@@ -200,7 +200,7 @@ pub(super) async fn run(
             cluster: config.cluster.to_string(),
             id: config.id,
             members: members(&config),
-            election_timeout: config.election_timeout,
+            election_timeout: config.core().election_timeout_longest(),
             certificates: figures,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },

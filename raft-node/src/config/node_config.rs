@@ -70,6 +70,8 @@ pub struct NodeConfig {
     pub heartbeat_interval: Duration,
     /// See [`Config::priority`].
     pub priority: u8,
+    /// See [`Config::election_timeout_max`].
+    pub election_timeout_max: Option<Duration>,
     /// See [`Config::lease_drift_max`].
     pub lease_drift_max: Option<Duration>,
     /// See [`Config::snapshot_entries`].
@@ -136,6 +138,7 @@ impl NodeConfig {
             election_timeout: millis(settings.election_timeout_ms, defaults.election_timeout),
             heartbeat_interval: millis(settings.heartbeat_interval_ms, defaults.heartbeat_interval),
             priority: settings.priority.unwrap_or(defaults.priority),
+            election_timeout_max: settings.election_timeout_max_ms.map(Duration::from_millis),
             lease_drift_max: settings.lease_drift_max_ms.map(Duration::from_millis),
             snapshot_entries: settings.snapshot_entries.unwrap_or(defaults.snapshot_entries),
             snapshot_transfers_max: settings
@@ -187,8 +190,18 @@ impl NodeConfig {
     /// Checks what the core would refuse under other names.
     fn check_limits(&self) -> Result<(), ConfigError> {
         let election = in_millis(self.election_timeout);
+        let longest = self.election_timeout_max.map(in_millis);
         let drift = self.lease_drift_max.map(in_millis);
         let rules = [
+            (
+                "election-timeout-max-ms",
+                longest.unwrap_or_default(),
+                longest.is_none_or(|longest| longest >= election),
+                format!(
+                    "the timeout grows from `election-timeout-ms`, which is {election}; give as much or more, or leave it \
+                     out, and it does not grow"
+                ),
+            ),
             (
                 "priority",
                 u64::from(self.priority),
@@ -235,6 +248,7 @@ impl NodeConfig {
         config.election_timeout = self.election_timeout;
         config.heartbeat_interval = self.heartbeat_interval;
         config.priority = self.priority;
+        config.election_timeout_max = self.election_timeout_max;
         config.lease_drift_max = self.lease_drift_max;
         config.snapshot_entries = self.snapshot_entries;
         config.snapshot_transfers_max = self.snapshot_transfers_max;
@@ -272,6 +286,7 @@ impl NodeConfig {
             election_timeout_ms: Some(in_millis(self.election_timeout)),
             heartbeat_interval_ms: Some(in_millis(self.heartbeat_interval)),
             priority: Some(self.priority),
+            election_timeout_max_ms: self.election_timeout_max.map(in_millis),
             lease_drift_max_ms: self.lease_drift_max.map(in_millis),
             snapshot_entries: Some(self.snapshot_entries),
             snapshot_transfers_max: Some(self.snapshot_transfers_max),
@@ -358,6 +373,7 @@ mod tests {
     fn the_effective_configuration_reaches_the_core_and_can_be_read_back() {
         let config = NodeConfig::resolve(Settings {
             priority: Some(2),
+            election_timeout_max_ms: Some(4_000),
             lease_drift_max_ms: Some(50),
             snapshot_transfers_max: Some(1),
             snapshot_bytes_per_second: Some(1 << 20),
@@ -366,6 +382,7 @@ mod tests {
         let config = config.unwrap();
         let core = config.core();
         assert_eq!((core.priority, core.snapshot_transfers_max), (2, 1));
+        assert_eq!(core.election_timeout_max, Some(Duration::from_secs(4)));
         assert_eq!(core.lease_drift_max, Some(Duration::from_millis(50)));
         assert_eq!(core.snapshot_bytes_per_second, Some(1 << 20));
         let text = toml::to_string(&config.settings()).unwrap();
@@ -404,6 +421,24 @@ mod tests {
         assert_eq!(config.id, NodeId(1));
         assert_eq!(config.election_timeout, Duration::from_millis(500));
         assert_eq!(config.heartbeat_interval, Duration::from_millis(50));
+    }
+
+    #[test]
+    fn an_election_timeout_grows_and_never_shrinks() {
+        let below = refused(|settings| settings.election_timeout_max_ms = Some(999));
+        assert!(
+            below.contains("`election-timeout-max-ms` is 999")
+                && below.contains("`election-timeout-ms`, which is 1000"),
+            "{below}"
+        );
+        let equal = NodeConfig::resolve(Settings {
+            election_timeout_max_ms: Some(1_000),
+            ..settings()
+        });
+        assert_eq!(
+            equal.unwrap().core().election_timeout_longest(),
+            Duration::from_secs(1)
+        );
     }
 
     #[test]

@@ -143,6 +143,14 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
 
+    /// Let the election timeout grow with the measured round trip, up to this many milliseconds [default: it does not grow]
+    ///
+    /// A node then waits ten times the round trip to the nearest majority and to its leader, at least `election-timeout-ms` and
+    /// at most this. For networks whose delay changes. Nodes may differ; leases rest on `election-timeout-ms` all the same.
+    #[arg(long, env = "RAFT_NODE_ELECTION_TIMEOUT_MAX_MS", value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub election_timeout_max_ms: Option<u64>,
+
     /// Serve reads by lease: by how many milliseconds two clocks may drift apart within an election timeout [default: no leases]
     ///
     /// Without it the leader asks a majority before it serves reads, which needs no clocks. If the clocks drift further
@@ -209,6 +217,7 @@ impl Settings {
             election_timeout_ms: self.election_timeout_ms.or(weaker.election_timeout_ms),
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(weaker.heartbeat_interval_ms),
             priority: self.priority.or(weaker.priority),
+            election_timeout_max_ms: self.election_timeout_max_ms.or(weaker.election_timeout_max_ms),
             lease_drift_max_ms: self.lease_drift_max_ms.or(weaker.lease_drift_max_ms),
             snapshot_entries: self.snapshot_entries.or(weaker.snapshot_entries),
             snapshot_transfers_max: self.snapshot_transfers_max.or(weaker.snapshot_transfers_max),
