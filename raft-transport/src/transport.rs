@@ -63,7 +63,7 @@ impl<C: Carrier> PeerTransport<C> {
         peers.filter(|peer| peer.refuses()).map(|peer| peer.id).collect()
     }
 
-    /// Changes the addresses of the [options](QuicOptions::peers). A connection that stands is kept when only its address
+    /// Changes the addresses of the [options](TransportOptions::peers). A connection that stands is kept when only its address
     /// changed. As long as no replica has told the members of its group, these are the peers: one that is no longer in
     /// `peers` is disconnected at once and refused from now on, a new one is connected.
     ///
