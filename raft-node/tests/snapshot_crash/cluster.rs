@@ -75,6 +75,13 @@ impl Cluster {
         self.stores.push(store);
     }
 
+    /// Stops every node and closes what it had open.
+    pub(crate) async fn stop(self) {
+        for node in &self.nodes {
+            node.shutdown().await;
+        }
+    }
+
     pub(crate) async fn session(&self) -> Session {
         let opened = self.nodes[0].open_session(Duration::from_secs(3_600));
         timeout(PATIENCE, opened).await.expect("a leader").unwrap()
