@@ -1,7 +1,7 @@
 //! Certificates of a cluster for this process alone, and what a transport is made from.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 use raft_core::traits::Transport;
@@ -35,13 +35,11 @@ impl Certificates {
         let authority = Authority::open_or_make(dir.path(), &cluster).expect("a new authority");
         let holders: Vec<Holder> = nodes.iter().copied().map(Holder::Node).collect();
         leaf::make(&authority, dir.path(), &holders, 1, false).expect("new certificates");
-        // All sockets are open at once, so that no address is given twice.
-        let sockets: Vec<UdpSocket> = nodes
-            .iter()
-            .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports"))
-            .collect();
-        let address = |socket: &UdpSocket| socket.local_addr().expect("a bound socket has an address");
-        let addresses = nodes.into_iter().zip(sockets.iter().map(address)).collect();
+        // All are held until the last one is chosen, so that no address is given twice.
+        let held: Vec<(TcpListener, UdpSocket)> = nodes.iter().map(|_| free_port()).collect();
+        let address =
+            |(held, _): &(TcpListener, UdpSocket)| held.local_addr().expect("a bound socket has an address");
+        let addresses = nodes.into_iter().zip(held.iter().map(address)).collect();
         Certificates { dir, addresses }
     }
 
@@ -98,4 +96,15 @@ impl Certificates {
             limits: TransportLimits::default(),
         }
     }
+}
+
+/// A port of loopback that is free for TCP and for UDP.
+fn free_port() -> (TcpListener, UdpSocket) {
+    const ATTEMPTS: usize = 1_000;
+    let attempt = |_| {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        let udp = UdpSocket::bind(tcp.local_addr().ok()?).ok()?;
+        Some((tcp, udp))
+    };
+    (0..ATTEMPTS).find_map(attempt).expect("loopback has free ports")
 }
