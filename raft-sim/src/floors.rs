@@ -53,9 +53,13 @@ pub const OF_CAMPAIGN: &[Floor] = &[
     most("healed quorums without progress, in percent", 25.0, |tally| {
         percent(tally.unavailable, tally.runs)
     }),
+    most("groups lost, in percent", 4.0, |tally| {
+        percent(tally.lost, tally.runs)
+    }),
 ];
 
-/// What every single run does, whatever goes wrong in it: it ends with a group that is healed.
+/// What every single run does, whatever goes wrong in it: it ends with a group that is healed, unless that is
+/// [impossible, by proof](Tally::lost). Such a group was lost as early as the plan says, so nothing is asked of it.
 pub const OF_RUN: &[Floor] = &[
     least("elections", 1.0, |tally| tally.elections as f64),
     least("calls that a client was answered", 1.0, |tally| {
@@ -131,6 +135,9 @@ pub fn of_campaign(tally: &Tally) -> Vec<Missed> {
 /// What one run did too little of.
 #[must_use]
 pub fn of_run(tally: &Tally) -> Vec<Missed> {
+    if tally.lost > 0 {
+        return Vec::new();
+    }
     missed(OF_RUN, tally)
 }
 
@@ -176,6 +183,18 @@ mod tests {
         let missed = |all: Vec<Missed>| -> Vec<&str> { all.iter().map(|missed| missed.name).collect() };
         assert_eq!(missed(of_campaign(&nothing)), names(OF_CAMPAIGN));
         assert_eq!(missed(of_run(&nothing)), names(OF_RUN));
+    }
+
+    /// A group that two disks lost before it answered anybody was not idle.
+    #[test]
+    fn a_lost_group_owes_no_answers() {
+        let run = Tally {
+            runs: 1,
+            elections: 9,
+            ..Tally::default()
+        };
+        assert_eq!(of_run(&run).len(), 1, "it should have answered");
+        assert!(of_run(&Tally { lost: 1, ..run }).is_empty());
     }
 
     #[test]

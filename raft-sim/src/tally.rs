@@ -53,6 +53,8 @@ pub struct Tally {
     pub steps: u64,
     /// Healed quorums that could not make progress, by proof.
     pub unavailable: u64,
+    /// Groups that could not make progress with everybody up, by proof: too many lost what they had promised.
+    pub lost: u64,
     /// Histories for which the check of linearizability gave up.
     pub undecided: u64,
 }
@@ -108,6 +110,7 @@ impl AddAssign<&Tally> for Tally {
             (&mut self.strangers, other.strangers),
             (&mut self.steps, other.steps),
             (&mut self.unavailable, other.unavailable),
+            (&mut self.lost, other.lost),
             (&mut self.undecided, other.undecided),
         ] {
             *mine += others;

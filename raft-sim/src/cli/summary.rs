@@ -63,6 +63,7 @@ impl Campaign {
             ("messages of another group", tally.strangers),
             ("steps, each checked", tally.steps),
             ("healed quorums without progress", tally.unavailable),
+            ("groups lost, by proof", tally.lost),
             ("histories undecided", tally.undecided),
         ] {
             count(name, value);

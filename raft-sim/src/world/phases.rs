@@ -73,6 +73,7 @@ impl World<'_> {
             return Ok(true);
         }
         self.excuse(&ids)?;
+        self.watch.tally.lost += 1;
         Ok(false)
     }
 
