@@ -14,7 +14,7 @@
 //! only those before it: [`types`], [`config`], [`membership`], [`entry`], [`request`], [`message`] with [`input`] and [`effect`], [`wire`],
 //! [`traits`], [`progress`] and [`log`]. Beside it, [`sessions`] keeps a command that is sent twice from being applied
 //! twice. Above it, [`driver`] keeps account of who waits for what, and `runtime` adds tasks, threads and a clock.
-//! [`recovery`] helps a group that lost its majority for good.
+//! [`recovery`] helps a group that lost its majority for good, and [`record`] keeps what a replica was given, to do it again.
 //!
 //! # To drive it yourself
 //!
@@ -60,6 +60,7 @@
 //! - `conformance`: test suites that every backend must pass.
 //! - `mutants`: bugs that can be switched on, to test what looks for bugs. Needs debug assertions, and is for tests only.
 
+mod codec;
 pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -80,6 +81,7 @@ mod mutants;
 pub mod progress;
 pub mod raft;
 mod random;
+pub mod record;
 pub mod recovery;
 pub mod request;
 #[cfg(feature = "runtime")]

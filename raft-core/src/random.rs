@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::codec::recorded;
+
 /// SplitMix64 (Steele, Lea and Flood, 2014): one word of state, good enough to spread election timeouts.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
@@ -28,3 +30,5 @@ impl Random {
         Duration::from_nanos(self.next_u64() % nanos)
     }
 }
+
+recorded!(number Random);

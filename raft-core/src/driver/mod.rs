@@ -28,6 +28,7 @@ use crate::input::{ChangeRequest, Input, Proposal, Proposed};
 use crate::message::{Body, ForwardResult, InstallSnapshot};
 use crate::mutants::{self, Mutant};
 use crate::raft::Raft;
+use crate::record::StepObserver;
 use crate::request::{ClientRequest, RefusalReason};
 use crate::status::Status;
 use crate::types::{EntryId, Index, Ticket, Time};
@@ -57,6 +58,7 @@ pub struct Driver {
     guests: Guests,
     outbox: Outbox,
     writes: WriteBacklog,
+    observer: Option<Box<dyn StepObserver>>,
 }
 
 impl Driver {
@@ -79,8 +81,14 @@ impl Driver {
             guests: Guests::default(),
             outbox: Outbox::default(),
             writes: WriteBacklog::default(),
+            observer: None,
             raft,
         }
+    }
+
+    /// From now on `observer` sees every step of the protocol before it is taken.
+    pub fn observe(&mut self, observer: Box<dyn StepObserver>) {
+        self.observer = Some(observer);
     }
 
     /// The state of the replica.
@@ -144,6 +152,9 @@ impl Driver {
                 .push(replies.response(guest.from, guest.ticket, result));
         }
         self.outbox.flush(ports);
+        if let Some(observer) = &mut self.observer {
+            observer.finish(&self.raft);
+        }
     }
 
     // ---- inputs ----
@@ -207,6 +218,9 @@ impl Driver {
             inputs.push(Input::Read(std::mem::take(&mut self.reads)));
         }
         let mut effects = std::mem::take(&mut self.effects);
+        if let Some(observer) = &mut self.observer {
+            observer.step(&self.raft, now, &inputs);
+        }
         self.raft.step_all(now, inputs.drain(..), &mut effects);
         self.inputs = inputs;
         for effect in effects.drain(..) {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::tail::Tail;
 use super::term_table::{TermAt, TermTable};
+use crate::codec::recorded;
 use crate::effect::LogChange;
 use crate::entry::Entry;
 use crate::fingerprint::Fingerprint;
@@ -292,6 +293,11 @@ impl RaftLog {
         }
     }
 }
+
+recorded!(struct RaftLog {
+    terms, tail, snapshot, snapshot_durable, durable, unwritten, reset_unwritten, snapshot_unwritten, in_flight,
+});
+recorded!(struct InFlightWrite { seq, durable_to, snapshot });
 
 #[cfg(test)]
 mod tests {

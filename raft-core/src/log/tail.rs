@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::{self, Entry};
-use crate::types::Index;
+use crate::codec::{CodecError, Detail, Reader, Recorded, Writer};
+use crate::entry::{self, Entry, Payload, SessionRequest};
+use crate::types::{EntryId, Index};
 
 /// A contiguous run of entries that ends with the last one of the log.
 ///
@@ -80,4 +81,71 @@ impl Tail {
         let count = entry::fitting(self.range(from, through), bytes_max);
         self.range(from, through).take(count).cloned().collect()
     }
+}
+
+/// Told as runs of entries that are alike: of those whose contents are left out, only the first says more than its size.
+impl Recorded for Tail {
+    fn put(&self, out: &mut Writer) {
+        let Tail {
+            first,
+            entries,
+            payload_bytes,
+        } = self;
+        first.put(out);
+        if out.detail == Detail::Summary {
+            entries.len().put(out);
+            payload_bytes.put(out);
+            entries.back().map(|entry| entry.id).put(out);
+            return;
+        }
+        let mut left = entries.iter().peekable();
+        while let Some(head) = left.next() {
+            let mut count = 1_usize;
+            while out.detail == Detail::Lengths && left.next_if(|next| is_alike(head, next)).is_some() {
+                count += 1;
+            }
+            count.put(out);
+            head.id.term.put(out);
+            head.payload.put(out);
+        }
+        0_usize.put(out);
+    }
+
+    fn take(from: &mut Reader) -> Result<Tail, CodecError> {
+        let first = Index::take(from)?;
+        if first.0 >> 62 != 0 {
+            // Indexes count up by one: no log gets there, and nothing that follows from this one overflows.
+            return Err(CodecError::Invalid("the index of an entry"));
+        }
+        let mut tail = Tail::new(first);
+        loop {
+            let count = from.size()?;
+            if count == 0 {
+                return Ok(tail);
+            }
+            let too_large = CodecError::TooLarge { what: "a log" };
+            from.entries_left = from.entries_left.checked_sub(count).ok_or(too_large)?;
+            let (term, payload) = (Recorded::take(from)?, Payload::take(from)?);
+            for _ in 0..count {
+                let index = tail.first + tail.entries.len() as u64;
+                tail.append(Entry {
+                    id: EntryId { term, index },
+                    payload: payload.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// Whether two entries differ in nothing but their index and the contents that clients gave them.
+fn is_alike(one: &Entry, other: &Entry) -> bool {
+    let same_kind = match (&one.payload, &other.payload) {
+        (Payload::Command(_), Payload::Command(_)) => true,
+        (Payload::Session(one), Payload::Session(other)) => matches!(
+            (&one.request, &other.request),
+            (SessionRequest::Command(_), SessionRequest::Command(_))
+        ),
+        _ => false,
+    };
+    same_kind && one.term() == other.term() && one.payload_bytes() == other.payload_bytes()
 }

@@ -1,5 +1,6 @@
 //! The terms of a log as runs of equal terms.
 
+use crate::codec::recorded;
 use crate::types::{EntryId, Index, Term};
 
 /// What is known about the term at an index. Out of range is an answer of its own, never a term (R7).
@@ -135,6 +136,8 @@ impl TermTable {
         self.runs.partition_point(|run| run.0 <= index) - 1
     }
 }
+
+recorded!(struct TermTable { purged, runs, last });
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::codec::recorded;
 use crate::fingerprint::Fingerprint;
 use crate::types::{Index, Time};
 
@@ -58,6 +59,8 @@ impl CatchUp {
         fingerprint.feed_duration(last_round.unwrap_or_default());
     }
 }
+
+recorded!(struct CatchUp { target, began, last_round });
 
 #[cfg(test)]
 mod tests {

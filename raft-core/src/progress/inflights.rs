@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::codec::recorded;
 use crate::mutants::{self, Mutant};
 use crate::types::Index;
 
@@ -70,6 +71,8 @@ impl Inflights {
         self.bytes = 0;
     }
 }
+
+recorded!(struct Inflights { messages_max, bytes_max, messages, bytes });
 
 #[cfg(test)]
 mod tests {

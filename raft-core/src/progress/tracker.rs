@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::catch_up::CatchUp;
 use super::inflights::Inflights;
+use crate::codec::recorded;
 use crate::config::Config;
 use crate::fingerprint::Fingerprint;
 use crate::mutants::{self, Mutant};
@@ -341,6 +342,14 @@ impl Progress {
         fingerprint.feed_deadline(*snapshot_retry_at);
     }
 }
+
+recorded!(enum ProgressState { 0 => Probe { sent }, 1 => Replicate, 2 => Snapshot { index } });
+recorded!(enum ColdRead { 0 => Idle, 1 => Outstanding, 2 => Failed });
+recorded!(struct Progress {
+    match_index, next_index, state, inflights, last_contact, was_heard, catch_up, round, cold_read, incarnation,
+    incarnation_since, is_contested, acknowledged_before, is_suspect, suspicion_since, trusted_from, lease,
+    snapshot_retry_at, needs_log,
+});
 
 #[cfg(test)]
 mod tests {

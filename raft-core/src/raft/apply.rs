@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use super::common::Common;
+use crate::codec::recorded;
 use crate::effect::Effect;
 use crate::entry::Entry;
 use crate::fingerprint::Fingerprint;
@@ -199,3 +200,9 @@ impl Common {
         self.effects.push(Effect::Apply(entries));
     }
 }
+
+recorded!(struct ApplyState {
+    applied, handed_out, batches, bytes, cold_read, cold_entries, restoring, creating_snapshot, snapshot_retry_at,
+    working_since, ready_at,
+});
+recorded!(struct RestoreState { meta, asked });

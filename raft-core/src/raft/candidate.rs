@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::common::Common;
+use crate::codec::recorded;
 use crate::fingerprint::Fingerprint;
 use crate::membership::VoteResult;
 use crate::message::{Body, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse};
@@ -170,3 +171,6 @@ impl Common {
         self.vote = None;
     }
 }
+
+recorded!(enum Phase { 0 => PreVote, 1 => Vote });
+recorded!(struct Candidate { phase, election_deadline, answers });

@@ -4,6 +4,7 @@
 //! leaves at once.
 
 mod fingerprint;
+mod recorded;
 
 use std::collections::VecDeque;
 use std::time::Duration;

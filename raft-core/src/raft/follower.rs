@@ -1,6 +1,7 @@
 //! What a follower does with AppendEntries (paper §5.3) and with snapshots (paper §7).
 
 use super::common::Common;
+use crate::codec::recorded;
 use crate::effect::FatalReason;
 use crate::entry::{Entry, LogSlice};
 use crate::log::TermAt;
@@ -235,3 +236,5 @@ impl Common {
         self.acknowledge(Asked::outside_rounds(from), meta.last.index);
     }
 }
+
+recorded!(struct Follower { leader, election_deadline });

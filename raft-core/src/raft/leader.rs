@@ -9,6 +9,7 @@ use super::lease::Lease;
 use super::reads::Reads;
 use super::replication::{ask_in_order, send_append, send_entries, send_heartbeat};
 use super::transfer::Transfer;
+use crate::codec::recorded;
 use crate::effect::Effect;
 use crate::entry::{self, Entry, Payload, SessionEntry};
 use crate::fingerprint::Fingerprint;
@@ -465,3 +466,8 @@ impl Leader {
         self.advance_transfer(common);
     }
 }
+
+recorded!(struct Leader {
+    progress, departing, change, transfer, reads, lease, heartbeat_due, term_start, uncommitted_bytes, elected_at,
+    commit_advanced,
+});

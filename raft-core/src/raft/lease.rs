@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::codec::recorded;
 use crate::fingerprint::Fingerprint;
 use crate::types::{Round, Time};
 
@@ -69,6 +70,8 @@ impl Lease {
         fingerprint.feed_past(*start);
     }
 }
+
+recorded!(struct Lease { sent, start, is_void });
 
 #[cfg(test)]
 mod tests {

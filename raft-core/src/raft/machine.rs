@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::common::Common;
 use super::follower::Follower;
 use super::role::Role;
+use crate::codec::recorded;
 use crate::config::{Config, ConfigError};
 use crate::effect::{Effect, RoleChangeReason, RoleKind};
 use crate::input::{Input, LogReader};
@@ -266,3 +267,5 @@ impl Raft {
         self.common.applied()
     }
 }
+
+recorded!(struct Raft { common, role });

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use crate::codec::recorded;
 use crate::mutants::{self, Mutant};
 use crate::types::{Index, Round, Ticket};
 
@@ -92,3 +93,6 @@ impl Reads {
             .chain(self.waiting)
     }
 }
+
+recorded!(struct Reads { round, waiting, rounds, pending });
+recorded!(struct PendingRound { round, index, tickets });

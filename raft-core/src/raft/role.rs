@@ -4,6 +4,7 @@ use super::candidate::{Candidate, Phase};
 use super::follower::Follower;
 use super::leader::Leader;
 use super::machine::Raft;
+use crate::codec::recorded;
 use crate::effect::{Effect, RoleChange, RoleChangeReason, RoleKind};
 use crate::request::RefusalReason;
 use crate::types::{NodeId, Term};
@@ -127,6 +128,8 @@ impl Raft {
         }
     }
 }
+
+recorded!(enum Role { 0 => Follower(role), 1 => Candidate(role), 2 => Leader(role) });
 
 #[cfg(test)]
 mod tests {

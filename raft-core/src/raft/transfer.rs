@@ -11,6 +11,7 @@ use super::common::Common;
 use super::leader::Leader;
 use super::machine::Raft;
 use super::role::Role;
+use crate::codec::recorded;
 use crate::effect::{Effect, RoleChangeReason};
 use crate::fingerprint::Fingerprint;
 use crate::log::TermAt;
@@ -214,3 +215,5 @@ impl Raft {
         self.common.request_votes(Phase::Vote, true);
     }
 }
+
+recorded!(struct Transfer { ticket, to, deadline, sent_at });

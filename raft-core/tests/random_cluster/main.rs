@@ -19,6 +19,7 @@ mod disk;
 mod history;
 mod node;
 mod random;
+mod recording;
 mod world;
 
 use world::{Counts, Kind, World};
@@ -108,6 +109,25 @@ fn invariants_hold_when_memory_is_lost() {
     if let Some((runs, total)) = run_seeds(Kind::Losses, 20) {
         assert!(total.losses > runs && total.trust_restored > runs, "{total:?}");
     }
+}
+
+/// A recorded run is the list of its inputs (S13): every replica does again what it did, effect by effect, from its start and from
+/// every state that was told on the way, and comes to the same states.
+#[test]
+fn recordings_replay_from_wherever_they_begin() {
+    let runs = std::env::var("RANDOM_CLUSTER_SEEDS").map_or(5, |count| count.parse().expect("a count"));
+    let mut replayed = (0, 0);
+    for seed in (0..runs).chain(FIRST_LOSSES..FIRST_LOSSES + runs) {
+        let mut world = World::recorded(seed, kind_of(seed));
+        world.run();
+        let (steps, states) = world.check_recordings();
+        replayed = (replayed.0 + steps, replayed.1 + states);
+    }
+    println!("{} steps, {} states", replayed.0, replayed.1);
+    assert!(
+        replayed.0 > runs * 5_000 && replayed.1 > runs * 200,
+        "{replayed:?}"
+    );
 }
 
 /// R36, R68: seed 1006. An answer that a joined machine gave as a suspect arrived when it was the second of two voters, and

@@ -13,6 +13,7 @@ use raft_core::types::{EntryId, GroupId, Index, NodeId, Time, Trust};
 
 use super::disk::Disk;
 use super::random::{ELECTION_TIMEOUT, Random, Swarm};
+use super::recording::Recording;
 
 /// The group of every replica.
 pub(crate) const GROUP: GroupId = GroupId(1);
@@ -65,6 +66,10 @@ pub(crate) struct Node {
     pub(crate) lost: bool,
     /// Reads of the log store that were answered.
     pub(crate) log_reads: Vec<Input>,
+    /// What it did since it was started, if that is recorded.
+    pub(crate) recording: Option<Recording>,
+    /// How many steps were done again, and from how many states.
+    pub(crate) replayed: (u64, u64),
 }
 
 impl Node {
@@ -104,11 +109,13 @@ impl Node {
             snapshots: BTreeMap::new(),
             lost: false,
             log_reads: Vec::new(),
+            recording: None,
+            replayed: (0, 0),
         }
     }
 
     /// Starts a node that is down, from what its disks hold.
-    pub(crate) fn start(&mut self, now_us: u64, random_seed: u64) {
+    pub(crate) fn start(&mut self, now_us: u64, random_seed: u64, recorded: bool) {
         self.config.random_seed = random_seed;
         self.config.incarnation = random_seed;
         self.issued = self.disk.clone();
@@ -118,6 +125,7 @@ impl Node {
         }
         let applied = self.applied.last().copied().unwrap_or(EntryId::ZERO);
         let (recovered, now) = (self.disk.recovered(), self.clock.at(now_us));
+        self.recording = recorded.then(|| Recording::new(&self.config, &recovered, applied, now));
         let raft = Raft::new(self.config.clone(), recovered, applied, now);
         self.raft = Some(raft.expect("a disk that only lost what was not durable"));
     }
@@ -125,6 +133,7 @@ impl Node {
     /// Stops a node. Some of the writes under way made it to the disk, in order; the state machine keeps a prefix of what
     /// it applied.
     pub(crate) fn crash(&mut self, random: &mut Random) {
+        self.check_recording();
         self.raft = None;
         let made_it = random.below(self.writes.len() as u64 + 1) as usize;
         for write in self.writes.drain(..).take(made_it) {
@@ -146,6 +155,14 @@ impl Node {
 }
 
 impl Node {
+    /// Does again what it did since it was started.
+    pub(crate) fn check_recording(&mut self) {
+        if let (Some(raft), Some(recording)) = (&self.raft, self.recording.take()) {
+            let (steps, states) = recording.check(raft);
+            self.replayed = (self.replayed.0 + steps, self.replayed.1 + states);
+        }
+    }
+
     /// Whether it has stored something and is trusted with all that it has, on its disk and in its mind.
     pub(crate) fn is_sound(&self) -> bool {
         let trusts_itself = self.raft.as_ref().is_none_or(|raft| !raft.status().suspect);

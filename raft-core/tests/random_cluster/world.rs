@@ -63,10 +63,21 @@ pub(crate) struct World {
     pub(crate) counts: Counts,
     /// Whether anything goes wrong still.
     pub(crate) faults: bool,
+    /// Whether every step is recorded.
+    is_recorded: bool,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, kind: Kind) -> World {
+        World::with(seed, kind, false)
+    }
+
+    /// A world whose replicas are recorded.
+    pub(crate) fn recorded(seed: u64, kind: Kind) -> World {
+        World::with(seed, kind, true)
+    }
+
+    fn with(seed: u64, kind: Kind, is_recorded: bool) -> World {
         let mut random = Random(seed);
         let swarm = match kind {
             Kind::Everything => Swarm::draw(&mut random, false),
@@ -88,6 +99,7 @@ impl World {
             clients: Clients::default(),
             counts: Counts::default(),
             faults: true,
+            is_recorded,
         };
         for id in ids {
             world.add_node(id, membership.clone());
@@ -108,7 +120,18 @@ impl World {
 
     pub(crate) fn start(&mut self, id: NodeId) {
         let (now, seed) = (self.now, self.random.next());
-        self.node(id).start(now, seed);
+        let is_recorded = self.is_recorded;
+        self.node(id).start(now, seed, is_recorded);
+    }
+
+    /// Does again what every replica did; how many steps, and from how many states.
+    pub(crate) fn check_recordings(&mut self) -> (u64, u64) {
+        let mut replayed = (0, 0);
+        for node in self.nodes.values_mut() {
+            node.check_recording();
+            replayed = (replayed.0 + node.replayed.0, replayed.1 + node.replayed.1);
+        }
+        replayed
     }
 
     pub(crate) fn crash(&mut self, id: NodeId) {
@@ -139,7 +162,14 @@ impl World {
         let Some(raft) = &mut node.raft else { return };
         let before = raft.status();
         let mut effects = Vec::new();
-        raft.step(node.clock.at(now), input, &mut effects);
+        let at = node.clock.at(now);
+        if let Some(recording) = &mut node.recording {
+            recording.step(raft, at, &input);
+        }
+        raft.step(at, input, &mut effects);
+        if let Some(recording) = &mut node.recording {
+            recording.stepped(&effects);
+        }
         let after = raft.status();
         let node = self.node(id);
         node.lost &= !node.is_sound();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The floors from the ground up. A room may use every room below its own floor; rooms on one floor may use each other.
 const FLOORS: &[&[&str]] = &[
-    &["types", "random", "mutants", "fingerprint"],
+    &["types", "random", "mutants", "fingerprint", "codec"],
     &["config"],
     &["membership"],
     &["entry"],
@@ -25,6 +25,8 @@ const FLOORS: &[&[&str]] = &[
     &["raft"],
     // Above the protocol, because it steps outside of it.
     &["recovery"],
+    // What the protocol was given, kept so that it can be given again.
+    &["record"],
     &["driver"],
     &["memory", "runtime"],
     &["conformance"],
