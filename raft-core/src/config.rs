@@ -80,6 +80,14 @@ pub struct Config {
     /// How many entries below a snapshot are kept, so that a follower that is a little behind needs no snapshot.
     /// Default: 10,000.
     pub retained_entries: u64,
+    /// How many bytes of the newest inputs are kept in memory as a [recording](crate::record). Enforced by the runtime: see
+    /// [`Node::recording`]. 0 keeps none. Default: 0, since a process may host many replicas.
+    ///
+    /// [`Node::recording`]: ../runtime/struct.Node.html#method.recording
+    pub recording_bytes: usize,
+    /// Whether recordings hold what clients wrote; if not, only how long it is, which is all that the protocol looks at.
+    /// Default: false.
+    pub recording_payloads: bool,
 }
 
 /// The longest election timeout and heartbeat interval.
@@ -170,6 +178,8 @@ impl Config {
             snapshot_bytes_per_second: None,
             write_stall_max: Some(Duration::from_secs(20)),
             retained_entries: 10_000,
+            recording_bytes: 0,
+            recording_payloads: false,
         }
     }
 

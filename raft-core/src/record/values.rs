@@ -207,7 +207,8 @@ value!(struct Config {
     group, id, election_timeout, election_timeout_max, heartbeat_interval, priority, lease_drift_max, incarnation,
     random_seed, entry_bytes_max, append_bytes_max, inflight_messages_max, inflight_bytes_max, uncommitted_bytes_max,
     proposals_max, reads_max, apply_bytes_max, tail_bytes_max, snapshot_entries, snapshot_transfers_max,
-    snapshot_bytes_per_second, write_stall_max, retained_entries,
+    snapshot_bytes_per_second, write_stall_max, retained_entries, recording_bytes,
+    recording_payloads,
 } like usual_settings);
 
 recorded!(enum SuspicionReason {

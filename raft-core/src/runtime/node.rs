@@ -263,6 +263,10 @@ impl Node {
         Ok(())
     }
 
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.owner.shared
+    }
+
     /// The settings of the replica.
     #[must_use]
     pub fn config(&self) -> &Config {

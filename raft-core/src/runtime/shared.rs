@@ -13,6 +13,7 @@ use super::inbox::Inbox;
 use super::lifecycle::Lifecycle;
 use super::pace::Pace;
 use super::queue::TaskQueue;
+use super::recording::Recording;
 use super::waiters::Waiters;
 use crate::config::Config;
 use crate::effect::Write;
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) send_pace: Option<Arc<Pace>>,
     /// How fast the own snapshot is saved; none if there is no limit.
     pub(super) save_pace: Option<Arc<Pace>>,
+    pub(super) recording: Recording,
     pub(super) handle: Handle,
 }
 

@@ -17,6 +17,7 @@ use super::lifecycle::{AllEnded, Lifecycle};
 use super::options::NodeOptions;
 use super::pace::Pace;
 use super::queue::TaskQueue;
+use super::recording::Recording;
 use super::shared::Shared;
 use super::snapshots;
 use super::waiters::{Waiter, Waiters};
@@ -46,8 +47,11 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
     let state = ReplicatedState::open(options.state_machine)?;
     let state = catch_up(&options.snapshot_store, group, &recovered, state).await?;
     let clock = Clock::new();
-    let raft = Raft::new(config.clone(), recovered, state.last_applied(), clock.now())?;
-    let driver = Driver::new(raft, config.incarnation);
+    let (applied, now) = (state.last_applied(), clock.now());
+    let recording = Recording::new(&config, &recovered, applied, now);
+    let raft = Raft::new(config.clone(), recovered, applied, now)?;
+    let mut driver = Driver::new(raft, config.incarnation);
+    driver.observe(Box::new(recording.clone()));
     let (lifecycle, all_ended) = Lifecycle::new();
     let shared = Arc::new(Shared {
         inbox: Inbox::new(&config),
@@ -61,6 +65,7 @@ pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError
         transport: options.transport,
         send_pace: Pace::new(&config),
         save_pace: Pace::new(&config),
+        recording,
         handle: Handle::current(),
         config,
     });
