@@ -194,6 +194,10 @@ fn check_body(body: &Body) {
         Body::TimeoutNow(request) => check_id(request.last_log),
         Body::TrustRestored(restored) => check_index(restored.index),
         Body::EntriesLost(lost) => check_index(lost.acknowledged),
+        Body::Pulse(pulse) => {
+            let leaderships = pulse.watches.iter().chain(&pulse.ended);
+            leaderships.for_each(|leadership| check_term(leadership.term));
+        }
         Body::RequestVoteResponse(_) | Body::ForwardRequest(_) | Body::ForwardResponse(_) => {}
     }
 }

@@ -25,6 +25,12 @@ pub struct Config {
     pub election_timeout_max: Option<Duration>,
     /// How often a leader contacts its followers. At most a third of `election_timeout`. Default: 100 ms.
     pub heartbeat_interval: Duration,
+    /// After how long without anything to do the group sleeps: then it sends no message and sets no timer, until something
+    /// arrives for it. It sleeps only where every member has this set. None: it never sleeps. Default: none.
+    ///
+    /// A follower that sleeps relies on its surroundings to tell it with [`Input::PeerLost`](crate::input::Input::PeerLost)
+    /// that its leader is gone. Never set this where nothing runs [`Pulses`](crate::pulse::Pulses).
+    pub quiesce_after: Option<Duration>,
     /// How much this replica should lead, from 0 to [`PRIORITY_MAX`]. Each step below the highest makes it wait one
     /// election timeout longer before it campaigns, and half as long with every time that it waited in vain. It never
     /// overrides the log (R38). Default: `PRIORITY_MAX`.
@@ -160,6 +166,7 @@ impl Config {
             election_timeout: Duration::from_secs(1),
             election_timeout_max: None,
             heartbeat_interval: Duration::from_millis(100),
+            quiesce_after: None,
             priority: PRIORITY_MAX,
             lease_drift_max: None,
             incarnation: 0,
@@ -198,6 +205,7 @@ impl Config {
             ("election_timeout", self.election_timeout),
             ("heartbeat_interval", self.heartbeat_interval),
             ("election_timeout_max", self.election_timeout_longest()),
+            ("quiesce_after", self.quiesce_after.unwrap_or(DURATION_MAX)),
             ("write_stall_max", self.write_stall_max.unwrap_or(DURATION_MAX)),
         ] {
             if duration.is_zero() {

@@ -99,6 +99,9 @@ pub enum Effect {
     TrustRestored,
     /// The role, the term or the known leader changed.
     RoleChanged(RoleChange),
+    /// This replica fell asleep, woke up, or began to ask others to sleep: its node must know who watches over whom. The last
+    /// one counts; every replica begins as [`Rest::Awake`].
+    Rested(Rest),
     /// An invariant of the protocol does not hold: another replica, or the disk, lost what it had promised. The
     /// replica must stop, keep its data, and say so (R11). No further input has any effect.
     Fatal(FatalReason),
@@ -175,6 +178,28 @@ impl fmt::Display for RoleKind {
             RoleKind::Leader => "leader",
         })
     }
+}
+
+/// Whether a replica sleeps, and who relies on whom while it does (docs/decisions/0016).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Rest {
+    /// It is awake, and nobody sleeps under it.
+    #[default]
+    Awake,
+    /// It leads, and has asked its followers to sleep: some may.
+    Leading {
+        /// The term that it leads.
+        term: Term,
+        /// Whether it sleeps itself. If it does not, its heartbeats wake everybody up.
+        asleep: bool,
+    },
+    /// It sleeps, and must be [told](crate::input::Input::PeerLost) when its leader is gone.
+    Following {
+        /// Its leader.
+        leader: NodeId,
+        /// The term of that.
+        term: Term,
+    },
 }
 
 /// A change of role, term or known leader.

@@ -56,6 +56,9 @@ pub enum Input {
     /// The round trips that the transport measures now, of those peers to which it knows one. They have an effect only with
     /// [`election_timeout_max`](crate::config::Config::election_timeout_max).
     RoundTrips(Vec<(NodeId, Duration)>),
+    /// The node of a peer does not answer any more, or was started again, or leads this group no more: whoever sleeps under
+    /// that leader must look for another one ([`pulse`](crate::pulse)). Means nothing to anybody else.
+    PeerLost(NodeId),
     /// Start an election now, as if the election timeout had passed.
     Campaign,
 }

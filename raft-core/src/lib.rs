@@ -79,6 +79,7 @@ pub mod mutants;
 #[cfg(not(feature = "mutants"))]
 mod mutants;
 pub mod progress;
+pub mod pulse;
 pub mod raft;
 mod random;
 pub mod record;

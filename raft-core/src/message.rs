@@ -7,6 +7,10 @@ use crate::membership::Membership;
 use crate::request::{ChangePreview, ClientRequest, RefusalReason, TransferResult};
 use crate::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
 
+/// The group of what nodes say to each other on behalf of all their groups: [`Body::Pulse`], and nothing else. No group has
+/// this id.
+pub const PULSE_GROUP: GroupId = GroupId(u64::MAX);
+
 /// One message between two replicas of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -42,7 +46,8 @@ impl Message {
             | Body::RequestPreVoteResponse(_)
             | Body::AppendEntriesResponse(_)
             | Body::TrustRestored(_)
-            | Body::EntriesLost(_) => Lane::Urgent,
+            | Body::EntriesLost(_)
+            | Body::Pulse(_) => Lane::Urgent,
         }
     }
 }
@@ -83,6 +88,9 @@ pub enum Body {
     ForwardRequest(ForwardRequest),
     /// The leader's answer to a forwarded request.
     ForwardResponse(ForwardResponse),
+    /// A node tells another that it lives, for all groups that sleep ([`pulse`](crate::pulse)). It is of the group
+    /// [`PULSE_GROUP`] and of no term; no replica ever sees it.
+    Pulse(Pulse),
 }
 
 /// Arguments of RequestVote (paper Figure 2).
@@ -139,6 +147,9 @@ pub struct AppendEntries {
     pub leader_commit: Index,
     /// The newest round of the leader when it sent this; the response repeats it.
     pub round: Round,
+    /// Whether the leader asks the receiver to sleep: nothing has happened for a while, and the receiver has acknowledged
+    /// everything. Only without entries.
+    pub sleep: bool,
 }
 
 /// Result of AppendEntries.
@@ -155,6 +166,8 @@ pub struct AppendEntriesResponse {
     /// For how many milliseconds the sender votes for nobody else after the request arrived, whatever happens; 0 if it
     /// keeps no leases (R42).
     pub lease_ms: u32,
+    /// Whether the sender sleeps from now on, as it was asked to.
+    pub sleeps: bool,
     /// Whether the logs match, and up to where.
     pub result: AppendResult,
 }
@@ -200,6 +213,38 @@ pub struct EntriesLost {
     pub incarnation: u64,
     /// The last index that an earlier incarnation acknowledged.
     pub acknowledged: Index,
+}
+
+/// What a node says to another on behalf of all groups of both that sleep: that it lives, whose leaders it relies on, and which
+/// leaderships are over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Which pulse of which process it is.
+    pub id: PulseId,
+    /// The newest pulse of the receiver that the sender has taken.
+    pub heard: Option<PulseId>,
+    /// Leaderships of the receiver under which groups of the sender sleep. Each is repeated until the receiver has heard it.
+    pub watches: Vec<Leadership>,
+    /// Leaderships that the receiver watches, or asked to watch, and that are over. Each is repeated for a while.
+    pub ended: Vec<Leadership>,
+}
+
+/// A pulse of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PulseId {
+    /// Differs from one start of the node to the next.
+    pub incarnation: u64,
+    /// Counts up by one with each pulse of one process to one peer; the first is 1.
+    pub serial: u64,
+}
+
+/// The leadership of one node over one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Leadership {
+    /// The group.
+    pub group: GroupId,
+    /// Its term.
+    pub term: Term,
 }
 
 /// A client's request, passed on by the replica that received it.

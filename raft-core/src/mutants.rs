@@ -92,6 +92,17 @@ mutants! {
     /// A replica that had voted for itself leads when it starts again (R39). I1.
     RestartResumesLeadership = "restart-resumes-leadership",
 
+    // ---- sleep ----
+
+    /// A leader sleeps as soon as one follower does (R36). I29.
+    LeaderSleepsAlone = "leader-sleeps-alone",
+    /// A follower sleeps when it is asked to, whatever it lacks of the log or has not applied. I29.
+    FollowerSleepsBehind = "follower-sleeps-behind",
+    /// A node takes the first sign of life of a node that was started again for one more of its old life. I29.
+    RestartedPulseCounted = "restarted-pulse-counted",
+    /// A node that lives does not say that it leads a group no more (R36). I29.
+    EndedLeadershipNotTold = "ended-leadership-not-told",
+
     // ---- durability ----
 
     /// A vote is told before it is on disk (R55, R32). I3, I11.

@@ -44,6 +44,8 @@ pub struct Status {
     pub ready: bool,
     /// Whether it may have lost what it had promised, so that it neither votes nor counts until it has caught up (R68).
     pub suspect: bool,
+    /// Whether it sleeps: nothing happens in the group, so that it neither sends nor waits for anything.
+    pub asleep: bool,
     /// What it knows about the other members, if it leads; sorted by id.
     pub peers: Vec<PeerProgress>,
 }

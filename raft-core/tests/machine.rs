@@ -277,6 +277,7 @@ fn what_others_say_proves_nothing_about_the_own_disk() {
         entries: Vec::new(),
         leader_commit: Index(0),
         round: Round(1),
+        sleep: false,
     };
     let effects = receive(&mut raft, 3, Body::AppendEntries(heartbeat));
     assert_eq!(raft.role(), RoleKind::Follower);

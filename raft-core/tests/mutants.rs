@@ -3,16 +3,20 @@
 
 use std::io::{Cursor, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::config::Config;
 use raft_core::driver::{ApplyBatch, Driver, Outcome, Ports};
-use raft_core::effect::{FatalReason, RoleChange, Write};
+use raft_core::effect::{FatalReason, Rest, RoleChange, Write};
 use raft_core::entry::{Entry, Payload, SessionCommand, SessionEntry, SessionRequest};
 use raft_core::input::{Input, LogRead, Proposal, Proposed};
 use raft_core::membership::Membership;
-use raft_core::message::{Body, InstallSnapshot, Message, RequestVote, SnapshotMeta};
+use raft_core::message::{
+    Body, InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestVote, SnapshotMeta,
+};
 use raft_core::mutants::{self, Mutant};
+use raft_core::pulse::{PulseEffect, PulseInput, PulseSettings, Pulses};
 use raft_core::raft::Raft;
 use raft_core::request::RefusalReason;
 use raft_core::sessions::{ReplicatedState, Reply};
@@ -266,4 +270,92 @@ fn foreign_message_heard() {
     };
     let terms = without_and_with(Mutant::ForeignMessageHeard, run);
     assert_eq!(terms, (Term(0), Term(9)));
+}
+
+// ---- nodes ----
+
+fn pulses(node: u64) -> Pulses {
+    Pulses::new(PulseSettings {
+        node: NodeId(node),
+        incarnation: node,
+        interval: Duration::from_millis(100),
+        timeout: Duration::from_secs(1),
+    })
+}
+
+fn pulse(incarnation: u64, serial: u64, heard: u64) -> PulseInput {
+    let id = |incarnation, serial| PulseId { incarnation, serial };
+    let pulse = Pulse {
+        id: id(incarnation, serial),
+        heard: Some(id(2, heard)),
+        watches: Vec::new(),
+        ended: Vec::new(),
+    };
+    let from = NodeId(1);
+    PulseInput::Received { from, pulse }
+}
+
+fn rested(rest: Rest) -> PulseInput {
+    let group = GroupId(1);
+    PulseInput::Rested { group, rest }
+}
+
+/// R39: a node that was started again leads nothing of what it led before, though it lives.
+#[test]
+fn the_pulse_of_another_start_is_no_sign_of_life() {
+    let lost = || {
+        let (mut pulses, mut effects) = (pulses(2), Vec::new());
+        let (leader, term) = (NodeId(1), Term(1));
+        let inputs = [
+            rested(Rest::Following { leader, term }),
+            pulse(7, 1, 1),
+            pulse(7, 2, 1),
+            pulse(7, 3, 2),
+            pulse(8, 1, 2),
+        ];
+        for (step, input) in inputs.into_iter().enumerate() {
+            pulses.step(Time::from_millis(100 * step as u64), input, &mut effects);
+        }
+        let lost = |effect: &&PulseEffect| matches!(effect, PulseEffect::Lost { .. });
+        effects.iter().filter(lost).count()
+    };
+    assert_eq!(without_and_with(Mutant::RestartedPulseCounted, lost), (1, 0));
+}
+
+/// R36: a node that leads a group no more says so to who sleeps under it, since it goes on saying that it lives.
+#[test]
+fn the_end_of_a_leadership_is_told() {
+    let told = || {
+        let (mut pulses, mut effects) = (pulses(1), Vec::new());
+        let (group, term) = (GroupId(1), Term(1));
+        let watches = vec![Leadership { group, term }];
+        let pulse = Pulse {
+            id: PulseId {
+                incarnation: 2,
+                serial: 1,
+            },
+            heard: None,
+            watches,
+            ended: Vec::new(),
+        };
+        let from = NodeId(2);
+        let inputs = [
+            rested(Rest::Leading { term, asleep: true }),
+            PulseInput::Received { from, pulse },
+            rested(Rest::Awake),
+            PulseInput::Tick,
+        ];
+        for (step, input) in inputs.into_iter().enumerate() {
+            pulses.step(Time::from_millis(100 * step as u64), input, &mut effects);
+        }
+        let ended = |effect: &PulseEffect| match effect {
+            PulseEffect::Send(message) => match &message.body {
+                Body::Pulse(pulse) => pulse.ended.len(),
+                _ => 0,
+            },
+            PulseEffect::Lost { .. } => 0,
+        };
+        effects.iter().map(ended).sum::<usize>()
+    };
+    assert_eq!(without_and_with(Mutant::EndedLeadershipNotTold, told), (2, 0));
 }

@@ -186,6 +186,27 @@ scenarios! {
         takes_effect_when_appended
         unknown_peers
     }
+    quiescence {
+        a_change_wakes
+        a_cut_off_sleeper
+        a_deposed_sleeper
+        a_learner_wakes_the_leader
+        a_proposal_wakes
+        a_sleeper_has_a_leader
+        a_sleeper_has_no_lease
+        a_transfer_wakes
+        all_must_agree
+        check_quorum_begins_anew
+        falls_asleep
+        late_answer
+        late_question
+        not_where_one_is_unable
+        one_alone
+        only_with_everything
+        restarted_follower
+        suspects_keep_it_awake
+        the_leader_dies
+    }
     reads {
         a_round_that_never_began
         a_smaller_quorum_confirms

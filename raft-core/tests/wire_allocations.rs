@@ -27,6 +27,7 @@ fn batch(count: u64, payload_bytes: usize) -> Vec<Message> {
             entries: vec![Entry::command(Term(1), Index(place + 1), payload.clone())],
             leader_commit: Index(0),
             round: Round(0),
+            sleep: false,
         }),
     };
     (1..=count).map(message).collect()

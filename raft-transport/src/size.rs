@@ -42,6 +42,7 @@ pub(crate) fn message_bytes(message: &Message) -> usize {
             }
             _ => 0,
         },
+        Body::Pulse(_) => return written_bytes(message),
         _ => 0,
     };
     head + SMALL_BODY_BYTES + variable
@@ -132,6 +133,7 @@ mod tests {
                 entries,
                 leader_commit: Index(0),
                 round: Round(0),
+                sleep: false,
             }),
             Body::AppendEntriesResponse(AppendEntriesResponse {
                 round: Round(1),
@@ -143,6 +145,7 @@ mod tests {
                     prev_index: Index(1),
                     hint: EntryId::ZERO,
                 },
+                sleeps: false,
             }),
             Body::ForwardRequest(ForwardRequest {
                 ticket: Ticket(1),
@@ -160,6 +163,7 @@ mod tests {
                 }],
                 leader_commit: Index(0),
                 round: Round(0),
+                sleep: false,
             }),
             Body::ForwardRequest(ForwardRequest {
                 ticket: Ticket(1),

@@ -107,6 +107,7 @@ fn message(payload: &Bytes, term: Term) -> Message {
         entries: vec![entry],
         leader_commit: Index(1),
         round: Round(0),
+        sleep: false,
     });
     Message {
         group: GroupId(1),

@@ -170,6 +170,7 @@ fn append_entries(node: &Node, input: &mut Unstructured<'_>, term: Term) -> Resu
         entries,
         leader_commit,
         round: Round(u64::from(round)),
+        sleep: round & 0x40 != 0,
     })
 }
 
@@ -207,6 +208,7 @@ fn response(node: &Node, input: &mut Unstructured<'_>, suspect: bool) -> Result<
         incarnation: u64::from(choice >> 6 & 1),
         suspect,
         lease_ms: u32::from(choice) * 10,
+        sleeps: choice & 0x80 != 0,
         result,
     })
 }

@@ -9,8 +9,8 @@ use raft_core::membership::{
 };
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, ForwardRequest, ForwardResponse,
-    ForwardResult, InstallSnapshot, Message, RequestPreVote, RequestPreVoteResponse, RequestVote,
-    RequestVoteResponse, SnapshotMeta, TimeoutNow, TrustRestored,
+    ForwardResult, InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestPreVote,
+    RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow, TrustRestored,
 };
 use raft_core::request::{ChangePreview, ClientRequest, RefusalReason, TransferAbort, TransferResult};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Sequence, SessionId, Term, Ticket};
@@ -136,6 +136,24 @@ fn elections() -> Vec<Body> {
             incarnation: 3,
             acknowledged: Index(8),
         }),
+        Body::Pulse(Pulse {
+            id: PulseId {
+                incarnation: 3,
+                serial: 300,
+            },
+            heard: Some(PulseId {
+                incarnation: 4,
+                serial: 2,
+            }),
+            watches: vec![Leadership {
+                group: GroupId(700),
+                term: Term(5),
+            }],
+            ended: vec![Leadership {
+                group: GroupId(701),
+                term: Term(6),
+            }],
+        }),
     ]
 }
 
@@ -150,6 +168,7 @@ fn replication() -> Vec<Body> {
         entries: entries.collect(),
         leader_commit: Index(6),
         round: Round(11),
+        sleep: false,
     })];
     bodies.push(Body::AppendEntries(AppendEntries {
         prev: id(3, 7),
@@ -157,6 +176,7 @@ fn replication() -> Vec<Body> {
         entries: Vec::new(),
         leader_commit: Index(6),
         round: Round(12),
+        sleep: true,
     }));
     let results = [
         AppendResult::Accepted {
@@ -175,6 +195,7 @@ fn replication() -> Vec<Body> {
             suspect: false,
             lease_ms: 1_000,
             result,
+            sleeps: false,
         })
     }));
     bodies

@@ -269,6 +269,7 @@ impl Driver {
             Effect::Unresolved { ticket } => self.end(ticket, Outcome::Unknown, ports),
             Effect::Suspected(reason) => ports.suspected(reason),
             Effect::TrustRestored => ports.trust_restored(),
+            Effect::Rested(rest) => ports.rested(rest),
             Effect::RoleChanged(change) => self.role_changed(now, change, ports),
             Effect::Fatal(reason) => ports.fatal(reason),
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::effect::{FatalReason, RoleChange, SuspicionReason, Write};
+use crate::effect::{FatalReason, Rest, RoleChange, SuspicionReason, Write};
 use crate::entry::Entry;
 use crate::input::LogRead;
 use crate::membership::Membership;
@@ -57,6 +57,10 @@ pub trait Ports {
 
     /// The role, the term or the known leader changed.
     fn role_changed(&mut self, change: &RoleChange);
+
+    /// This replica fell asleep or woke up. Needed only where [`Config::quiesce_after`](crate::config::Config::quiesce_after)
+    /// is set: there the node's [`Pulses`](crate::pulse::Pulses) must be told.
+    fn rested(&mut self, _rest: Rest) {}
 
     /// The replica must stop (R11).
     fn fatal(&mut self, reason: FatalReason);

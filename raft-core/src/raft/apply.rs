@@ -62,6 +62,15 @@ impl ApplyState {
         }
     }
 
+    /// Whether everything up to `last` is applied, and neither the state machine nor a snapshot owes anything.
+    pub(super) fn is_done(&self, last: Index) -> bool {
+        self.applied == last
+            && self.handed_out == last
+            && self.batches.is_empty()
+            && self.restoring.is_none()
+            && !self.creating_snapshot
+    }
+
     /// Since when the state machine owes an answer, if it does.
     pub(super) fn waiting_since(&self) -> Option<Time> {
         (!self.batches.is_empty()).then_some(self.working_since)

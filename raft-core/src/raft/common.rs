@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::apply::{ApplyState, RestoreState};
 use super::transfer::Transfer;
 use crate::config::{Config, PRIORITY_MAX};
-use crate::effect::{Effect, FatalReason, LogChange, SuspicionReason, Write};
+use crate::effect::{Effect, FatalReason, LogChange, Rest, SuspicionReason, Write};
 use crate::entry::{Entry, Payload};
 use crate::log::RaftLog;
 use crate::membership::Membership;
@@ -64,6 +64,8 @@ pub(super) struct Common {
     /// Messages that wait for all earlier writes.
     promises: Vec<Message>,
     pub(super) apply: ApplyState,
+    /// What the surroundings know about the sleep of this replica.
+    pub(super) rest_told: Rest,
 }
 
 /// A write that was begun.
@@ -118,6 +120,7 @@ impl Common {
             writes_in_flight: VecDeque::new(),
             promises: Vec::new(),
             apply: ApplyState::new(begun, commit, now),
+            rest_told: Rest::Awake,
             config,
         }
     }
@@ -354,6 +357,16 @@ impl Common {
             write.began = write.began.max(now);
         }
         self.log.persisted(seq);
+    }
+
+    /// Whether everything that was ever begun here is durable and applied, and no snapshot is being made.
+    pub(super) fn is_done(&self) -> bool {
+        let last = self.log.last().index;
+        self.writes_in_flight.is_empty()
+            && self.promises.is_empty()
+            && self.term_is_durable()
+            && self.log.durable() == last
+            && self.apply.is_done(last)
     }
 
     /// Emits what this step left to persist, and the messages that wait for it.

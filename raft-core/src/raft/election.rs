@@ -18,6 +18,8 @@ impl Raft {
         }
         let now = self.common.now;
         match &mut self.role {
+            Role::Follower(follower) if follower.nap.is_asleep() => {}
+            Role::Leader(leader) if leader.is_asleep() => {}
             Role::Follower(Follower {
                 election_deadline, ..
             })
@@ -51,6 +53,7 @@ impl Raft {
         if matches!(&self.role, Role::Follower(Follower { leader: Some(_), .. })) {
             self.become_follower(None, None, reason);
         }
+        self.wake_the_leader();
     }
 
     /// Whether this replica may ask for votes: only voters do (R26), nobody whose state is being replaced by a snapshot

@@ -25,7 +25,8 @@ impl Raft {
             Role::Follower(Follower {
                 leader,
                 election_deadline: _,
-            }) => fingerprint.feed(&(0_u8, leader)),
+                nap,
+            }) => fingerprint.feed(&(0_u8, leader, nap)),
             Role::Candidate(candidate) => {
                 fingerprint.feed(&1_u8);
                 candidate.fingerprint(&mut fingerprint);

@@ -1,6 +1,7 @@
 //! What a follower does with AppendEntries (paper §5.3) and with snapshots (paper §7).
 
 use super::common::Common;
+use super::quiescence::Nap;
 use crate::codec::recorded;
 use crate::effect::FatalReason;
 use crate::entry::{Entry, LogSlice};
@@ -14,7 +15,9 @@ use crate::types::{EntryId, Index, NodeId, Round, Time};
 pub(super) struct Follower {
     /// The leader of the current term, once it made itself known.
     pub(super) leader: Option<NodeId>,
+    /// When it campaigns, unless it sleeps.
     pub(super) election_deadline: Time,
+    pub(super) nap: Nap,
 }
 
 /// Which request an answer is for.
@@ -23,6 +26,8 @@ struct Asked {
     by: NodeId,
     round: Round,
     prev_acknowledged: bool,
+    /// Whether this replica sleeps from now on, as the request asks.
+    sleeps: bool,
 }
 
 impl Asked {
@@ -32,24 +37,27 @@ impl Asked {
             by,
             round: Round::default(),
             prev_acknowledged: false,
+            sleeps: false,
         }
     }
 }
 
 impl Common {
-    /// Stores what a leader of the current term sent, and answers.
-    pub(super) fn append_entries(&mut self, from: NodeId, request: AppendEntries) {
+    /// Stores what a leader of the current term sent, and answers; `sleeps` tells it that this replica sleeps from now on.
+    pub(super) fn append_entries(&mut self, from: NodeId, request: AppendEntries, sleeps: bool) {
         let AppendEntries {
             prev,
             prev_acknowledged,
             entries,
             leader_commit,
             round,
+            sleep: _,
         } = request;
         let asked = Asked {
             by: from,
             round,
             prev_acknowledged,
+            sleeps,
         };
         let Ok(slice) = LogSlice::new(prev, entries) else {
             return;
@@ -202,8 +210,24 @@ impl Common {
             incarnation: self.config.incarnation,
             suspect: self.is_suspect(),
             lease_ms: self.lease_ms(),
+            sleeps: asked.sleeps,
             result,
         })
+    }
+
+    /// Tells members that this replica waits to hear from a leader, and where its log agrees with any: nowhere, as far as it
+    /// says. It answers nothing that was asked.
+    pub(super) fn make_itself_known(&mut self) {
+        let own_id = self.id();
+        for member in self.membership().members() {
+            if member != own_id {
+                let nothing = AppendResult::Accepted {
+                    match_index: Index::ZERO,
+                };
+                let body = self.append_response(Asked::outside_rounds(member), nothing);
+                self.send_now_or_when_durable(member, body);
+            }
+        }
     }
 
     /// Answers a leader of an older term, so that it learns the current one (R24). The answer is of the current term, so it
@@ -237,4 +261,4 @@ impl Common {
     }
 }
 
-recorded!(struct Follower { leader, election_deadline });
+recorded!(struct Follower { leader, election_deadline, nap });

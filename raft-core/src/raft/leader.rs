@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::common::Common;
 use super::lease::Lease;
+use super::machine::NEVER;
+use super::quiescence::Sleep;
 use super::reads::Reads;
 use super::replication::{ask_in_order, send_append, send_entries, send_heartbeat};
 use super::transfer::Transfer;
@@ -45,6 +47,7 @@ pub(super) struct Leader {
     pub(super) elected_at: Time,
     /// Followers must hear of a new commit index.
     commit_advanced: bool,
+    pub(super) sleep: Sleep,
 }
 
 impl Leader {
@@ -65,7 +68,12 @@ impl Leader {
             uncommitted_bytes: 0,
             elected_at: common.now,
             commit_advanced: false,
+            sleep: Sleep::new(common.now),
         };
+        if common.config.quiesce_after.is_some() {
+            // What answers no round has number 0, and is told from what answers one.
+            leader.reads.begin_bare_round();
+        }
         leader.sync_members(common);
         leader.remember_former_members(common);
         leader
@@ -143,18 +151,19 @@ impl Leader {
 
     /// Contacts every follower: an AppendEntries without entries (mission row S9). What a heartbeat cannot ask is asked in
     /// order behind it; `asks_all` asks everybody that something is under way to whether it arrived, so that lost messages
-    /// are noticed even if a window is full or the only probe was lost (R14).
+    /// are noticed even if a window is full or the only probe was lost (R14), and asks everybody to sleep if it is time for that.
     fn broadcast_heartbeat(&mut self, common: &mut Common, asks_all: bool) {
         let round = self.reads.round();
         if common.config.lease_drift_max.is_some() {
             self.lease.round_sent(round, common.now);
         }
         self.count_snapshot_transfers(common);
+        let sleep = asks_all && self.sleep.is_asking();
         for (&to, progress) in &mut self.progress {
             if asks_all {
                 progress.resume_probe();
             }
-            let asked = send_heartbeat(common, to, progress, round);
+            let asked = send_heartbeat(common, to, progress, round, sleep);
             if (asks_all || asked == EntryId::ZERO) && progress.has_open_question() {
                 ask_in_order(common, to, progress, round);
             }
@@ -183,8 +192,12 @@ impl Leader {
         if common.now >= self.heartbeat_due {
             self.heartbeat_due = common.now + common.config.heartbeat_interval;
             common.retry_cold_read();
-            if common.config.lease_drift_max.is_some() {
+            let asks = self.asks_for_sleep(common);
+            if asks || common.config.lease_drift_max.is_some() {
                 self.reads.begin_bare_round();
+            }
+            if asks {
+                self.ask_for_sleep(common);
             }
             self.broadcast_heartbeat(common, true);
         }
@@ -195,6 +208,9 @@ impl Leader {
     /// When time alone will change something: a heartbeat is due, a quorum was silent for too long, the own disk or state
     /// machine stood still for too long (R35), or a transfer took too long.
     pub(super) fn next_deadline(&self, common: &Common) -> Time {
+        if self.is_asleep() {
+            return NEVER;
+        }
         let give_up = self.quorum_contact(common) + common.election_timeout;
         let stall_max = common.config.election_timeout;
         let stalled = common.waits_since(self.elected_at).map(|since| since + stall_max);
@@ -276,6 +292,9 @@ impl Leader {
         }
         self.restore_trust(common, from);
         self.confirm_reads(common);
+        if response.sleeps {
+            self.agreed_to_sleep(common, from, response.round);
+        }
     }
 
     /// Commits what a quorum has made durable, if it is of the current term (paper §5.4.2, Figure 8: R1).
@@ -436,6 +455,7 @@ impl Leader {
             uncommitted_bytes,
             elected_at,
             commit_advanced,
+            sleep,
         } = self;
         fingerprint.feed(&(term_start, uncommitted_bytes, commit_advanced, change, reads));
         fingerprint.feed(&(progress.len(), departing.len(), transfer.is_some()));
@@ -452,6 +472,7 @@ impl Leader {
             .for_each(|transfer| transfer.fingerprint(fingerprint));
         lease.fingerprint(fingerprint);
         fingerprint.feed_deadline(*heartbeat_due);
+        sleep.fingerprint(fingerprint);
         // Log time counts from here.
         fingerprint.feed_past_exactly(*elected_at);
     }
@@ -464,10 +485,11 @@ impl Leader {
         self.replicate(common);
         self.begin_reads(common);
         self.advance_transfer(common);
+        self.heed_work(common);
     }
 }
 
 recorded!(struct Leader {
     progress, departing, change, transfer, reads, lease, heartbeat_due, term_start, uncommitted_bytes, elected_at,
-    commit_advanced,
+    commit_advanced, sleep,
 });

@@ -49,6 +49,12 @@ impl Lease {
         }
     }
 
+    /// This leadership was idle: rounds of before that prove nothing any more.
+    pub(super) fn forget(&mut self) {
+        self.sent.clear();
+        self.start = None;
+    }
+
     /// TimeoutNow was sent: from now on a voter may vote while it hears this leader, for all of this leadership (R33).
     pub(super) fn void(&mut self) {
         self.is_void = true;

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::common::Common;
 use super::follower::Follower;
+use super::quiescence::Nap;
 use super::role::Role;
 use crate::codec::recorded;
 use crate::config::{Config, ConfigError};
@@ -13,6 +14,9 @@ use crate::log::TermAt;
 use crate::request::RefusalReason;
 use crate::traits::Recovered;
 use crate::types::{EntryId, GroupId, Index, NodeId, Term, Ticket, Time};
+
+/// Further away than every deadline.
+pub(super) const NEVER: Time = Time::from_nanos(u64::MAX);
 
 /// One replica of one group: the protocol, and nothing else.
 ///
@@ -96,6 +100,7 @@ impl Raft {
         let role = Role::Follower(Follower {
             leader: None,
             election_deadline,
+            nap: Nap::default(),
         });
         Ok(Raft { common, role })
     }
@@ -126,13 +131,14 @@ impl Raft {
         std::mem::swap(effects, &mut self.common.effects);
     }
 
-    /// When [`Input::Tick`] is due if nothing else happens before; never, once the replica has stopped.
+    /// When [`Input::Tick`] is due if nothing else happens before; never, once the replica has stopped, and while it sleeps.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
         if self.common.stopped {
-            return Time::from_nanos(u64::MAX);
+            return NEVER;
         }
         let deadline = match &self.role {
+            Role::Follower(follower) if follower.nap.is_asleep() => NEVER,
             Role::Follower(follower) => follower.election_deadline,
             Role::Candidate(candidate) => candidate.election_deadline,
             Role::Leader(leader) => leader.next_deadline(&self.common),
@@ -142,6 +148,7 @@ impl Raft {
     }
 
     fn handle(&mut self, input: Input) {
+        self.rouse(&input);
         match input {
             Input::Tick => self.common.retry_cold_read(),
             Input::Receive(message) => self.receive(message),
@@ -189,6 +196,7 @@ impl Raft {
                 }
             }
             Input::RoundTrips(round_trips) => self.round_trips_measured(&round_trips),
+            Input::PeerLost(peer) => self.peer_lost(peer),
             Input::Campaign => self.campaign(RoleChangeReason::CampaignRequested),
         }
     }
@@ -213,6 +221,7 @@ impl Raft {
         self.common.flush_applies();
         self.leave_if_removed();
         self.common.flush(pinned);
+        self.report_rest();
     }
 
     /// This replica.

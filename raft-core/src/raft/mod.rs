@@ -13,6 +13,7 @@
 //! | `leader` | proposals, the commit rule, loss of quorum contact | paper §5.3, §5.4.2; thesis §6.2 |
 //! | `replication` | what one follower is sent: entries, heartbeats, snapshots | paper §5.3, §7 |
 //! | `patience` | how the election timeout grows with the round trip | paper §5.6 |
+//! | `quiescence` | groups in which nothing happens sleep | docs/decisions/0016 |
 //! | `reads` | linearizable reads without log entries | paper §8; thesis §6.4 |
 //! | `lease` | reads by lease | thesis §6.4.1 |
 //! | `reconfiguration` | changes of the members | paper §6; thesis chapter 4 |
@@ -35,6 +36,7 @@ mod leader;
 mod lease;
 mod machine;
 mod patience;
+mod quiescence;
 mod reads;
 mod reconfiguration;
 mod replication;

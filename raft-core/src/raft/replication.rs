@@ -69,6 +69,7 @@ pub(super) fn send_entries(
         entries,
         leader_commit: common.commit,
         round,
+        sleep: false,
     };
     common.send_now(to, Body::AppendEntries(request));
 }
@@ -77,7 +78,7 @@ pub(super) fn send_entries(
 /// what is under way; else it can commit no more than what arrives before the message.
 fn announce_commit(common: &mut Common, to: NodeId, progress: &Progress, round: Round) {
     if progress.match_index() >= common.commit {
-        send_heartbeat(common, to, progress, round);
+        send_heartbeat(common, to, progress, round, false);
     } else {
         let about = progress.next_index().previous();
         if let TermAt::Known(term) = common.log.term(about) {
@@ -86,9 +87,15 @@ fn announce_commit(common: &mut Common, to: NodeId, progress: &Progress, round: 
     }
 }
 
-/// Contacts a follower: an AppendEntries without entries about the last entry that it acknowledged. Returns what that is;
-/// where every log begins if there is nothing to ask about.
-pub(super) fn send_heartbeat(common: &mut Common, to: NodeId, progress: &Progress, round: Round) -> EntryId {
+/// Contacts a follower: an AppendEntries without entries about the last entry that it acknowledged, and asks it to `sleep` or
+/// not. Returns what that entry is; where every log begins if there is nothing to ask about.
+pub(super) fn send_heartbeat(
+    common: &mut Common,
+    to: NodeId,
+    progress: &Progress,
+    round: Round,
+    sleep: bool,
+) -> EntryId {
     let matched = progress.match_index();
     let prev = match (progress.state(), common.log.term(matched)) {
         (ProgressState::Probe { .. } | ProgressState::Replicate, TermAt::Known(term)) => {
@@ -97,7 +104,11 @@ pub(super) fn send_heartbeat(common: &mut Common, to: NodeId, progress: &Progres
         // Every log begins with the empty prefix: nothing is asked about the log.
         _ => EntryId::ZERO,
     };
-    send_empty(common, to, prev, true, round);
+    let request = AppendEntries {
+        sleep,
+        ..empty_append(common, prev, true, round)
+    };
+    common.send_now(to, Body::AppendEntries(request));
     prev
 }
 
@@ -116,14 +127,19 @@ pub(super) fn ask_in_order(common: &mut Common, to: NodeId, progress: &mut Progr
 }
 
 fn send_empty(common: &mut Common, to: NodeId, prev: EntryId, prev_acknowledged: bool, round: Round) {
-    let request = AppendEntries {
+    let request = empty_append(common, prev, prev_acknowledged, round);
+    common.send_now(to, Body::AppendEntries(request));
+}
+
+fn empty_append(common: &Common, prev: EntryId, prev_acknowledged: bool, round: Round) -> AppendEntries {
+    AppendEntries {
         prev,
         prev_acknowledged,
         entries: Vec::new(),
         leader_commit: common.commit,
         round,
-    };
-    common.send_now(to, Body::AppendEntries(request));
+        sleep: false,
+    }
 }
 
 fn send_snapshot(common: &mut Common, to: NodeId, progress: &mut Progress) {

@@ -95,6 +95,7 @@ impl Raft {
             snapshot: common.log.snapshot().last,
             ready: common.is_ready(),
             suspect: common.is_suspect(),
+            asleep: self.is_asleep(),
             peers,
         }
     }

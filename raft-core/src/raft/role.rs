@@ -4,6 +4,7 @@ use super::candidate::{Candidate, Phase};
 use super::follower::Follower;
 use super::leader::Leader;
 use super::machine::Raft;
+use super::quiescence::Nap;
 use crate::codec::recorded;
 use crate::effect::{Effect, RoleChange, RoleChangeReason, RoleKind};
 use crate::request::RefusalReason;
@@ -34,7 +35,7 @@ impl Role {
 }
 impl Raft {
     /// Steps back, in a higher term if one is given. The election timer goes on as it was: only a leader's message or a
-    /// granted vote restarts it (R22).
+    /// granted vote restarts it (R22). Who slept had none.
     pub(super) fn become_follower(
         &mut self,
         term: Option<Term>,
@@ -45,6 +46,7 @@ impl Raft {
             self.common.adopt_term(term);
         }
         let election_deadline = match &self.role {
+            Role::Follower(follower) if follower.nap.is_asleep() => self.common.random_election_deadline(),
             Role::Follower(Follower {
                 election_deadline, ..
             })
@@ -56,6 +58,7 @@ impl Raft {
         let follower = Follower {
             leader,
             election_deadline,
+            nap: Nap::default(),
         };
         self.transition(Role::Follower(follower), leader, reason);
     }

@@ -36,6 +36,9 @@ impl Raft {
         if !names_terms_up_to_its_own(&message) {
             return;
         }
+        if self.is_roused_by(&message) {
+            self.wake();
+        }
         if let Body::RequestPreVote(request) = message.body {
             let has_leader = self.has_live_leader();
             self.common.answer_pre_vote(message.from, request, has_leader);
@@ -61,6 +64,10 @@ impl Raft {
         {
             return false;
         }
+        if matches!(message.body, Body::AppendEntriesResponse(_)) && !self.knows(message.from) {
+            // Who was removed may wait for a leader in a term of its own (R70).
+            return false;
+        }
         self.become_follower(
             Some(message.term),
             None,
@@ -69,11 +76,12 @@ impl Raft {
         true
     }
 
-    /// Whether this replica leads, or heard from a leader lately. Where leases are served only time counts: a leader of an
+    /// Whether this replica leads, or heard from a leader lately, or sleeps under one. Where leases are served only time counts: a leader of an
     /// earlier term may still hold one (R42). Elsewhere, who left its leader wants another one (R23).
     pub(super) fn has_live_leader(&self) -> bool {
         let follows = match &self.role {
             Role::Leader(_) => return true,
+            Role::Follower(follower) if follower.nap.is_asleep() => return true,
             Role::Follower(follower) => follower.leader.is_some(),
             Role::Candidate(_) => false,
         };
@@ -107,7 +115,8 @@ impl Raft {
         match message.body {
             Body::AppendEntries(request) => {
                 if self.follow(from) {
-                    self.common.append_entries(from, request);
+                    let sleeps = self.agrees_to_sleep(&request);
+                    self.common.append_entries(from, request, sleeps);
                 }
             }
             Body::AppendEntriesResponse(response) => {
@@ -136,8 +145,9 @@ impl Raft {
                     self.common.entries_lost(lost);
                 }
             }
-            // The driver handles these; PreVote requests are answered before terms are compared.
-            Body::RequestPreVote(_) | Body::ForwardRequest(_) | Body::ForwardResponse(_) => {}
+            // The driver and the node handle these; PreVote requests are answered before terms are compared.
+            Body::RequestPreVote(_) | Body::ForwardRequest(_) | Body::ForwardResponse(_) | Body::Pulse(_) => {
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What happens to a replica, and what it does, in lines for people.
 
-use crate::effect::{Effect, LogChange, RoleKind, Write};
+use crate::effect::{Effect, LogChange, Rest, RoleKind, Write};
 use crate::entry::{Entry, Payload, SessionRequest};
 use crate::input::{Input, LogRead, LogReader, Proposed};
 use crate::message::{AppendResult, Body, Message};
@@ -63,6 +63,7 @@ pub fn describe_input(input: &Input) -> String {
                 .map(|(peer, time)| format!("{time:?} to node {peer}"));
             format!("measured round trips of {}", listed(times))
         }
+        Input::PeerLost(peer) => format!("told that node {peer} is gone, or leads no more"),
         Input::Campaign => "asked to campaign".to_owned(),
     }
 }
@@ -95,6 +96,10 @@ pub fn describe_effect(effect: &Effect) -> String {
         Effect::Unresolved { ticket } => format!("request {ticket} may or may not happen"),
         Effect::Suspected(reason) => format!("become a suspect: {reason}"),
         Effect::TrustRestored => "trusted again".to_owned(),
+        Effect::Rested(Rest::Awake) => "be awake".to_owned(),
+        Effect::Rested(Rest::Leading { asleep: false, .. }) => "be awake, and ask for sleep".to_owned(),
+        Effect::Rested(Rest::Leading { .. }) => "sleep, leading".to_owned(),
+        Effect::Rested(Rest::Following { leader, .. }) => format!("sleep under node {leader}"),
         Effect::RoleChanged(change) => {
             let leader = change.leader.filter(|_| change.to == RoleKind::Follower);
             let leader = leader.map_or_else(String::new, |leader| format!(" of n{leader}"));
@@ -127,7 +132,7 @@ pub fn describe_state(raft: &Raft) -> String {
     let node = |node: Option<NodeId>| node.map_or_else(|| "nobody".to_owned(), |node| format!("n{node}"));
     let suspect = if status.suspect { ", a suspect" } else { "" };
     format!(
-        "{} of term {}, vote {}, leader {}, log ends at {}, durable {}, commit {}, applied {}, members {}{suspect}",
+        "{} of term {}, vote {}, leader {}, log ends at {}, durable {}, commit {}, applied {}, members {}{suspect}{}",
         status.role,
         status.term,
         node(status.vote),
@@ -137,6 +142,7 @@ pub fn describe_state(raft: &Raft) -> String {
         status.commit_index,
         status.applied_index,
         status.membership,
+        if status.asleep { ", asleep" } else { "" },
     )
 }
 
@@ -162,13 +168,16 @@ fn body_text(body: &Body) -> (&'static str, String) {
         Body::AppendEntries(request) => {
             let (prev, entries) = (request.prev, entries_text(&request.entries));
             let text = format!(
-                "after {prev}: {entries}; commit {}, round {}",
-                request.leader_commit, request.round
+                "after {prev}: {entries}; commit {}, round {}{}",
+                request.leader_commit,
+                request.round,
+                if request.sleep { ", asks for sleep" } else { "" }
             );
             ("AppendEntries", text)
         }
         Body::AppendEntriesResponse(response) => {
             let suspect = if response.suspect { ", a suspect" } else { "" };
+            let sleeps = if response.sleeps { ", sleeps" } else { "" };
             let result = match response.result {
                 AppendResult::Accepted { match_index } => format!("match {match_index}"),
                 AppendResult::Rejected { prev_index, hint } => {
@@ -177,13 +186,14 @@ fn body_text(body: &Body) -> (&'static str, String) {
             };
             (
                 "AppendEntriesResponse",
-                format!("{result}, round {}{suspect}", response.round),
+                format!("{result}, round {}{suspect}{sleeps}", response.round),
             )
         }
         Body::TimeoutNow(request) => ("TimeoutNow", format!("last {}", request.last_log)),
         Body::TrustRestored(restored) => ("TrustRestored", format!("with {}", restored.index)),
         Body::EntriesLost(lost) => ("EntriesLost", format!("acknowledged {}", lost.acknowledged)),
         Body::ForwardRequest(request) => ("ForwardRequest", format!("request {}", request.ticket)),
+        Body::Pulse(pulse) => ("Pulse", format!("number {}", pulse.id.serial)),
         Body::ForwardResponse(response) => ("ForwardResponse", format!("request {}", response.ticket)),
     }
 }

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use super::source::{Source, number};
 use crate::codec::{CodecError, Reader, Recorded, Writer, recorded};
 use crate::config::Config;
-use crate::effect::SuspicionReason;
+use crate::effect::{Rest, SuspicionReason};
 use crate::entry::{Entry, Payload, SessionCommand, SessionEntry, SessionRequest};
 use crate::input::{ChangeRequest, Input, LogRead, LogReadResult, LogReader, Proposal, Proposed};
 use crate::membership::{Contact, MemberChange, Membership, MembershipParts};
 use crate::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, ForwardRequest, ForwardResponse,
-    InstallSnapshot, Message, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse,
-    SnapshotMeta, TimeoutNow, TrustRestored,
+    InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestPreVote, RequestPreVoteResponse,
+    RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow, TrustRestored,
 };
 use crate::traits::Recovered;
 use crate::types::{
@@ -161,17 +161,21 @@ value!(enum Body {
     9 => TimeoutNow(body),
     10 => TrustRestored(body),
     11 => EntriesLost(body),
+    12 => Pulse(body),
 });
 value!(struct RequestVote { last_log, leadership_transfer, incarnation });
 value!(struct RequestVoteResponse { granted, incarnation });
 value!(struct RequestPreVote { candidate_term, last_log });
 value!(struct RequestPreVoteResponse { candidate_term, granted });
-value!(struct AppendEntries { prev, prev_acknowledged, entries, leader_commit, round });
-value!(struct AppendEntriesResponse { round, prev_acknowledged, incarnation, suspect, lease_ms, result });
+value!(struct AppendEntries { prev, prev_acknowledged, entries, leader_commit, round, sleep });
+value!(struct AppendEntriesResponse { round, prev_acknowledged, incarnation, suspect, lease_ms, sleeps, result });
 value!(enum AppendResult { 1 => Accepted { match_index }, 2 => Rejected { prev_index, hint } });
 value!(struct TimeoutNow { last_log });
 value!(struct TrustRestored { incarnation, index });
 value!(struct EntriesLost { incarnation, acknowledged });
+value!(struct Pulse { id, heard, watches, ended });
+value!(struct PulseId { incarnation, serial });
+value!(struct Leadership { group, term });
 value!(struct SnapshotMeta { last, membership });
 value!(struct InstallSnapshot { group, from, to, term, meta });
 
@@ -192,6 +196,7 @@ value!(enum Input {
     13 => SnapshotSent { to, last, delivered },
     14 => RoundTrips(round_trips),
     15 => Campaign,
+    16 => PeerLost(peer),
 });
 value!(struct Proposal { ticket, command });
 value!(enum Proposed { 0 => Command(command), 1 => Session(request) });
@@ -204,13 +209,14 @@ value!(struct Recovered {
     hard_state, snapshot, purged, term_runs, last_index, memberships, lost,
 } like nothing_recovered);
 value!(struct Config {
-    group, id, election_timeout, election_timeout_max, heartbeat_interval, priority, lease_drift_max, incarnation,
+    group, id, election_timeout, election_timeout_max, heartbeat_interval, quiesce_after, priority, lease_drift_max, incarnation,
     random_seed, entry_bytes_max, append_bytes_max, inflight_messages_max, inflight_bytes_max, uncommitted_bytes_max,
     proposals_max, reads_max, apply_bytes_max, tail_bytes_max, snapshot_entries, snapshot_transfers_max,
     snapshot_bytes_per_second, write_stall_max, retained_entries, recording_bytes,
     recording_payloads,
 } like usual_settings);
 
+recorded!(enum Rest { 0 => Awake, 1 => Leading { term, asleep }, 2 => Following { leader, term } });
 recorded!(enum SuspicionReason {
     0 => StoreNoticed,
     1 => StartedEmpty,

@@ -8,9 +8,9 @@ use super::WireError;
 use crate::entry::{Entry, LogSlice, Payload, SessionEntry};
 use crate::membership::{Contact, Membership, MembershipError, MembershipParts};
 use crate::message::{
-    AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, InstallSnapshot, Message,
-    RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotContent, SnapshotMeta,
-    TimeoutNow, TrustRestored,
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, InstallSnapshot, Leadership,
+    Message, Pulse, PulseId, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse,
+    SnapshotContent, SnapshotMeta, TimeoutNow, TrustRestored,
 };
 use crate::types::{EntryId, GroupId, Index, NodeId, Round, Sequence, SessionId, Term};
 
@@ -125,6 +125,17 @@ impl Reader {
             0 => Ok(false),
             1 => Ok(true),
             tag => Err(WireError::Tag { what: "a flag", tag }),
+        }
+    }
+
+    /// Two flags in one byte, the first in the lowest bit.
+    fn two_flags(&mut self) -> Result<(bool, bool), WireError> {
+        match self.u8()? {
+            flags @ 0..=3 => Ok((flags & 1 != 0, flags & 2 != 0)),
+            tag => Err(WireError::Tag {
+                what: "two flags",
+                tag,
+            }),
         }
     }
 
@@ -288,6 +299,7 @@ impl Reader {
                 incarnation: self.u64()?,
                 acknowledged: self.index()?,
             }),
+            12 => Body::Pulse(self.pulse()?),
             tag => {
                 return Err(WireError::Tag {
                     what: "a message",
@@ -302,7 +314,7 @@ impl Reader {
         let prev = self.compact_id()?;
         let leader_commit = Index(self.compact_counter()?);
         let round = Round(self.compact_counter()?);
-        let prev_acknowledged = self.bool()?;
+        let (prev_acknowledged, sleep) = self.two_flags()?;
         let count = usize::try_from(self.compact()?).map_err(|_| WireError::Truncated("entries"))?;
         if count > self.0.len() / ENTRY_BYTES_MIN {
             return Err(WireError::Truncated("entries"));
@@ -326,11 +338,13 @@ impl Reader {
             entries,
             leader_commit,
             round,
+            sleep,
         })
     }
 
     fn append_entries_response(&mut self) -> Result<AppendEntriesResponse, WireError> {
-        let (round, prev_acknowledged) = (Round(self.compact_counter()?), self.bool()?);
+        let round = Round(self.compact_counter()?);
+        let (prev_acknowledged, sleeps) = self.two_flags()?;
         let (incarnation, suspect, lease_ms) = (self.u64()?, self.bool()?, self.u32()?);
         let result = match self.u8()? {
             1 => AppendResult::Accepted {
@@ -353,8 +367,46 @@ impl Reader {
             incarnation,
             suspect,
             lease_ms,
+            sleeps,
             result,
         })
+    }
+
+    fn pulse(&mut self) -> Result<Pulse, WireError> {
+        let id = self.pulse_id()?;
+        let heard = if self.bool()? {
+            Some(self.pulse_id()?)
+        } else {
+            None
+        };
+        Ok(Pulse {
+            id,
+            heard,
+            watches: self.leaderships()?,
+            ended: self.leaderships()?,
+        })
+    }
+
+    fn pulse_id(&mut self) -> Result<PulseId, WireError> {
+        Ok(PulseId {
+            incarnation: self.u64()?,
+            serial: self.compact_counter()?,
+        })
+    }
+
+    fn leaderships(&mut self) -> Result<Vec<Leadership>, WireError> {
+        const LEADERSHIP_BYTES_MIN: usize = 2;
+        let count = usize::try_from(self.compact()?).map_err(|_| WireError::Truncated("leaderships"))?;
+        if count > self.0.len() / LEADERSHIP_BYTES_MIN {
+            return Err(WireError::Truncated("leaderships"));
+        }
+        let leadership = |_| {
+            Ok(Leadership {
+                group: GroupId(self.compact()?),
+                term: Term(self.compact_counter()?),
+            })
+        };
+        (0..count).map(leadership).collect()
     }
 
     pub(super) fn size(&mut self) -> Result<usize, WireError> {

@@ -6,7 +6,9 @@ use super::chain::Sink;
 use super::encode_request::{encode_forward_request, encode_forward_response, encode_session_request};
 use crate::entry::{Entry, Payload};
 use crate::membership::Membership;
-use crate::message::{AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message, SnapshotContent};
+use crate::message::{
+    AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message, Pulse, PulseId, SnapshotContent,
+};
 use crate::types::{EntryId, NodeId};
 
 /// The tag of a payload's kind, stored beside its bytes.
@@ -112,7 +114,7 @@ fn put_message<S: Sink>(message: &Message, sink: &mut S) {
             put_compact_id(request.prev, out);
             put_compact(request.leader_commit.0, out);
             put_compact(request.round.0, out);
-            out.push(u8::from(request.prev_acknowledged));
+            out.push(two_flags(request.prev_acknowledged, request.sleep));
             put_compact(request.entries.len() as u64, out);
             for entry in &request.entries {
                 put_entry(entry, sink);
@@ -144,6 +146,10 @@ fn put_message<S: Sink>(message: &Message, sink: &mut S) {
             put_u64(lost.incarnation, out);
             put_u64(lost.acknowledged.0, out);
         }
+        Body::Pulse(pulse) => {
+            out.push(12);
+            encode_pulse(pulse, out);
+        }
     }
 }
 
@@ -162,7 +168,7 @@ fn put_entry<S: Sink>(entry: &Entry, sink: &mut S) {
 
 fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
     put_compact(response.round.0, out);
-    out.push(u8::from(response.prev_acknowledged));
+    out.push(two_flags(response.prev_acknowledged, response.sleeps));
     put_u64(response.incarnation, out);
     out.push(u8::from(response.suspect));
     out.extend_from_slice(&response.lease_ms.to_le_bytes());
@@ -177,6 +183,29 @@ fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
             put_compact_id(hint, out);
         }
     }
+}
+
+fn encode_pulse(pulse: &Pulse, out: &mut Vec<u8>) {
+    put_pulse_id(pulse.id, out);
+    out.push(u8::from(pulse.heard.is_some()));
+    pulse.heard.iter().for_each(|heard| put_pulse_id(*heard, out));
+    for leaderships in [&pulse.watches, &pulse.ended] {
+        put_compact(leaderships.len() as u64, out);
+        for leadership in leaderships {
+            put_compact(leadership.group.0, out);
+            put_compact(leadership.term.0, out);
+        }
+    }
+}
+
+fn put_pulse_id(id: PulseId, out: &mut Vec<u8>) {
+    put_u64(id.incarnation, out);
+    put_compact(id.serial, out);
+}
+
+/// The first in the lowest bit.
+fn two_flags(first: bool, second: bool) -> u8 {
+    u8::from(first) | u8::from(second) << 1
 }
 
 pub(super) fn put_u64(value: u64, out: &mut Vec<u8>) {

@@ -181,7 +181,7 @@ fn the_memory_holds_the_newest_steps() {
     }
     let bytes = recorded.recorder.recording().unwrap();
     assert!(
-        (RING_BYTES / 2..=RING_BYTES + 100).contains(&bytes.len()),
+        (RING_BYTES / 3..=RING_BYTES + 100).contains(&bytes.len()),
         "{}",
         bytes.len()
     );

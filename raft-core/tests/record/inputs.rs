@@ -8,8 +8,8 @@ use raft_core::input::{ChangeRequest, LogRead, LogReadResult, LogReader, Propose
 use raft_core::membership::{Contact, MemberChange, MembershipParts};
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, ForwardRequest, ForwardResponse,
-    ForwardResult, InstallSnapshot, Message, RequestPreVote, RequestPreVoteResponse, RequestVote,
-    RequestVoteResponse, TimeoutNow, TrustRestored,
+    ForwardResult, InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestPreVote,
+    RequestPreVoteResponse, RequestVote, RequestVoteResponse, TimeoutNow, TrustRestored,
 };
 use raft_core::record::{Record, Records};
 use raft_core::request::{ClientRequest, RefusalReason};
@@ -98,8 +98,27 @@ fn bodies() -> Vec<Body> {
             entries: entries(),
             leader_commit: Index(9),
             round: Round(5),
+            sleep: true,
         }),
         Body::TimeoutNow(TimeoutNow { last_log: id(3, 10) }),
+        Body::Pulse(Pulse {
+            id: PulseId {
+                incarnation: 3,
+                serial: 300,
+            },
+            heard: Some(PulseId {
+                incarnation: 4,
+                serial: 2,
+            }),
+            watches: vec![Leadership {
+                group: GroupId(700),
+                term: Term(5),
+            }],
+            ended: vec![Leadership {
+                group: GroupId(701),
+                term: Term(6),
+            }],
+        }),
         Body::TrustRestored(TrustRestored {
             incarnation: 8,
             index: Index(3),
@@ -132,6 +151,7 @@ fn bodies() -> Vec<Body> {
             incarnation: 77,
             suspect: true,
             lease_ms: u32::MAX,
+            sleeps: true,
             result,
         }));
     }
@@ -215,6 +235,7 @@ pub(crate) fn inputs() -> Vec<Input> {
         },
         Input::RoundTrips(vec![(to, Duration::from_micros(120)), (NodeId(3), Duration::MAX)]),
         Input::Campaign,
+        Input::PeerLost(to),
     ];
     inputs.extend(bodies().into_iter().map(message).map(Input::Receive));
     inputs
@@ -237,6 +258,7 @@ fn kind(input: &Input) -> usize {
                 Body::EntriesLost(_) => 8,
                 Body::ForwardRequest(_) => 9,
                 Body::ForwardResponse(_) => 10,
+                Body::Pulse(_) => 11,
             }
         }
         Input::Propose(_) => 1,
@@ -253,6 +275,7 @@ fn kind(input: &Input) -> usize {
         Input::SnapshotSent { .. } => 12,
         Input::RoundTrips(_) => 13,
         Input::Campaign => 14,
+        Input::PeerLost(_) => 15,
     }
 }
 
@@ -285,7 +308,7 @@ fn every_input_comes_back() {
     let mut kinds: Vec<usize> = inputs.iter().map(kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    assert!(kinds.iter().copied().eq((0..15).chain(20..31)), "{kinds:?}");
+    assert!(kinds.iter().copied().eq((0..16).chain(20..32)), "{kinds:?}");
     assert_eq!(recorded(&inputs, true).1, inputs);
 }
 

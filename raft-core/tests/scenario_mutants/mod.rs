@@ -47,6 +47,8 @@ const SHOWN_BY: &[(Mutant, &str)] = &[
         Mutant::RestartResumesLeadership,
         "elections/restart_begins_a_new_term",
     ),
+    (Mutant::LeaderSleepsAlone, "quiescence/all_must_agree"),
+    (Mutant::FollowerSleepsBehind, "quiescence/only_with_everything"),
     (Mutant::VoteReplyBeforeSync, "durability/vote_waits_for_its_write"),
     (
         Mutant::TermAndVoteInTwoWrites,
@@ -84,6 +86,8 @@ const SHOWN_BY: &[(Mutant, &str)] = &[
 
 /// Those about clients and other groups, which `tests/mutants.rs` shows.
 const SHOWN_ELSEWHERE: &[Mutant] = &[
+    Mutant::RestartedPulseCounted,
+    Mutant::EndedLeadershipNotTold,
     Mutant::ReadBeforeApply,
     Mutant::ForeignMessageHeard,
     Mutant::SessionsMissingFromSnapshot,

@@ -42,6 +42,7 @@ impl World {
                 .retain(|hidden| !arguments.words.iter().any(|word| kind(word) == *hidden)),
             "campaign" => self.step(arguments.node(0), Input::Campaign),
             "elect" => self.elect(arguments.node(0)),
+            "lost" => self.step(arguments.node(0), Input::PeerLost(arguments.node(1))),
             "tick" => self.tick(&arguments),
             "run" => self.pass_time(arguments.count(0, 0), None, true),
             "propose" => self.propose(&arguments),
@@ -399,6 +400,10 @@ pub(crate) fn settings(id: NodeId, arguments: &Arguments) -> Config {
 }
 
 fn configure(config: &mut Config, key: &str, value: &str) {
+    if (key, value) == ("quiesce_after_ms", "none") {
+        config.quiesce_after = None;
+        return;
+    }
     let number = arguments::number(value);
     let size = usize::try_from(number).expect("a test's limit is small");
     match key {
@@ -412,6 +417,7 @@ fn configure(config: &mut Config, key: &str, value: &str) {
         "reads_max" => config.reads_max = size,
         "apply_bytes_max" => config.apply_bytes_max = size,
         "tail_bytes_max" => config.tail_bytes_max = size,
+        "quiesce_after_ms" => config.quiesce_after = Some(Duration::from_millis(number)),
         "priority" => config.priority = u8::try_from(number).expect("a priority is small"),
         "lease_drift_max_ms" => config.lease_drift_max = Some(Duration::from_millis(number)),
         "snapshot_transfers_max" => config.snapshot_transfers_max = size,

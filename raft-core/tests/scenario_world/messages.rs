@@ -61,6 +61,7 @@ pub(crate) fn parse(
             incarnation: arguments.number("incarnation", 1),
             suspect: arguments.number("suspect", 0) == 1,
             lease_ms: u32::try_from(arguments.number("lease_ms", 0)).expect("a lease is short"),
+            sleeps: arguments.number("sleeps", 0) == 1,
             result: match arguments.word(2) {
                 "accepted" => AppendResult::Accepted {
                     match_index: Index(arguments.count(3, 0)),
@@ -98,5 +99,6 @@ fn append_entries(
         entries,
         leader_commit: Index(arguments.number("commit", 0)),
         round,
+        sleep: arguments.number("sleep", 0) == 1,
     }
 }

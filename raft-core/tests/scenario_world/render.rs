@@ -1,6 +1,6 @@
 //! How messages, entries and writes are written in a trace. An entry is `index@term`.
 
-use raft_core::effect::{LogChange, RoleChange, RoleChangeReason, RoleKind, Write};
+use raft_core::effect::{LogChange, Rest, RoleChange, RoleChangeReason, RoleKind, Write};
 use raft_core::entry::{Entry, Payload, SessionCommand, SessionRequest};
 use raft_core::message::{AppendResult, Body, Lane, Message};
 use raft_core::progress::ProgressState;
@@ -78,7 +78,7 @@ pub(crate) fn body(message: &Message) -> String {
             granted(response.granted)
         ),
         Body::AppendEntries(request) => format!(
-            "AppendEntries term={term} prev={} {} commit={} round={}{}",
+            "AppendEntries term={term} prev={} {} commit={} round={}{}{}",
             request.prev,
             entries(&request.entries),
             request.leader_commit,
@@ -87,16 +87,19 @@ pub(crate) fn body(message: &Message) -> String {
                 " in order"
             } else {
                 ""
-            }
+            },
+            if request.sleep { " sleep" } else { "" }
         ),
         Body::AppendEntriesResponse(response) => format!(
-            "AppendEntriesResponse term={term} {} round={}{}",
+            "AppendEntriesResponse term={term} {} round={}{}{}",
             append_result(response.result),
             response.round,
-            if response.suspect { " suspect" } else { "" }
+            if response.suspect { " suspect" } else { "" },
+            if response.sleeps { " sleeps" } else { "" }
         ),
         Body::ForwardRequest(_) => "ForwardRequest".to_owned(),
         Body::ForwardResponse(_) => "ForwardResponse".to_owned(),
+        Body::Pulse(_) => "Pulse".to_owned(),
     }
 }
 
@@ -122,6 +125,7 @@ pub(crate) fn brief(message: &Message) -> String {
         }
         Body::ForwardRequest(_) => "ForwardRequest".to_owned(),
         Body::ForwardResponse(_) => "ForwardResponse".to_owned(),
+        Body::Pulse(_) => "Pulse".to_owned(),
     }
 }
 
@@ -180,10 +184,20 @@ pub(crate) fn role_change(id: NodeId, change: &RoleChange) -> String {
     }
 }
 
+/// A sentence on whether a replica sleeps.
+pub(crate) fn rest(id: NodeId, rest: Rest) -> String {
+    match rest {
+        Rest::Awake => format!("n{id} is awake"),
+        Rest::Leading { asleep: true, .. } => format!("n{id} sleeps, leading"),
+        Rest::Leading { asleep: false, .. } => format!("n{id} is awake, and has asked for sleep"),
+        Rest::Following { leader, term } => format!("n{id} sleeps under n{leader} in term {term}"),
+    }
+}
+
 /// The four marks of a log and what else there is to know about a replica.
 pub(crate) fn status(status: &Status) -> String {
     format!(
-        "n{} {} term={} vote={} leader={} log={}..{} durable={} commit={} applied={} snapshot={} members={}",
+        "n{} {} term={} vote={} leader={} log={}..{} durable={} commit={} applied={} snapshot={} members={}{}",
         status.id,
         status.role,
         status.term,
@@ -195,7 +209,8 @@ pub(crate) fn status(status: &Status) -> String {
         status.commit_index,
         status.applied_index,
         status.snapshot,
-        status.membership
+        status.membership,
+        if status.asleep { " asleep" } else { "" }
     )
 }
 

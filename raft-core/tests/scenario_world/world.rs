@@ -212,6 +212,7 @@ impl World {
             | Effect::Suspected(_)
             | Effect::TrustRestored
             | Effect::Unresolved { .. } => self.operation_effect(id, effect),
+            Effect::Rested(rest) => self.say(Kind::Roles, render::rest(id, rest)),
             Effect::RoleChanged(change) => self.role_changed(id, &change),
             Effect::Fatal(reason) => {
                 self.say(Kind::Always, format!("n{id} STOPS: {reason}"));

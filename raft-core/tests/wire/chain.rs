@@ -44,6 +44,7 @@ fn carriers(payload: &Bytes) -> Vec<Body> {
             entries,
             leader_commit: Index(6),
             round: Round(5),
+            sleep: false,
         }),
         request(ClientRequest::Propose(payload.clone())),
         request(ClientRequest::Session(session_command(payload.clone()))),

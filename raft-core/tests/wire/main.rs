@@ -15,8 +15,8 @@ use raft_core::entry::{Entry, Payload, SessionEntry, SessionRequest};
 use raft_core::membership::Membership;
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, ForwardRequest, ForwardResponse, ForwardResult,
-    InstallSnapshot, Message, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse,
-    SnapshotContent, SnapshotMeta,
+    InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestPreVote, RequestPreVoteResponse,
+    RequestVote, RequestVoteResponse, SnapshotContent, SnapshotMeta,
 };
 use raft_core::request::{ClientRequest, RefusalReason};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
@@ -91,6 +91,7 @@ fn bodies() -> Vec<Body> {
             entries,
             leader_commit: Index(6),
             round: Round(5),
+            sleep: true,
         })
     };
     let response = |result| {
@@ -101,6 +102,7 @@ fn bodies() -> Vec<Body> {
             suspect: true,
             lease_ms: 900,
             result,
+            sleeps: false,
         })
     };
     let request = |request| {
@@ -117,6 +119,24 @@ fn bodies() -> Vec<Body> {
     };
     let refused = |reason| forwarded(ForwardResult::Refused(reason));
     vec![
+        Body::Pulse(Pulse {
+            id: PulseId {
+                incarnation: 3,
+                serial: 300,
+            },
+            heard: Some(PulseId {
+                incarnation: 4,
+                serial: 2,
+            }),
+            watches: vec![Leadership {
+                group: GroupId(700),
+                term: Term(5),
+            }],
+            ended: vec![Leadership {
+                group: GroupId(701),
+                term: Term(6),
+            }],
+        }),
         Body::RequestVote(RequestVote {
             last_log: id(3, 8),
             leadership_transfer: true,
@@ -375,7 +395,7 @@ fn lengths_that_lie_are_refused() {
         }
     }
     // The number of entries of an append, right behind prev, commit and round.
-    let heartbeat = encoded(|out| encode_messages(&[message(bodies().remove(6))], out));
+    let heartbeat = encoded(|out| encode_messages(&[message(bodies().remove(7))], out));
     let mut bytes = heartbeat.clone();
     let count_at = heartbeat.len() - 4;
     bytes[count_at..].copy_from_slice(&huge);
@@ -396,6 +416,7 @@ fn terms_and_indexes_out_of_range_are_refused() {
             suspect: true,
             lease_ms: 900,
             result,
+            sleeps: false,
         }))
     };
     let limit = 1 << 62;
@@ -433,6 +454,7 @@ fn entries_whose_terms_fall_are_refused() {
         entries: vec![command(4, 8, b"x")],
         leader_commit: Index(0),
         round: Round(0),
+        sleep: false,
     });
     let bytes = encoded(|out| encode_messages(&[message(append)], out));
     assert!(matches!(

@@ -202,6 +202,7 @@ mod tests {
             suspect: false,
             lease_ms: 0,
             result: AppendResult::Accepted { match_index },
+            sleeps: false,
         })
     }
 

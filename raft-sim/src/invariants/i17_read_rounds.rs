@@ -289,6 +289,7 @@ mod tests {
             entries: Vec::new(),
             leader_commit: Index(commit),
             round: Round(round),
+            sleep: false,
         };
         let message = message(1, to, 2, Body::AppendEntries(request));
         world.show(rounds, &Observation::Sent { message: &message })
@@ -302,6 +303,7 @@ mod tests {
             entries: Vec::new(),
             leader_commit: Index(2),
             round: Round(round),
+            sleep: false,
         };
         let message = message(1, to, term, Body::AppendEntries(request));
         let received = world.show(rounds, &Observation::Received { message: &message });
@@ -318,6 +320,7 @@ mod tests {
             result: AppendResult::Accepted {
                 match_index: Index(2),
             },
+            sleeps: false,
         };
         let message = message(from, 1, 2, Body::AppendEntriesResponse(response));
         assert_eq!(

@@ -238,6 +238,7 @@ mod tests {
             result: AppendResult::Accepted {
                 match_index: Index(index),
             },
+            sleeps: false,
         };
         message(from, 1, 1, Body::AppendEntriesResponse(response))
     }

@@ -229,6 +229,7 @@ mod tests {
                 entries: entries(1..=count, 1),
                 leader_commit: Index::ZERO,
                 round: Round(1),
+                sleep: false,
             };
             let message = message(1, 2, 1, Body::AppendEntries(request));
             world.show(&mut Limits, &Observation::Sent { message: &message })

@@ -290,6 +290,7 @@ impl SmallWorld {
             applied_index: Index::ZERO,
             snapshot: image.snapshot.last,
             ready: true,
+            asleep: false,
             suspect: false,
             peers: Vec::new(),
         }

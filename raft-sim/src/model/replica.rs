@@ -291,7 +291,8 @@ impl Replica {
             | Effect::Refused { .. }
             | Effect::Previewed { .. }
             | Effect::TransferEnded { .. }
-            | Effect::Unresolved { .. } => {}
+            | Effect::Unresolved { .. }
+            | Effect::Rested(_) => {}
             Effect::CreateSnapshot(_)
             | Effect::RestoreSnapshot(_)
             | Effect::SendSnapshot { .. }

@@ -42,10 +42,11 @@ pub(super) fn message(message: &Message) -> (&'static str, String) {
                 [first, .., last] => format!("entries {} to {}", position(first.id), position(last.id)),
             };
             let text = format!(
-                "after {}: {entries}; commit {}, round {}",
+                "after {}: {entries}; commit {}, round {}{}",
                 position(append.prev),
                 append.leader_commit,
-                append.round.0
+                append.round.0,
+                if append.sleep { ", sleep" } else { "" }
             );
             ("append_entries", text)
         }
@@ -57,7 +58,8 @@ pub(super) fn message(message: &Message) -> (&'static str, String) {
                 }
             };
             let suspect = if answer.suspect { ", suspect" } else { "" };
-            let text = format!("{result}, round {}{suspect}", answer.round.0);
+            let sleeps = if answer.sleeps { ", sleeps" } else { "" };
+            let text = format!("{result}, round {}{suspect}{sleeps}", answer.round.0);
             ("append_entries_response", text)
         }
         Body::TimeoutNow(now) => ("timeout_now", format!("last {}", position(now.last_log))),
@@ -65,6 +67,15 @@ pub(super) fn message(message: &Message) -> (&'static str, String) {
         Body::EntriesLost(lost) => ("entries_lost", format!("acknowledged {}", lost.acknowledged)),
         Body::ForwardRequest(forward) => ("forward_request", client_request(&forward.request).to_owned()),
         Body::ForwardResponse(answer) => ("forward_response", forward_result(&answer.result)),
+        Body::Pulse(pulse) => (
+            "pulse",
+            format!(
+                "{}, watches {}, ended {}",
+                pulse.id.serial,
+                pulse.watches.len(),
+                pulse.ended.len()
+            ),
+        ),
     }
 }
 

@@ -156,6 +156,7 @@ async fn entries_that_no_log_holds_end_the_connection() {
             entries: vec![Entry::noop(Term(1), Index(0))],
             leader_commit: Index(0),
             round: Round(0),
+            sleep: false,
         }),
         ..message(1, 2, 1, Bytes::new())
     };

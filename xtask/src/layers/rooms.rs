@@ -23,6 +23,8 @@ const FLOORS: &[&[&str]] = &[
     // What the log means to a state machine and its clients; the protocol knows nothing of it.
     &["sessions"],
     &["raft"],
+    // Beside the protocol: what nodes do for all groups that sleep.
+    &["pulse"],
     // Above the protocol, because it steps outside of it.
     &["recovery"],
     // What the protocol was given, kept so that it can be given again.

@@ -23,6 +23,7 @@ pub(super) fn message(from: NodeId, to: NodeId, lane: Lane, number: u64) -> Mess
             entries: vec![entry(number, PAYLOAD_BYTES)],
             leader_commit: Index(8),
             round: Round(number),
+            sleep: false,
         }),
         Lane::Urgent => Body::AppendEntriesResponse(AppendEntriesResponse {
             round: Round(number),
@@ -33,6 +34,7 @@ pub(super) fn message(from: NodeId, to: NodeId, lane: Lane, number: u64) -> Mess
             result: AppendResult::Accepted {
                 match_index: Index(number),
             },
+            sleeps: false,
         }),
     };
     Message {

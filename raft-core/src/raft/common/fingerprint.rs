@@ -35,6 +35,7 @@ impl Common {
             writes_in_flight,
             promises,
             apply,
+            rest_told,
         } = self;
         debug_assert!(
             effects.is_empty() && (promises.is_empty() || *stopped),
@@ -42,7 +43,7 @@ impl Common {
         );
         fingerprint.feed(&(config.incarnation, term, vote, commit, stopped));
         fingerprint.feed(&(trust, suspicion, memberships, stored_hard_state, durable_term));
-        fingerprint.feed(&(election_timeout, handed_over.is_some()));
+        fingerprint.feed(&(election_timeout, handed_over.is_some(), rest_told));
         fingerprint.feed_past(*leader_contact);
         handed_over
             .iter()

@@ -49,4 +49,5 @@ common!(
     writes_in_flight,
     promises,
     apply,
+    rest_told,
 );

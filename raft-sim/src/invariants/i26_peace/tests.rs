@@ -24,6 +24,7 @@ fn append(term: u64) -> Message {
         entries: Vec::new(),
         leader_commit: Index::ZERO,
         round: Round(1),
+        sleep: false,
     };
     message(1, 2, term, Body::AppendEntries(request))
 }
@@ -166,6 +167,7 @@ fn a_leader_that_nobody_hears_is_found() {
         result: AppendResult::Accepted {
             match_index: Index::ZERO,
         },
+        sleeps: false,
     };
     receive(
         &mut world,
