@@ -3,6 +3,7 @@
 //! `cargo xtask bench transport` prints, for messages of 256 bytes and of 64 KiB: how long one takes there and back, how many
 //! arrive one way, and the CPU time of both ends together. A message of ours is an AppendEntries with one entry of that size;
 //! that its header is longer than the length that raw streams carry counts against us, and so does making it.
+//! A word after `--` keeps the links whose names contain it: `cargo bench -p benches --bench transport -- 'raw quinn'`.
 //! Everything is measured in turns, in one run. Lines `ratio <name> <value>` are for machines: ours divided by what it is
 //! compared with. A round trip's is of times, at most 1.15 is wanted; the others' are of throughputs, at least 0.9.
 #![allow(clippy::print_stdout, reason = "printing tables is what this program is for")]
@@ -78,6 +79,11 @@ fn main() {
 async fn measure(effort: Effort) {
     let certificates = Certificates::new(2);
     let mut links = connect_all(&certificates).await;
+    // A filter, as criterion has it, for whoever profiles one of them.
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(wanted) = words.iter().find(|word| !word.starts_with('-')) {
+        links.retain(|link| link.name().contains(wanted.as_str()));
+    }
     println!(
         "both ends in this process, over loopback; {} turns of each",
         effort.turns

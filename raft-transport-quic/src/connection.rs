@@ -110,6 +110,8 @@ impl QuicSender {
 }
 
 impl StreamSender for QuicSender {
+    const ONLY_HANDS_OVER: bool = true;
+
     async fn write(&mut self, chunks: &mut [Bytes]) -> io::Result<()> {
         self.0.write_all_chunks(chunks).await.map_err(io::Error::from)
     }

@@ -87,6 +87,8 @@ pub(crate) fn snapshot(
 }
 
 impl StreamSender for TcpSender {
+    const ONLY_HANDS_OVER: bool = false;
+
     async fn write(&mut self, chunks: &mut [Bytes]) -> io::Result<()> {
         let half = self.half.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         let mut first = 0;

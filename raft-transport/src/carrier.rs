@@ -139,7 +139,12 @@ pub trait Connection: Clone + fmt::Debug + Send + Sync + 'static {
 
 /// The end of a stream to write to. Dropping it ends the stream at what was written.
 pub trait StreamSender: Send + Sync + 'static {
-    /// Writes all of `chunks`, one after the other; they are empty afterwards. Not safe to cancel: a part may be written.
+    /// Whether [`write`](StreamSender::write) only hands bytes over to whatever sends them, without a system call and without
+    /// encrypting them. Then whoever sends a message does it itself, as long as nothing else waits.
+    const ONLY_HANDS_OVER: bool;
+
+    /// Writes all of `chunks`, one after the other; they are empty afterwards. If it is cancelled, what is left in `chunks` is
+    /// what was not written; another call with that goes on.
     fn write(&mut self, chunks: &mut [Bytes]) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Tells the other end that nothing more comes.

@@ -1,18 +1,17 @@
 //! A proven connection at work: for each lane one task that reads messages and one that writes them, and one for each
 //! snapshot.
 //!
-//! A task that reads hands what it decoded straight to the inbound, and one that writes is woken straight by `send`: there is
-//! no other task or queue in between.
+//! A task that reads hands what it decoded straight to the inbound, and one that writes is woken straight by `send`, if that
+//! does not write itself: there is no other task or queue in between.
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use raft_core::message::Lane;
 use raft_core::traits::Inbound;
 use raft_core::types::NodeId;
-use raft_core::wire::{FRAME_HEADER_BYTES, FrameKind, WireError, decode_messages, encode_messages_frame};
+use raft_core::wire::{FrameKind, WireError, decode_messages};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -23,7 +22,7 @@ use crate::dial::knock;
 use crate::frame_io::{FrameError, FrameReader};
 use crate::handshake::Established;
 use crate::peer::{Link, Peer};
-use crate::queue::Batch;
+use crate::queue::Turn;
 use crate::shared::Shared;
 use crate::snapshot_receive::accept_snapshots;
 
@@ -127,13 +126,19 @@ pub(crate) async fn run<C: Carrier>(
         peer: peer.id,
     };
     let mut tasks = JoinSet::new();
-    let frame_bytes_max = shared.limits.frame_bytes_max;
     for (_, reader) in readers {
-        tasks.spawn(read_messages(reader, ends, frame_bytes_max, inbound.clone()));
+        tasks.spawn(read_messages(shared.clone(), reader, ends, inbound.clone()));
     }
     tasks.spawn(watch_silence(shared.clone(), peer.clone(), connection.clone()));
     for (lane, sender) in senders {
-        tasks.spawn(write_messages(sender, lane, connection.clone(), peer.clone()));
+        let turn = peer.lanes.queue(lane).begin_turn();
+        tasks.spawn(write_messages(
+            sender,
+            lane,
+            turn,
+            connection.clone(),
+            peer.clone(),
+        ));
     }
     tasks.spawn(accept_snapshots(
         shared.clone(),
@@ -198,12 +203,13 @@ async fn watch_silence<C: Carrier>(
 }
 
 /// Delivers every frame with one call. Nothing of a frame is delivered if anything in it is wrong.
-async fn read_messages<R: StreamReceiver>(
+async fn read_messages<C: Carrier, R: StreamReceiver>(
+    shared: Arc<Shared<C>>,
     mut reader: FrameReader<R>,
     ends: Ends,
-    frame_bytes_max: usize,
     inbound: Arc<dyn Inbound>,
 ) -> Result<Infallible, LinkError> {
+    let frame_bytes_max = shared.limits.frame_bytes_max;
     loop {
         let body = reader.next(FrameKind::Messages, frame_bytes_max).await?;
         let messages = decode_messages(body)?;
@@ -218,8 +224,9 @@ async fn read_messages<R: StreamReceiver>(
 
 /// Writes everything that waits, as one frame for each wake-up as long as it fits into one.
 async fn write_messages<N: Connection>(
-    mut sender: N::Sender,
+    mut stream: N::Sender,
     lane: Lane,
+    turn: Turn,
     connection: N,
     peer: Arc<Peer<N>>,
 ) -> Result<Infallible, LinkError> {
@@ -227,27 +234,19 @@ async fn write_messages<N: Connection>(
     let mut closed = pin!(connection.closed());
     loop {
         // First whether it is closed: the messages may belong to the connection that took over.
-        tokio::select! {
+        let mut work = tokio::select! {
             biased;
             error = &mut closed => return Err(LinkError::Lost(error.to_string())),
-            () = queue.ready() => {}
+            work = queue.work(turn, stream) => work,
+        };
+        let mut written = work.stream.write(&mut work.rest).await;
+        if written.is_ok() && !work.batch.messages.is_empty() {
+            written = work.stream.write(&mut work.batch.encode()).await;
         }
-        let batch = queue.take();
-        if batch.messages.is_empty() {
-            continue;
-        }
-        if let Err(error) = sender.write(&mut encode_batch(&batch)).await {
-            queue.count_dropped(batch.messages.len());
+        if let Err(error) = written {
+            queue.count_dropped(work.batch.messages.len());
             return Err(LinkError::Lost(error.to_string()));
         }
+        stream = work.stream;
     }
-}
-
-/// What precedes the messages in the body of a frame: their number.
-const COUNT_BYTES: usize = 4;
-
-/// Large payloads are pieces of their own, where the entries have them.
-fn encode_batch(batch: &Batch) -> Vec<Bytes> {
-    let bytes = FRAME_HEADER_BYTES + COUNT_BYTES + batch.bytes;
-    encode_messages_frame(&batch.messages, bytes)
 }

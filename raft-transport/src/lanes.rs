@@ -2,6 +2,7 @@
 
 use raft_core::message::{Lane, Message};
 
+use crate::carrier::StreamSender;
 use crate::options::TransportLimits;
 use crate::queue::{Depth, SendQueue};
 
@@ -9,20 +10,20 @@ use crate::queue::{Depth, SendQueue};
 pub(crate) const LANES: [Lane; 2] = [Lane::Urgent, Lane::Ordered];
 
 /// The queues of one peer.
-pub(crate) struct Lanes {
-    urgent: SendQueue,
-    ordered: SendQueue,
+pub(crate) struct Lanes<S> {
+    urgent: SendQueue<S>,
+    ordered: SendQueue<S>,
 }
 
-impl Lanes {
-    pub(crate) fn new(limits: &TransportLimits) -> Lanes {
+impl<S: StreamSender> Lanes<S> {
+    pub(crate) fn new(limits: &TransportLimits) -> Lanes<S> {
         Lanes {
             urgent: SendQueue::new(limits),
             ordered: SendQueue::new(limits),
         }
     }
 
-    pub(crate) fn queue(&self, lane: Lane) -> &SendQueue {
+    pub(crate) fn queue(&self, lane: Lane) -> &SendQueue<S> {
         match lane {
             Lane::Urgent => &self.urgent,
             Lane::Ordered => &self.ordered,

@@ -17,9 +17,9 @@ use crate::options::TransportLimits;
 /// One peer.
 ///
 /// Invariant: at most one connection is installed; installing a newer one closes the older.
-pub(crate) struct Peer<N> {
+pub(crate) struct Peer<N: Connection> {
     pub(crate) id: NodeId,
-    pub(crate) lanes: Lanes,
+    pub(crate) lanes: Lanes<N::Sender>,
     /// Ends when the peer is removed or the transport stops.
     pub(crate) stop: CancellationToken,
     /// Asks the task that dials to do it now.

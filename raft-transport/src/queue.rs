@@ -5,20 +5,36 @@
 //! - what does not fit is dropped at once, the newest first, and counted;
 //! - order is kept;
 //! - nothing waits longer than about `age_max` for a peer without a connection: it would be stale news.
+//!
+//! While nothing waits, the stream of the lane lies here: whoever sends writes to it at once, which spares a change of task
+//! at each end of a round trip. What the stream does not take at once waits for the task that writes, as everything does
+//! that is sent meanwhile.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use raft_core::message::Message;
+use raft_core::wire::{FRAME_HEADER_BYTES, encode_messages_frame};
 use tokio::sync::Notify;
 
+use crate::carrier::StreamSender;
 use crate::options::TransportLimits;
 use crate::size::message_bytes;
 
-/// The messages that wait for one peer.
-pub(crate) struct SendQueue {
-    state: Mutex<State>,
+/// Up to so many bytes are written by whoever sends. More is left to the task that writes: nobody who sends shall encode
+/// for long.
+const DIRECT_BYTES_MAX: usize = 128 * 1024;
+
+/// What precedes the messages in the body of a frame: their number.
+const COUNT_BYTES: usize = 4;
+
+/// The messages that wait for one peer in one lane, and the stream that they leave by.
+pub(crate) struct SendQueue<S> {
+    state: Mutex<State<S>>,
     ready: Notify,
     messages_max: usize,
     bytes_max: usize,
@@ -27,8 +43,7 @@ pub(crate) struct SendQueue {
     age_max: Duration,
 }
 
-#[derive(Default)]
-struct State {
+struct State<S> {
     batches: VecDeque<Batch>,
     messages: usize,
     bytes: usize,
@@ -36,6 +51,29 @@ struct State {
     connected: bool,
     /// Since when the oldest message may have waited without a connection.
     waiting_since: Option<Instant>,
+    /// Which connection the messages leave by: the newest.
+    turn: Turn,
+    /// Its stream, while nobody writes to it.
+    resting: Option<Resting<S>>,
+}
+
+/// Tells one connection that used a queue from the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Turn(u64);
+
+/// A stream that nobody writes to.
+struct Resting<S> {
+    stream: S,
+    /// What it did not take yet of the frame before.
+    rest: Vec<Bytes>,
+}
+
+/// What there is to write, and the stream to write it to.
+pub(crate) struct Work<S> {
+    pub(crate) stream: S,
+    /// What must leave first.
+    pub(crate) rest: Vec<Bytes>,
+    pub(crate) batch: Batch,
 }
 
 /// Messages that leave together.
@@ -56,12 +94,29 @@ pub(crate) struct Depth {
     pub(crate) dropped: u64,
 }
 
-impl SendQueue {
-    pub(crate) fn new(limits: &TransportLimits) -> SendQueue {
+impl Batch {
+    /// The batch as a frame. Large payloads are pieces of their own, where the entries have them.
+    pub(crate) fn encode(&self) -> Vec<Bytes> {
+        let bytes = FRAME_HEADER_BYTES + COUNT_BYTES + self.bytes;
+        encode_messages_frame(&self.messages, bytes)
+    }
+}
+
+impl<S: StreamSender> SendQueue<S> {
+    pub(crate) fn new(limits: &TransportLimits) -> SendQueue<S> {
         // A frame begins with the count of its messages.
         let message_bytes_max = limits.frame_bytes_max - limits.frame_bytes_max.min(4);
         SendQueue {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                batches: VecDeque::new(),
+                messages: 0,
+                bytes: 0,
+                dropped: 0,
+                connected: false,
+                waiting_since: None,
+                turn: Turn::default(),
+                resting: None,
+            }),
             ready: Notify::new(),
             messages_max: limits.queue_messages_max,
             bytes_max: limits.queue_bytes_max,
@@ -71,7 +126,7 @@ impl SendQueue {
         }
     }
 
-    /// Adds what fits of `messages`. Never blocks.
+    /// Writes `messages` to the stream if nothing else is to be written, or adds what fits. Never waits.
     pub(crate) fn push(&self, messages: Vec<Message>) {
         // Outside the lock: the size of a large batch takes a while to add up.
         let whole = Batch {
@@ -82,6 +137,13 @@ impl SendQueue {
             return;
         }
         let mut state = self.lock();
+        let turn = state.turn;
+        if whole.bytes <= DIRECT_BYTES_MAX
+            && let Some(stream) = state.lend_stream()
+        {
+            drop(state);
+            return self.write_directly(stream, turn, whole);
+        }
         let stale = self.take_stale(&mut state);
         let was_empty = state.messages == 0;
         if was_empty && !state.connected {
@@ -106,8 +168,40 @@ impl SendQueue {
         drop((stale, refused));
     }
 
+    /// Writes what the stream takes at once, and gives it back with what is left.
+    fn write_directly(&self, mut stream: S, turn: Turn, batch: Batch) {
+        let mut rest = batch.encode();
+        let written = pin!(stream.write(&mut rest)).poll(&mut Context::from_waker(Waker::noop()));
+        let mut lost = None;
+        match written {
+            Poll::Ready(Ok(())) => rest.clear(),
+            Poll::Pending => {}
+            Poll::Ready(Err(_)) => {
+                // The connection is over, as its task will find: the batch is for the next one.
+                rest.clear();
+                lost = Some(batch);
+            }
+        }
+        let mut state = self.lock();
+        if let Some(batch) = lost {
+            state.messages += batch.messages.len();
+            state.bytes += batch.bytes;
+            state.batches.push_front(batch);
+            if !state.connected {
+                state.waiting_since.get_or_insert_with(Instant::now);
+            }
+        }
+        let wake = state.messages > 0 || !rest.is_empty();
+        let replaced = state.rest(turn, Resting { stream, rest });
+        drop(state);
+        if wake {
+            self.ready.notify_one();
+        }
+        drop(replaced);
+    }
+
     /// Adds a batch that is too large for one frame or for the room that is left. Returns what found no room.
-    fn push_piecewise(&self, state: &mut State, messages: Vec<Message>) -> Vec<Message> {
+    fn push_piecewise(&self, state: &mut State<S>, messages: Vec<Message>) -> Vec<Message> {
         let mut refused = Vec::new();
         let mut batch = Batch::default();
         for message in messages {
@@ -130,30 +224,44 @@ impl SendQueue {
         refused
     }
 
-    /// Waits until something waits. Safe to cancel.
-    pub(crate) async fn ready(&self) {
+    /// A newer connection takes the queue over; the streams of the earlier ones are not used any more.
+    pub(crate) fn begin_turn(&self) -> Turn {
+        let mut state = self.lock();
+        state.turn.0 += 1;
+        let resting = state.resting.take();
+        let turn = state.turn;
+        drop(state);
+        drop(resting);
+        turn
+    }
+
+    /// Leaves `stream` here until there is something to write. Safe to cancel; the stream stays here then.
+    pub(crate) async fn work(&self, turn: Turn, stream: S) -> Work<S> {
+        let rest = Vec::new();
+        let replaced = self.lock().rest(turn, Resting { stream, rest });
+        drop(replaced);
         loop {
-            if self.lock().messages > 0 {
-                return;
+            if let Some(work) = self.take_work(turn) {
+                return work;
+            }
+            if self.lock().turn != turn {
+                // Whoever took over may have been meant.
+                self.ready.notify_one();
+                return std::future::pending().await;
             }
             self.ready.notified().await;
         }
     }
 
-    /// The oldest messages, as many as share a frame: at least one if any waits.
-    pub(crate) fn take(&self) -> Batch {
+    fn take_work(&self, turn: Turn) -> Option<Work<S>> {
         let mut state = self.lock();
-        let mut taken = state.batches.pop_front().unwrap_or_default();
-        while let Some(next) = state.batches.front_mut()
-            && taken.bytes + next.bytes <= self.batch_bytes_max
-        {
-            taken.bytes += next.bytes;
-            taken.messages.append(&mut next.messages);
-            state.batches.pop_front();
+        let resting = state.resting.as_ref().filter(|_| state.turn == turn)?;
+        if state.messages == 0 && resting.rest.is_empty() {
+            return None;
         }
-        state.messages -= taken.messages.len();
-        state.bytes -= taken.bytes;
-        taken
+        let Resting { stream, rest } = state.resting.take()?;
+        let batch = state.take(self.batch_bytes_max);
+        Some(Work { stream, rest, batch })
     }
 
     /// Tells whether messages can leave now.
@@ -162,8 +270,9 @@ impl SendQueue {
         let stale = self.take_stale(&mut state);
         state.connected = connected;
         state.waiting_since = (!connected && state.messages > 0).then(Instant::now);
+        let resting = if connected { None } else { state.resting.take() };
         drop(state);
-        drop(stale);
+        drop((stale, resting));
     }
 
     /// Counts messages that were taken and then lost.
@@ -181,7 +290,7 @@ impl SendQueue {
         }
     }
 
-    fn take_stale(&self, state: &mut State) -> VecDeque<Batch> {
+    fn take_stale(&self, state: &mut State<S>) -> VecDeque<Batch> {
         let old = state
             .waiting_since
             .is_some_and(|since| since.elapsed() > self.age_max);
@@ -196,12 +305,44 @@ impl SendQueue {
     }
 
     /// No code that can panic runs under this lock, so a poisoned one is whole.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl<S: StreamSender> State<S> {
+    /// The stream, if it may be written to by whoever sends: nothing waits that must leave first.
+    fn lend_stream(&mut self) -> Option<S> {
+        let is_free = S::ONLY_HANDS_OVER && self.connected && self.messages == 0;
+        let resting = self
+            .resting
+            .take_if(|resting| is_free && resting.rest.is_empty())?;
+        Some(resting.stream)
+    }
+
+    /// Takes a stream back. Returns what nobody will use any more.
+    fn rest(&mut self, turn: Turn, resting: Resting<S>) -> Option<Resting<S>> {
+        if self.turn != turn {
+            return Some(resting);
+        }
+        self.resting.replace(resting)
+    }
+
+    /// The oldest messages, as many as share a frame: at least one if any waits.
+    fn take(&mut self, batch_bytes_max: usize) -> Batch {
+        let mut taken = self.batches.pop_front().unwrap_or_default();
+        while let Some(next) = self.batches.front_mut()
+            && taken.bytes + next.bytes <= batch_bytes_max
+        {
+            taken.bytes += next.bytes;
+            taken.messages.append(&mut next.messages);
+            self.batches.pop_front();
+        }
+        self.messages -= taken.messages.len();
+        self.bytes -= taken.bytes;
+        taken
+    }
+
     fn add(&mut self, batch: Batch) {
         if batch.messages.is_empty() {
             return;
@@ -213,119 +354,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use raft_core::message::{Body, ForwardRequest};
-    use raft_core::request::ClientRequest;
-    use raft_core::types::{GroupId, NodeId, Term, Ticket};
-
-    use super::*;
-
-    fn message(number: u64, payload_bytes: usize) -> Message {
-        Message {
-            group: GroupId(1),
-            from: NodeId(1),
-            to: NodeId(2),
-            term: Term(1),
-            body: Body::ForwardRequest(ForwardRequest {
-                ticket: Ticket(number),
-                request: ClientRequest::Propose(Bytes::from(vec![7; payload_bytes])),
-            }),
-        }
-    }
-
-    fn depth_and_dropped(queue: &SendQueue) -> (usize, u64) {
-        let depth = queue.depth();
-        assert_eq!(depth.messages == 0, depth.bytes == 0, "{depth:?}");
-        (depth.messages, depth.dropped)
-    }
-
-    fn take_numbers(queue: &SendQueue) -> Vec<u64> {
-        let taken = queue.take();
-        let number = |message: &Message| match &message.body {
-            Body::ForwardRequest(request) => request.ticket.0,
-            other => panic!("{other:?}"),
-        };
-        taken.messages.iter().map(number).collect()
-    }
-
-    fn queue(limits: TransportLimits) -> SendQueue {
-        let queue = SendQueue::new(&limits);
-        queue.set_connected(true);
-        queue
-    }
-
-    /// R76: a full queue drops the newest and counts them; what is inside keeps its order.
-    #[test]
-    fn a_full_queue_drops_the_newest() {
-        let queue = queue(TransportLimits {
-            queue_messages_max: 3,
-            ..TransportLimits::default()
-        });
-        queue.push(vec![message(1, 0), message(2, 0)]);
-        queue.push(vec![message(3, 0), message(4, 0), message(5, 0)]);
-        queue.push(vec![message(6, 0)]);
-        assert_eq!(depth_and_dropped(&queue), (3, 3));
-        assert_eq!(take_numbers(&queue), [1, 2, 3]);
-        assert_eq!(depth_and_dropped(&queue), (0, 3));
-    }
-
-    /// R76: the bound counts bytes, too.
-    #[test]
-    fn the_queue_is_bounded_in_bytes() {
-        let queue = queue(TransportLimits {
-            queue_bytes_max: 4 << 20,
-            ..TransportLimits::default()
-        });
-        for number in 1..=5 {
-            queue.push(vec![message(number, 1 << 20)]);
-        }
-        assert_eq!(depth_and_dropped(&queue), (3, 2));
-    }
-
-    #[test]
-    fn a_message_that_fits_no_frame_is_dropped() {
-        let queue = queue(TransportLimits::default());
-        queue.push(vec![message(1, 5 << 20)]);
-        queue.push(vec![message(2, 10)]);
-        assert_eq!(take_numbers(&queue), [2]);
-    }
-
-    /// What was sent together and what was sent one by one is cut into the same frames.
-    #[test]
-    fn a_frame_holds_what_fits_but_at_least_one_message() {
-        let limits = TransportLimits {
-            coalesce_bytes_max: 2 * message_bytes(&message(0, 1000)),
-            ..TransportLimits::default()
-        };
-        let messages = || {
-            let small = (1..=5).map(|number| message(number, 1000));
-            small.chain([message(6, 100_000), message(7, 0)])
-        };
-        let together = queue(limits.clone());
-        together.push(messages().collect());
-        let one_by_one = queue(limits);
-        messages().for_each(|message| one_by_one.push(vec![message]));
-        for queue in [together, one_by_one] {
-            for expected in [&[1, 2][..], &[3, 4], &[5], &[6], &[7], &[]] {
-                assert_eq!(take_numbers(&queue), expected);
-            }
-            assert_eq!(depth_and_dropped(&queue), (0, 0));
-        }
-    }
-
-    #[test]
-    fn messages_for_an_absent_peer_grow_stale() {
-        let queue = SendQueue::new(&TransportLimits {
-            queue_age_max: Duration::ZERO,
-            ..TransportLimits::default()
-        });
-        queue.push(vec![message(1, 0)]);
-        let pushed_at = Instant::now();
-        while pushed_at.elapsed().is_zero() {
-            std::hint::spin_loop();
-        }
-        queue.set_connected(true);
-        assert_eq!(depth_and_dropped(&queue), (0, 1));
-    }
-}
+mod tests;

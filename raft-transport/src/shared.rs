@@ -43,7 +43,7 @@ pub(crate) struct Shared<C: Carrier> {
 }
 
 /// Who is connected or shall be.
-struct Peers<N> {
+struct Peers<N: Connection> {
     roster: Roster,
     /// Whom the roster wants, and the strangers that are connected.
     by_id: BTreeMap<NodeId, Arc<Peer<N>>>,
