@@ -76,8 +76,9 @@ pub struct Config {
     /// How many bytes of snapshots are sent per second, to all followers together: `t` seconds see at most `t` times as
     /// many, and one chunk more. A chunk is what the transport reads at once, and at most this divided by
     /// `snapshot_transfers_max`, so that no transfer stands still for more than a second. The snapshot of the own state is saved
-    /// at the same pace, beside that. Enforced by the runtime; nothing else of the protocol waits for it. None moves them as
-    /// fast as network and disk take them. Default: none.
+    /// at the same pace, beside that. Enforced by the runtime; nothing else of the protocol waits for it, but a transfer that
+    /// takes all of a machine's cores keeps heartbeats waiting for one. None moves snapshots as fast as network and disk take
+    /// them. Default: 100 MiB.
     pub snapshot_bytes_per_second: Option<u64>,
     /// A node whose log store takes longer than this for one write stops: a disk that stands still for so long does not come
     /// back by itself, and whoever waits for this node had better go to another one. Enforced by the runtime. None waits
@@ -182,7 +183,7 @@ impl Config {
             tail_bytes_max: 32 << 20,
             snapshot_entries: 100_000,
             snapshot_transfers_max: 2,
-            snapshot_bytes_per_second: None,
+            snapshot_bytes_per_second: Some(100 << 20),
             write_stall_max: Some(Duration::from_secs(20)),
             retained_entries: 10_000,
             recording_bytes: 0,

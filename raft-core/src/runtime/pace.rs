@@ -8,13 +8,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
+/// A chunk that comes so late, or less, was waited for: timers are late by a millisecond or two, and each would cost that of
+/// the pace. Who comes later had nothing to send.
+const LATE_MAX: Duration = Duration::from_millis(10);
+
 use crate::config::Config;
 use crate::message::{SnapshotContent, SnapshotMeta};
 use crate::traits::{SnapshotReader, SnapshotStoreError};
 
 /// A token bucket that holds one chunk: a chunk passes when those before it have used up their time.
 ///
-/// Any `t` seconds see at most `t × bytes_per_second` bytes and one chunk more, over all readers together.
+/// Any `t` seconds see at most `(t + 0.01) × bytes_per_second` bytes and one chunk more, over all readers together.
 #[derive(Debug)]
 pub(super) struct Pace {
     bytes_per_second: u64,
@@ -51,7 +55,12 @@ impl Pace {
         let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         // An instant is a whole value, whoever panicked.
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = (*free_at).max(Instant::now());
+        let now = Instant::now();
+        let turn = if now.saturating_duration_since(*free_at) <= LATE_MAX {
+            *free_at
+        } else {
+            now
+        };
         *free_at = turn + takes;
         turn
     }
@@ -164,6 +173,13 @@ mod tests {
         assert_eq!(drain(zeros(&pace, 1_000), 100).await, [100; 10]);
         // The first chunk need not wait; the tenth waits for nine others.
         assert_eq!(began.elapsed().as_millis(), 900);
+        // A timer that is late costs nothing of the pace.
+        let began = Instant::now();
+        for _ in 0..10 {
+            pace.pass(100).await;
+            tokio::time::advance(Duration::from_millis(2)).await;
+        }
+        assert_eq!(began.elapsed().as_millis(), 1_002);
         // Nothing was saved up by the time in which nothing was sent.
         tokio::time::advance(Duration::from_secs(60)).await;
         let began = Instant::now();
@@ -203,6 +219,9 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_wrapped() {
-        assert!(Pace::new(&Config::new(GroupId(1), NodeId(1))).is_none());
+        let mut config = Config::new(GroupId(1), NodeId(1));
+        assert!(Pace::new(&config).is_some(), "there is one by default");
+        config.snapshot_bytes_per_second = None;
+        assert!(Pace::new(&config).is_none());
     }
 }

@@ -144,7 +144,11 @@ impl NodeConfig {
             snapshot_transfers_max: settings
                 .snapshot_transfers_max
                 .unwrap_or(defaults.snapshot_transfers_max),
-            snapshot_bytes_per_second: settings.snapshot_bytes_per_second,
+            snapshot_bytes_per_second: match settings.snapshot_bytes_per_second {
+                None => defaults.snapshot_bytes_per_second,
+                Some(0) => None,
+                given => given,
+            },
             write_stall_max: match settings.write_stall_max_ms {
                 Some(0) => None,
                 Some(given) => Some(Duration::from_millis(given)),
@@ -224,12 +228,6 @@ impl NodeConfig {
                 self.snapshot_transfers_max > 0,
                 "a node that lacks the log could never catch up; give 1 or more".to_owned(),
             ),
-            (
-                "snapshot-bytes-per-second",
-                self.snapshot_bytes_per_second.unwrap_or_default(),
-                self.snapshot_bytes_per_second != Some(0),
-                "no snapshot would ever arrive; give 1 or more, or leave it out for no limit".to_owned(),
-            ),
         ];
         match rules.into_iter().find(|(_, _, holds, _)| !holds) {
             None => Ok(()),
@@ -290,7 +288,7 @@ impl NodeConfig {
             lease_drift_max_ms: self.lease_drift_max.map(in_millis),
             snapshot_entries: Some(self.snapshot_entries),
             snapshot_transfers_max: Some(self.snapshot_transfers_max),
-            snapshot_bytes_per_second: self.snapshot_bytes_per_second,
+            snapshot_bytes_per_second: Some(self.snapshot_bytes_per_second.unwrap_or(0)),
             write_stall_max_ms: Some(self.write_stall_max.map_or(0, in_millis)),
             log_level: Some(self.log_level.clone()),
             log_format: Some(self.log_format),
@@ -385,6 +383,11 @@ mod tests {
         assert_eq!(core.election_timeout_max, Some(Duration::from_secs(4)));
         assert_eq!(core.lease_drift_max, Some(Duration::from_millis(50)));
         assert_eq!(core.snapshot_bytes_per_second, Some(1 << 20));
+        let unlimited = NodeConfig::resolve(Settings {
+            snapshot_bytes_per_second: Some(0),
+            ..settings()
+        });
+        assert_eq!(unlimited.unwrap().core().snapshot_bytes_per_second, None);
         let text = toml::to_string(&config.settings()).unwrap();
         let again = super::super::file::parse(&text, Path::new("printed")).unwrap();
         assert_eq!(NodeConfig::resolve(again).unwrap(), config);
@@ -508,11 +511,6 @@ mod tests {
         assert!(
             transfers.contains("`snapshot-transfers-max` is 0") && transfers.contains("1 or more"),
             "{transfers}"
-        );
-        let rate = refused(|settings| settings.snapshot_bytes_per_second = Some(0));
-        assert!(
-            rate.contains("`snapshot-bytes-per-second` is 0") && rate.contains("leave it out"),
-            "{rate}"
         );
         let tls = refused(|settings| {
             settings.initial_client_urls = Some("1=https://a:1,2=https://b:1".parse().unwrap());

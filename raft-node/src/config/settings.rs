@@ -170,7 +170,8 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_transfers_max: Option<usize>,
 
-    /// How many bytes of snapshots are sent per second, to all nodes together [default: as many as the network takes]
+    /// How many bytes of snapshots are sent per second, to all nodes together; 0 sends them as fast as network and disks take
+    /// them [default: 104857600]
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_BYTES_PER_SECOND", value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_bytes_per_second: Option<u64>,

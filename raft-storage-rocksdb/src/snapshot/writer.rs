@@ -21,8 +21,8 @@ use crate::format::snapshot::{
 use crate::worker::Workers;
 
 /// So much is written at most before it is synced: one sync of all of a large snapshot would keep the disk from the log for
-/// seconds.
-const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
+/// seconds, and one of 8 MiB keeps a core in the kernel for up to 5 ms at a time, where a heartbeat may wait for it.
+const UNSYNCED_BYTES_MAX: u64 = 1 << 20;
 
 /// The unfinished files that some writer has open.
 pub(crate) type InUse = Arc<Mutex<BTreeSet<PathBuf>>>;
