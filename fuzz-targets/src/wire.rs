@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use raft_core::entry::Payload;
-use raft_core::message::{AppendResult, Body, Message, SnapshotContent};
+use raft_core::message::{AppendResult, Body, Message, SnapshotContent, VoteRefusal};
 use raft_core::types::{EntryId, Index, Term};
 use raft_core::wire::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, WireError, decode_frame_body, decode_install_snapshot,
@@ -178,7 +178,11 @@ fn check_body(body: &Body) {
             check_term(request.candidate_term);
             check_id(request.last_log);
         }
-        Body::RequestPreVoteResponse(response) => check_term(response.candidate_term),
+        Body::RequestPreVoteResponse(response) => {
+            check_term(response.candidate_term);
+            check_refusal(response.refusal);
+        }
+        Body::RequestVoteResponse(response) => check_refusal(response.refusal),
         Body::AppendEntries(request) => {
             check_id(request.prev);
             check_index(request.leader_commit);
@@ -198,7 +202,13 @@ fn check_body(body: &Body) {
             let leaderships = pulse.watches.iter().chain(&pulse.ended);
             leaderships.for_each(|leadership| check_term(leadership.term));
         }
-        Body::RequestVoteResponse(_) | Body::ForwardRequest(_) | Body::ForwardResponse(_) => {}
+        Body::ForwardRequest(_) | Body::ForwardResponse(_) => {}
+    }
+}
+
+fn check_refusal(refusal: Option<VoteRefusal>) {
+    if let Some(VoteRefusal::LogBehind(last_log)) = refusal {
+        check_id(last_log);
     }
 }
 

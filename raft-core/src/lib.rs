@@ -11,7 +11,7 @@
 //! # To read it
 //!
 //! Begin with [`raft`]: its table names the section of the paper that each file implements. Below it stand, each knowing
-//! only those before it: [`types`], [`config`], [`membership`], [`entry`], [`request`], [`message`] with [`input`] and [`effect`], [`wire`],
+//! only those before it: [`types`], [`config`], [`membership`], [`entry`], [`request`], [`message`] with [`input`] and [`effect`], [`explain`], [`wire`],
 //! [`traits`], [`progress`] and [`log`]. Beside it, [`sessions`] keeps a command that is sent twice from being applied
 //! twice. Above it, [`driver`] keeps account of who waits for what, and `runtime` adds tasks, threads and a clock.
 //! [`recovery`] helps a group that lost its majority for good, and [`record`] keeps what a replica was given, to do it again.
@@ -67,6 +67,7 @@ pub mod conformance;
 pub mod driver;
 pub mod effect;
 pub mod entry;
+pub mod explain;
 mod fingerprint;
 pub mod input;
 pub mod log;

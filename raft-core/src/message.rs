@@ -108,11 +108,37 @@ pub struct RequestVote {
 /// Result of RequestVote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestVoteResponse {
-    /// Whether the sender votes for the candidate in the message's term.
-    pub granted: bool,
+    /// Why the sender does not vote for the candidate in the message's term; none if it does.
+    pub refusal: Option<VoteRefusal>,
     /// The incarnation of the candidate that asked. Who forgot what it had asked for, and in which term, must not take a
     /// late answer for one to itself (R68).
     pub incarnation: u64,
+}
+
+impl RequestVoteResponse {
+    /// Whether the sender votes for the candidate.
+    #[must_use]
+    pub fn is_granted(&self) -> bool {
+        self.refusal.is_none()
+    }
+}
+
+/// Why a voter refuses its vote. A candidate counts a refusal whatever the reason is; people want to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VoteRefusal {
+    /// The voter has seen a term that is no lower than the one to campaign in: the message carries it.
+    LaterTerm,
+    /// It voted for somebody else in this term.
+    VotedFor(NodeId),
+    /// It leads, or heard from this leader within the election timeout (thesis §4.2.3). None after a restart: it may have
+    /// heard one before (R42).
+    HearsLeader(Option<NodeId>),
+    /// The candidate's log is behind its own, which ends here (paper §5.4.1).
+    LogBehind(EntryId),
+    /// It may have lost what it had promised, so it votes for nobody (R68).
+    Suspect,
+    /// It knows of nothing yet, and votes only for who knows of nothing either (R68).
+    Founder,
 }
 
 /// Arguments of RequestPreVote (thesis §9.6).
@@ -129,8 +155,16 @@ pub struct RequestPreVote {
 pub struct RequestPreVoteResponse {
     /// The term of the request that this answers (R21).
     pub candidate_term: Term,
-    /// Whether the sender would vote for the candidate in that term.
-    pub granted: bool,
+    /// Why the sender would not vote for the candidate in that term; none if it would.
+    pub refusal: Option<VoteRefusal>,
+}
+
+impl RequestPreVoteResponse {
+    /// Whether the sender would vote for the candidate.
+    #[must_use]
+    pub fn is_granted(&self) -> bool {
+        self.refusal.is_none()
+    }
 }
 
 /// Arguments of AppendEntries (paper Figure 2).
@@ -168,6 +202,9 @@ pub struct AppendEntriesResponse {
     pub lease_ms: u32,
     /// Whether the sender sleeps from now on, as it was asked to.
     pub sleeps: bool,
+    /// For how many milliseconds the oldest write of the sender is not durable, in whole heartbeat intervals: 0 while its
+    /// disk keeps up. It decides nothing; it tells a slow disk from a slow network.
+    pub disk_waits_ms: u32,
     /// Whether the logs match, and up to where.
     pub result: AppendResult,
 }

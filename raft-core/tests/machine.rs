@@ -8,7 +8,7 @@ use raft_core::input::Input;
 use raft_core::membership::Membership;
 use raft_core::message::{
     AppendEntries, Body, ForwardRequest, InstallSnapshot, Message, RequestPreVoteResponse, RequestVote,
-    RequestVoteResponse, SnapshotMeta,
+    RequestVoteResponse, SnapshotMeta, VoteRefusal,
 };
 use raft_core::raft::{LostEntries, Raft, RaftError};
 use raft_core::request::ClientRequest;
@@ -235,10 +235,10 @@ fn what_others_say_proves_nothing_about_the_own_disk() {
     let candidate = || {
         let mut raft = start(3, id(3, 2)).unwrap();
         step(&mut raft, Input::Campaign);
-        let granted = |candidate_term, granted| {
+        let granted = |candidate_term, granted: bool| {
             Body::RequestPreVoteResponse(RequestPreVoteResponse {
                 candidate_term,
-                granted,
+                refusal: (!granted).then_some(VoteRefusal::LaterTerm),
             })
         };
         let mut pre_vote = message(GROUP, 1, granted(Term(3), true));
@@ -263,9 +263,9 @@ fn what_others_say_proves_nothing_about_the_own_disk() {
     let sends = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Send(_)));
 
     let mut raft = candidate();
-    let vote = |granted| {
+    let vote = |granted: bool| {
         Body::RequestVoteResponse(RequestVoteResponse {
-            granted,
+            refusal: (!granted).then_some(VoteRefusal::LaterTerm),
             incarnation: 0,
         })
     };

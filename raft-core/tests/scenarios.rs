@@ -79,6 +79,30 @@ scenarios! {
         two_leaders_stop
         votes_before_the_completion
     }
+    explain {
+        a_follower_is_silent
+        a_followers_disk_is_slow
+        a_group_that_sleeps
+        a_leader_that_others_hear
+        a_lease_keeps_from_standing
+        a_snapshot_is_on_its_way
+        a_snapshot_is_restored
+        a_window_is_full
+        all_is_well
+        an_entry_of_an_earlier_term
+        founders_vote_for_founders
+        no_quorum
+        older_last_term
+        own_disk_stands_still
+        refusals
+        the_leader_changed
+        the_state_machine_is_slow
+        voters_that_may_not_vote
+        votes_are_refused
+        votes_given_to_another
+        which_half_of_a_joint_configuration
+        why_a_replica_does_not_stand
+    }
     figure_2 {
         all_servers_adopt_higher_terms
         all_servers_apply

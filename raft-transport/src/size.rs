@@ -141,6 +141,7 @@ mod tests {
                 incarnation: 1,
                 suspect: false,
                 lease_ms: 0,
+                disk_waits_ms: 0,
                 result: AppendResult::Rejected {
                     prev_index: Index(1),
                     hint: EntryId::ZERO,

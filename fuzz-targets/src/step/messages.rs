@@ -9,7 +9,7 @@ use raft_core::entry::{Entry, Payload, SessionEntry, SessionRequest};
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, ForwardRequest, InstallSnapshot,
     Message, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta,
-    TimeoutNow, TrustRestored,
+    TimeoutNow, TrustRestored, VoteRefusal,
 };
 use raft_core::request::ClientRequest;
 use raft_core::types::{EntryId, Index, NodeId, Round, Term, Ticket};
@@ -37,7 +37,7 @@ pub(super) fn message(node: &Node, input: &mut Unstructured<'_>) -> Result<Messa
             incarnation: 0,
         }),
         1 => Body::RequestVoteResponse(RequestVoteResponse {
-            granted: input.arbitrary::<u8>()? & 1 != 0,
+            refusal: refusal(node, input)?,
             // Sometimes an answer to an earlier start.
             incarnation: node.config.incarnation - u64::from(flag && node.config.incarnation > 0),
         }),
@@ -47,7 +47,7 @@ pub(super) fn message(node: &Node, input: &mut Unstructured<'_>) -> Result<Messa
         }),
         3 => Body::RequestPreVoteResponse(RequestPreVoteResponse {
             candidate_term: node.status().term.next(),
-            granted: input.arbitrary::<u8>()? & 1 != 0,
+            refusal: refusal(node, input)?,
         }),
         4..8 => Body::AppendEntries(append_entries(node, input, term)?),
         8..11 => Body::AppendEntriesResponse(response(node, input, flag)?),
@@ -209,7 +209,20 @@ fn response(node: &Node, input: &mut Unstructured<'_>, suspect: bool) -> Result<
         suspect,
         lease_ms: u32::from(choice) * 10,
         sleeps: choice & 0x80 != 0,
+        disk_waits_ms: 0,
         result,
+    })
+}
+
+/// Half of the votes are granted.
+fn refusal(node: &Node, input: &mut Unstructured<'_>) -> Result<Option<VoteRefusal>> {
+    let choice: u8 = input.arbitrary()?;
+    Ok(match choice >> 1 {
+        _ if choice & 1 != 0 => None,
+        0 => Some(VoteRefusal::VotedFor(other(choice))),
+        1 => Some(VoteRefusal::HearsLeader(Some(other(choice)))),
+        2 => Some(VoteRefusal::LogBehind(id(node, input)?)),
+        _ => Some(VoteRefusal::LaterTerm),
     })
 }
 

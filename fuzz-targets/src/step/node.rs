@@ -414,8 +414,8 @@ impl Node {
 
 fn grants_a_vote(message: &Message) -> bool {
     match &message.body {
-        Body::RequestVoteResponse(response) => response.granted,
-        Body::RequestPreVoteResponse(response) => response.granted,
+        Body::RequestVoteResponse(response) => response.is_granted(),
+        Body::RequestPreVoteResponse(response) => response.is_granted(),
         _ => false,
     }
 }

@@ -50,7 +50,7 @@ impl Promises {
             durable.term
         );
         match &message.body {
-            Body::RequestVoteResponse(response) if response.granted => {
+            Body::RequestVoteResponse(response) if response.is_granted() => {
                 let vote = *self.votes.entry(message.term).or_insert(message.to);
                 assert_eq!(vote, message.to, "I2: a second vote in term {}", message.term);
                 if message.term == durable.term {

@@ -11,6 +11,7 @@ use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, ForwardRequest, ForwardResponse,
     ForwardResult, InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestPreVote,
     RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow, TrustRestored,
+    VoteRefusal,
 };
 use raft_core::request::{ChangePreview, ClientRequest, RefusalReason, TransferAbort, TransferResult};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Sequence, SessionId, Term, Ticket};
@@ -116,7 +117,7 @@ fn elections() -> Vec<Body> {
             incarnation: 0,
         }),
         Body::RequestVoteResponse(RequestVoteResponse {
-            granted: true,
+            refusal: None,
             incarnation: 0,
         }),
         Body::RequestPreVote(RequestPreVote {
@@ -125,7 +126,7 @@ fn elections() -> Vec<Body> {
         }),
         Body::RequestPreVoteResponse(RequestPreVoteResponse {
             candidate_term: Term(6),
-            granted: false,
+            refusal: Some(VoteRefusal::LaterTerm),
         }),
         Body::TimeoutNow(TimeoutNow { last_log: id(5, 9) }),
         Body::TrustRestored(TrustRestored {
@@ -194,6 +195,7 @@ fn replication() -> Vec<Body> {
             incarnation: 3,
             suspect: false,
             lease_ms: 1_000,
+            disk_waits_ms: 0,
             result,
             sleeps: false,
         })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::arrears::Arrears;
 use super::catch_up::CatchUp;
 use super::inflights::Inflights;
 use crate::codec::recorded;
@@ -54,6 +55,8 @@ pub struct Progress {
     pub was_heard: bool,
     /// Whether it keeps up with what is appended (R71).
     pub catch_up: CatchUp,
+    /// Since when it lacks what, to be explained.
+    pub arrears: Arrears,
     /// The newest round it answered (R41).
     pub round: Round,
     /// Whether entries for it are being read from the log store.
@@ -93,6 +96,7 @@ impl Progress {
             last_contact: now,
             was_heard: false,
             catch_up: CatchUp::new(last, now),
+            arrears: Arrears::default(),
             round: Round::default(),
             cold_read: ColdRead::Idle,
             incarnation: None,
@@ -320,6 +324,8 @@ impl Progress {
             last_contact,
             was_heard,
             catch_up,
+            // Decides nothing.
+            arrears: _,
             round,
             cold_read,
             incarnation,
@@ -346,7 +352,7 @@ impl Progress {
 recorded!(enum ProgressState { 0 => Probe { sent }, 1 => Replicate, 2 => Snapshot { index } });
 recorded!(enum ColdRead { 0 => Idle, 1 => Outstanding, 2 => Failed });
 recorded!(struct Progress {
-    match_index, next_index, state, inflights, last_contact, was_heard, catch_up, round, cold_read, incarnation,
+    match_index, next_index, state, inflights, last_contact, was_heard, catch_up, arrears, round, cold_read, incarnation,
     incarnation_since, is_contested, acknowledged_before, is_suspect, suspicion_since, trusted_from, lease,
     snapshot_retry_at, needs_log,
 });

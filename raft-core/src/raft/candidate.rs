@@ -6,9 +6,11 @@ use super::common::Common;
 use crate::codec::recorded;
 use crate::fingerprint::Fingerprint;
 use crate::membership::VoteResult;
-use crate::message::{Body, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse};
+use crate::message::{
+    Body, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, VoteRefusal,
+};
 use crate::mutants::{self, Mutant};
-use crate::types::{EntryId, Index, NodeId, Term, Time};
+use crate::types::{EntryId, Index, NodeId, Term, Time, Trust};
 
 /// Which question a candidate asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +74,7 @@ impl Common {
             if voter == own_id || !self.membership().is_voter(voter) {
                 continue;
             }
+            self.recollect_question(voter);
             match phase {
                 Phase::PreVote => {
                     let request = RequestPreVote {
@@ -94,7 +97,7 @@ impl Common {
         }
         if phase == Phase::Vote {
             let own_vote = RequestVoteResponse {
-                granted: true,
+                refusal: None,
                 incarnation: self.config.incarnation,
             };
             self.send_when_durable(own_id, Body::RequestVoteResponse(own_vote));
@@ -115,16 +118,31 @@ impl Common {
         last_log >= self.log.last() || mutants::is(Mutant::VoteForShorterLog)
     }
 
+    /// Why this replica votes for nobody whose log ends at `last_log`, if so.
+    fn refusal(&self, last_log: EntryId) -> Option<VoteRefusal> {
+        if !self.is_up_to_date(last_log) {
+            return Some(VoteRefusal::LogBehind(self.log.last()));
+        }
+        let because = match self.trust {
+            Trust::Suspect => VoteRefusal::Suspect,
+            Trust::Trusted | Trust::Founder => VoteRefusal::Founder,
+        };
+        (!self.may_vote_for(last_log)).then_some(because)
+    }
+
     /// Answers RequestPreVote. Changes nothing (R22); refuses explicitly, so that no mixed cluster deadlocks (R25).
     /// Whoever is asked answers by the log rule: it may not know yet that it is a voter (R26).
     pub(super) fn answer_pre_vote(&mut self, from: NodeId, request: RequestPreVote, has_leader: bool) {
-        let granted = request.candidate_term > self.term
-            && !has_leader
-            && self.is_up_to_date(request.last_log)
-            && self.may_vote_for(request.last_log);
+        let refusal = if request.candidate_term <= self.term {
+            Some(VoteRefusal::LaterTerm)
+        } else if has_leader {
+            Some(VoteRefusal::HearsLeader(self.recollection.last_leader()))
+        } else {
+            self.refusal(request.last_log)
+        };
         let response = RequestPreVoteResponse {
             candidate_term: request.candidate_term,
-            granted,
+            refusal,
         };
         self.send_when_durable(from, Body::RequestPreVoteResponse(response));
     }
@@ -135,15 +153,20 @@ impl Common {
         // The leader of an earlier term may still read by its lease, whatever has raised the term here since (R42).
         let is_leased =
             self.config.lease_drift_max.is_some() && self.hears_leader() && !request.leadership_transfer;
-        let is_new = self.vote.is_none() || mutants::is(Mutant::VoteTwice);
-        let free = self.vote == Some(from) || (is_new && !is_leased);
-        let granted = free && self.is_up_to_date(request.last_log) && self.may_vote_for(request.last_log);
+        let refusal = match self.vote {
+            Some(own) if own == from => None,
+            Some(other) if !mutants::is(Mutant::VoteTwice) => Some(VoteRefusal::VotedFor(other)),
+            _ if is_leased => Some(VoteRefusal::HearsLeader(self.recollection.last_leader())),
+            _ => None,
+        };
+        let refusal = refusal.or_else(|| self.refusal(request.last_log));
+        let granted = refusal.is_none();
         if granted {
             self.vote = Some(from);
             self.take_part_in_founding();
         }
         let response = RequestVoteResponse {
-            granted,
+            refusal,
             incarnation: request.incarnation,
         };
         self.send_when_durable(from, Body::RequestVoteResponse(response));

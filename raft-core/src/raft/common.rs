@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::apply::{ApplyState, RestoreState};
+use super::recollection::Recollection;
 use super::transfer::Transfer;
 use crate::config::{Config, PRIORITY_MAX};
 use crate::effect::{Effect, FatalReason, LogChange, Rest, SuspicionReason, Write};
@@ -66,7 +67,11 @@ pub(super) struct Common {
     pub(super) apply: ApplyState,
     /// What the surroundings know about the sleep of this replica.
     pub(super) rest_told: Rest,
+    pub(super) recollection: Recollection,
 }
+
+/// Why there is always a latest configuration.
+const NEVER_EMPTY: &str = "the snapshot's configuration is always there";
 
 /// A write that was begun.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +126,7 @@ impl Common {
             promises: Vec::new(),
             apply: ApplyState::new(begun, commit, now),
             rest_told: Rest::Awake,
+            recollection: Recollection::new(now),
             config,
         }
     }
@@ -131,19 +137,24 @@ impl Common {
 
     /// The latest configuration in the log: it counts from the moment it is appended (thesis §4.1).
     pub(super) fn membership(&self) -> &Membership {
-        &self
-            .memberships
-            .back()
-            .expect("the snapshot's configuration is always there")
-            .1
+        &self.memberships.back().expect(NEVER_EMPTY).1
+    }
+
+    /// Remembers that a message arrived.
+    pub(super) fn recollect(&mut self, message: &Message) {
+        let (_, membership) = self.memberships.back().expect(NEVER_EMPTY);
+        self.recollection.heard(message, membership, self.now);
+    }
+
+    /// Remembers that `voter` is asked for its vote.
+    pub(super) fn recollect_question(&mut self, voter: NodeId) {
+        let (_, membership) = self.memberships.back().expect(NEVER_EMPTY);
+        self.recollection.asks_vote(voter, membership, self.now);
     }
 
     /// Where that configuration stands in the log; the index of the snapshot in force if it is that one's.
     pub(super) fn membership_index(&self) -> Index {
-        self.memberships
-            .back()
-            .expect("the snapshot's configuration is always there")
-            .0
+        self.memberships.back().expect(NEVER_EMPTY).0
     }
 
     /// Whether this replica votes, or did until a configuration that it does not know to be committed: so long its log
@@ -178,7 +189,7 @@ impl Common {
     }
 
     /// Since when the own disk owes an answer; none if it does not.
-    fn disk_waits_since(&self) -> Option<Time> {
+    pub(super) fn disk_waits_since(&self) -> Option<Time> {
         self.writes_in_flight.front().map(|write| write.began)
     }
 
@@ -462,6 +473,8 @@ impl Common {
         self.flush_applies();
         self.flush_snapshots();
         self.flush_compaction(pinned);
+        let last = self.log.last().index;
+        self.recollection.committed(self.commit, last, self.now);
         self.log.evict(self.apply.handed_out, self.config.tail_bytes_max);
     }
 }

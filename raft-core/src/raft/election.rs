@@ -122,7 +122,7 @@ impl Raft {
         if candidate.phase != Phase::Vote || response.incarnation != self.common.config.incarnation {
             return;
         }
-        candidate.record(&self.common, from, response.granted);
+        candidate.record(&self.common, from, response.is_granted());
         self.count_votes();
     }
 

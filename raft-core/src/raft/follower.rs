@@ -1,5 +1,7 @@
 //! What a follower does with AppendEntries (paper §5.3) and with snapshots (paper §7).
 
+use std::time::Duration;
+
 use super::common::Common;
 use super::quiescence::Nap;
 use crate::codec::recorded;
@@ -203,6 +205,17 @@ impl Common {
         u32::try_from(promise.unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
+    /// How long the oldest write waits, in whole heartbeat intervals: less is no news.
+    fn disk_waits_ms(&self) -> u32 {
+        let waits = self
+            .disk_waits_since()
+            .map_or(Duration::ZERO, |since| self.now.since(since));
+        let interval = self.config.heartbeat_interval;
+        let intervals = waits.as_nanos() / interval.as_nanos().max(1);
+        let waited = interval.as_millis().saturating_mul(intervals);
+        u32::try_from(waited).unwrap_or(u32::MAX)
+    }
+
     fn append_response(&self, asked: Asked, result: AppendResult) -> Body {
         Body::AppendEntriesResponse(AppendEntriesResponse {
             round: asked.round,
@@ -211,6 +224,7 @@ impl Common {
             suspect: self.is_suspect(),
             lease_ms: self.lease_ms(),
             sleeps: asked.sleeps,
+            disk_waits_ms: self.disk_waits_ms(),
             result,
         })
     }

@@ -146,6 +146,9 @@ impl Leader {
             while !progress.is_paused() && send_append(common, to, progress, round, must_send) {
                 must_send = false;
             }
+            let lacks = progress.match_index() < common.log.last().index;
+            let is_full = progress.state() == ProgressState::Replicate && progress.inflights().is_full();
+            progress.arrears.stepped(lacks, is_full, common.now);
         }
     }
 
@@ -269,13 +272,16 @@ impl Leader {
             progress.round = progress.round.max(response.round);
         }
         let answers_heartbeat = response.prev_acknowledged;
+        let disk_waits = Duration::from_millis(u64::from(response.disk_waits_ms));
         match response.result {
             // A follower cannot match beyond the log here; one that says so lost its mind or its disk.
             AppendResult::Accepted { match_index } if match_index > common.log.last().index => return,
             AppendResult::Accepted { match_index } => {
                 let last = common.log.last().index;
                 progress.catch_up.acknowledged(match_index, last, common.now);
-                if progress.accepted(match_index, common.log.first_index(), answers_heartbeat) {
+                let moved = progress.accepted(match_index, common.log.first_index(), answers_heartbeat);
+                progress.arrears.answered(moved, disk_waits, common.now);
+                if moved {
                     self.advance_commit(common);
                 }
             }
@@ -283,6 +289,7 @@ impl Leader {
                 // Skip the terms that the follower cannot have (R8).
                 let own = common.log.last_at_or_below(hint.index, hint.term);
                 progress.rejected(prev_index, own.index);
+                progress.arrears.answered(false, disk_waits, common.now);
                 let is_match = mutants::is(Mutant::MatchFromRejection);
                 if is_match && progress.accepted(prev_index, common.log.first_index(), answers_heartbeat) {
                     self.advance_commit(common);

@@ -23,6 +23,8 @@
 //! | `apply` | what reaches the state machine, and when | paper §5.3 |
 //! | `compaction` | when a snapshot is made, and what of the log it lets go | paper §7 |
 //! | `report` | what a replica shows of itself | |
+//! | `explain` | why there is no leader, or something is not committed, and other questions | |
+//! | `recollection` | what is remembered only to explain it | |
 //! | `fingerprint` | what tells two states of a replica apart | |
 
 mod apply;
@@ -30,6 +32,7 @@ mod candidate;
 mod common;
 mod compaction;
 mod election;
+mod explain;
 mod fingerprint;
 mod follower;
 mod leader;
@@ -38,6 +41,7 @@ mod machine;
 mod patience;
 mod quiescence;
 mod reads;
+mod recollection;
 mod reconfiguration;
 mod replication;
 mod report;

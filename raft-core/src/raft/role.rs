@@ -100,6 +100,7 @@ impl Raft {
             _ => false,
         };
         assert!(legal, "no edge leads from {from} to {into} because {reason}");
+        let leader_before = self.leader();
         let old = std::mem::replace(&mut self.role, to);
         if let Role::Leader(old) = old {
             self.resolve_what_a_leader_owes(*old, leader);
@@ -108,13 +109,16 @@ impl Raft {
             self.common.leader_after_transfer(leader);
         }
         let term = self.term();
-        self.common.effects.push(Effect::RoleChanged(RoleChange {
+        let change = RoleChange {
             from,
             to: into,
             term,
             leader,
             reason,
-        }));
+        };
+        let now = self.common.now;
+        self.common.recollection.role_changed(now, leader_before, change);
+        self.common.effects.push(Effect::RoleChanged(change));
     }
 
     /// Nobody who waited for the old leader is forgotten (R45). Commands in flight are the driver's to resolve.

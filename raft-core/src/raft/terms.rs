@@ -4,7 +4,7 @@ use super::follower::Follower;
 use super::machine::Raft;
 use super::role::Role;
 use crate::effect::{FatalReason, RoleChangeReason};
-use crate::message::{AppendResult, Body, InstallSnapshot, Message, RequestVoteResponse};
+use crate::message::{AppendResult, Body, InstallSnapshot, Message, RequestVoteResponse, VoteRefusal};
 use crate::mutants::{self, Mutant};
 use crate::types::{NodeId, Term};
 
@@ -39,6 +39,7 @@ impl Raft {
         if self.is_roused_by(&message) {
             self.wake();
         }
+        self.common.recollect(&message);
         if let Body::RequestPreVote(request) = message.body {
             let has_leader = self.has_live_leader();
             self.common.answer_pre_vote(message.from, request, has_leader);
@@ -97,14 +98,14 @@ impl Raft {
             }
             Body::RequestVote(request) => {
                 let response = RequestVoteResponse {
-                    granted: false,
+                    refusal: Some(VoteRefusal::LaterTerm),
                     incarnation: request.incarnation,
                 };
                 self.common
                     .send_when_durable(message.from, Body::RequestVoteResponse(response));
             }
             Body::RequestPreVoteResponse(response) => {
-                self.pre_vote_response(message.from, response.candidate_term, response.granted);
+                self.pre_vote_response(message.from, response.candidate_term, response.is_granted());
             }
             _ => {}
         }
@@ -132,7 +133,7 @@ impl Raft {
             }
             Body::RequestVoteResponse(response) => self.vote_response(from, response),
             Body::RequestPreVoteResponse(response) => {
-                self.pre_vote_response(from, response.candidate_term, response.granted);
+                self.pre_vote_response(from, response.candidate_term, response.is_granted());
             }
             Body::TimeoutNow(request) => self.timeout_now(from, request),
             Body::TrustRestored(restored) => {

@@ -156,13 +156,13 @@ fn body_text(body: &Body) -> (&'static str, String) {
             };
             ("RequestVote", format!("last {}{wish}", request.last_log))
         }
-        Body::RequestVoteResponse(response) => ("RequestVoteResponse", granted(response.granted)),
+        Body::RequestVoteResponse(response) => ("RequestVoteResponse", granted(response.is_granted())),
         Body::RequestPreVote(request) => {
             let (term, last) = (request.candidate_term, request.last_log);
             ("RequestPreVote", format!("for term {term}, last {last}"))
         }
         Body::RequestPreVoteResponse(response) => {
-            let (granted, term) = (granted(response.granted), response.candidate_term);
+            let (granted, term) = (granted(response.is_granted()), response.candidate_term);
             ("RequestPreVoteResponse", format!("{granted} for term {term}"))
         }
         Body::AppendEntries(request) => {

@@ -85,6 +85,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "SnapshotMeta",
             "TimeoutNow",
             "TrustRestored",
+            "VoteRefusal",
         ],
     ),
     ("raft", &["Raft"]),

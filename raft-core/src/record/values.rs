@@ -11,14 +11,14 @@ use bytes::Bytes;
 use super::source::{Source, number};
 use crate::codec::{CodecError, Reader, Recorded, Writer, recorded};
 use crate::config::Config;
-use crate::effect::{Rest, SuspicionReason};
+use crate::effect::{Rest, RoleChange, RoleChangeReason, RoleKind, SuspicionReason};
 use crate::entry::{Entry, Payload, SessionCommand, SessionEntry, SessionRequest};
 use crate::input::{ChangeRequest, Input, LogRead, LogReadResult, LogReader, Proposal, Proposed};
 use crate::membership::{Contact, MemberChange, Membership, MembershipParts};
 use crate::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, ForwardRequest, ForwardResponse,
     InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestPreVote, RequestPreVoteResponse,
-    RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow, TrustRestored,
+    RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow, TrustRestored, VoteRefusal,
 };
 use crate::traits::Recovered;
 use crate::types::{
@@ -164,11 +164,22 @@ value!(enum Body {
     12 => Pulse(body),
 });
 value!(struct RequestVote { last_log, leadership_transfer, incarnation });
-value!(struct RequestVoteResponse { granted, incarnation });
+value!(struct RequestVoteResponse { refusal, incarnation });
+value!(enum VoteRefusal {
+    1 => LaterTerm,
+    2 => VotedFor(other),
+    3 => HearsLeader(leader),
+    4 => LogBehind(last_log),
+    5 => Suspect,
+    6 => Founder,
+});
 value!(struct RequestPreVote { candidate_term, last_log });
-value!(struct RequestPreVoteResponse { candidate_term, granted });
+value!(struct RequestPreVoteResponse { candidate_term, refusal });
 value!(struct AppendEntries { prev, prev_acknowledged, entries, leader_commit, round, sleep });
-value!(struct AppendEntriesResponse { round, prev_acknowledged, incarnation, suspect, lease_ms, sleeps, result });
+value!(struct AppendEntriesResponse {
+    round, prev_acknowledged, incarnation, suspect, lease_ms, sleeps,
+    disk_waits_ms, result,
+});
 value!(enum AppendResult { 1 => Accepted { match_index }, 2 => Rejected { prev_index, hint } });
 value!(struct TimeoutNow { last_log });
 value!(struct TrustRestored { incarnation, index });
@@ -222,6 +233,23 @@ recorded!(enum SuspicionReason {
     1 => StartedEmpty,
     2 => GroupHasPast,
     3 => EntriesLost { acknowledged, last },
+});
+
+recorded!(struct RoleChange { from, to, term, leader, reason });
+recorded!(enum RoleKind { 0 => Follower, 1 => PreCandidate, 2 => Candidate, 3 => Leader });
+recorded!(enum RoleChangeReason {
+    0 => ElectionTimeout,
+    1 => CampaignRequested,
+    2 => PreVoteWon,
+    3 => VoteLost,
+    4 => ElectionWon,
+    5 => HigherTerm { from },
+    6 => LeaderFound,
+    7 => QuorumLost,
+    8 => TransferReceived,
+    9 => Stalled,
+    10 => Removed,
+    11 => Suspected,
 });
 
 impl Recorded for Time {

@@ -79,6 +79,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut driver: Driver, clock: Clock) {
         while ports.write_here(&mut inputs).await {
             driver.step_all(now, inputs.drain(..), &mut ports);
         }
+        for (question, reply) in arrivals.questions.drain(..) {
+            // Whoever asked may have gone.
+            drop(reply.send(driver.raft().explain(now, question)));
+        }
         ports.tell_committed_members(driver.raft());
         ports.remove_old_snapshots(driver.raft());
         ports.flush();

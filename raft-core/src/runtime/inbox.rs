@@ -2,11 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::waiters::Waiter;
 use crate::config::Config;
 use crate::entry::Entry;
+use crate::explain::{Explanation, Question};
 use crate::input::{Input, Proposed};
 use crate::message::{Body, Message};
 use crate::request::{ClientRequest, RefusalReason};
@@ -16,6 +17,8 @@ use crate::request::{ClientRequest, RefusalReason};
 const MESSAGES_MAX: usize = 65_536;
 /// How many payload bytes of messages may wait, beyond which a message passes only if nothing else waits.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// How many may ask at once why something is as it is.
+const QUESTIONS_MAX: usize = 1_024;
 
 /// The inbox of the consensus task: emptied in one go, under one lock.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(super) struct Arrivals {
     pub(super) requests: Vec<(ClientRequest, Waiter)>,
     /// Whether the owner wants an election; asking twice is asking once.
     pub(super) campaign: bool,
+    /// What the replica is asked about itself.
+    pub(super) questions: Vec<(Question, oneshot::Sender<Explanation>)>,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +92,7 @@ impl Arrivals {
             && self.reads.is_empty()
             && self.requests.is_empty()
             && !self.campaign
+            && self.questions.is_empty()
     }
 }
 
@@ -141,6 +147,17 @@ impl Inbox {
         let mut state = self.lock();
         state.arrivals.campaign = true;
         self.wake(state);
+    }
+
+    /// Somebody asks the replica about itself. Returns false if nobody will answer: the node stops, or too many ask.
+    pub(super) fn explain(&self, question: Question, reply: oneshot::Sender<Explanation>) -> bool {
+        let mut state = self.lock();
+        if state.stop || state.closed || state.arrivals.questions.len() >= QUESTIONS_MAX {
+            return false;
+        }
+        state.arrivals.questions.push((question, reply));
+        self.wake(state);
+        true
     }
 
     /// Messages of a peer; what does not fit is lost.

@@ -13,6 +13,7 @@ use super::start;
 use super::waiters::{Question, Waiter};
 use crate::config::Config;
 use crate::driver::Outcome;
+use crate::explain::{self, Explanation};
 use crate::input::Proposed;
 use crate::membership::{MemberChange, Membership};
 use crate::memory::InProcessNetwork;
@@ -265,6 +266,16 @@ impl Node {
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.owner.shared
+    }
+
+    /// Why something is as it is, with what this replica knows: why there is no leader, why an entry is not committed, and
+    /// so on. The answer prints as a paragraph. None if the node has stopped, or too many ask at once.
+    pub async fn explain(&self, question: explain::Question) -> Option<Explanation> {
+        let (reply, answer) = oneshot::channel();
+        if !self.owner.shared.inbox.explain(question, reply) {
+            return None;
+        }
+        answer.await.ok()
     }
 
     /// The settings of the replica.

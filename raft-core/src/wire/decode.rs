@@ -10,7 +10,7 @@ use crate::membership::{Contact, Membership, MembershipError, MembershipParts};
 use crate::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, InstallSnapshot, Leadership,
     Message, Pulse, PulseId, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse,
-    SnapshotContent, SnapshotMeta, TimeoutNow, TrustRestored,
+    SnapshotContent, SnapshotMeta, TimeoutNow, TrustRestored, VoteRefusal,
 };
 use crate::types::{EntryId, GroupId, Index, NodeId, Round, Sequence, SessionId, Term};
 
@@ -275,7 +275,7 @@ impl Reader {
                 incarnation: self.u64()?,
             }),
             2 => Body::RequestVoteResponse(RequestVoteResponse {
-                granted: self.bool()?,
+                refusal: self.vote_refusal()?,
                 incarnation: self.u64()?,
             }),
             3 => Body::RequestPreVote(RequestPreVote {
@@ -284,7 +284,7 @@ impl Reader {
             }),
             4 => Body::RequestPreVoteResponse(RequestPreVoteResponse {
                 candidate_term: self.term()?,
-                granted: self.bool()?,
+                refusal: self.vote_refusal()?,
             }),
             5 => Body::AppendEntries(self.append_entries()?),
             6 => Body::AppendEntriesResponse(self.append_entries_response()?),
@@ -307,6 +307,24 @@ impl Reader {
                 });
             }
         })
+    }
+
+    fn vote_refusal(&mut self) -> Result<Option<VoteRefusal>, WireError> {
+        Ok(Some(match self.u8()? {
+            0 => return Ok(None),
+            1 => VoteRefusal::LaterTerm,
+            2 => VoteRefusal::VotedFor(NodeId(self.compact()?)),
+            3 => VoteRefusal::HearsLeader(Some(self.compact()?).filter(|id| *id != 0).map(NodeId)),
+            4 => VoteRefusal::LogBehind(self.compact_id()?),
+            5 => VoteRefusal::Suspect,
+            6 => VoteRefusal::Founder,
+            tag => {
+                return Err(WireError::Tag {
+                    what: "a refused vote",
+                    tag,
+                });
+            }
+        }))
     }
 
     fn append_entries(&mut self) -> Result<AppendEntries, WireError> {
@@ -346,6 +364,7 @@ impl Reader {
         let round = Round(self.compact_counter()?);
         let (prev_acknowledged, sleeps) = self.two_flags()?;
         let (incarnation, suspect, lease_ms) = (self.u64()?, self.bool()?, self.u32()?);
+        let disk_waits_ms = u32::try_from(self.compact()?).map_err(|_| WireError::Truncated("a duration"))?;
         let result = match self.u8()? {
             1 => AppendResult::Accepted {
                 match_index: Index(self.compact_counter()?),
@@ -368,6 +387,7 @@ impl Reader {
             suspect,
             lease_ms,
             sleeps,
+            disk_waits_ms,
             result,
         })
     }

@@ -8,6 +8,7 @@ use crate::entry::{Entry, Payload};
 use crate::membership::Membership;
 use crate::message::{
     AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message, Pulse, PulseId, SnapshotContent,
+    VoteRefusal,
 };
 use crate::types::{EntryId, NodeId};
 
@@ -96,7 +97,7 @@ fn put_message<S: Sink>(message: &Message, sink: &mut S) {
         }
         Body::RequestVoteResponse(response) => {
             out.push(2);
-            out.push(u8::from(response.granted));
+            put_refusal(response.refusal, out);
             put_u64(response.incarnation, out);
         }
         Body::RequestPreVote(request) => {
@@ -107,7 +108,7 @@ fn put_message<S: Sink>(message: &Message, sink: &mut S) {
         Body::RequestPreVoteResponse(response) => {
             out.push(4);
             put_u64(response.candidate_term.0, out);
-            out.push(u8::from(response.granted));
+            put_refusal(response.refusal, out);
         }
         Body::AppendEntries(request) => {
             out.push(5);
@@ -166,12 +167,36 @@ fn put_entry<S: Sink>(entry: &Entry, sink: &mut S) {
     sink.copied()[length_at..length_at + 4].copy_from_slice(&length);
 }
 
+/// 0 for a vote that is granted.
+fn put_refusal(refusal: Option<VoteRefusal>, out: &mut Vec<u8>) {
+    match refusal {
+        None => out.push(0),
+        Some(VoteRefusal::LaterTerm) => out.push(1),
+        Some(VoteRefusal::VotedFor(node)) => {
+            out.push(2);
+            put_compact(node.0, out);
+        }
+        Some(VoteRefusal::HearsLeader(leader)) => {
+            out.push(3);
+            // 0 is nobody's id.
+            put_compact(leader.map_or(0, |leader| leader.0), out);
+        }
+        Some(VoteRefusal::LogBehind(last_log)) => {
+            out.push(4);
+            put_compact_id(last_log, out);
+        }
+        Some(VoteRefusal::Suspect) => out.push(5),
+        Some(VoteRefusal::Founder) => out.push(6),
+    }
+}
+
 fn encode_append_response(response: &AppendEntriesResponse, out: &mut Vec<u8>) {
     put_compact(response.round.0, out);
     out.push(two_flags(response.prev_acknowledged, response.sleeps));
     put_u64(response.incarnation, out);
     out.push(u8::from(response.suspect));
     out.extend_from_slice(&response.lease_ms.to_le_bytes());
+    put_compact(u64::from(response.disk_waits_ms), out);
     match response.result {
         AppendResult::Accepted { match_index } => {
             out.push(1);

@@ -9,7 +9,7 @@ use raft_core::membership::{Contact, MemberChange, MembershipParts};
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, ForwardRequest, ForwardResponse,
     ForwardResult, InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestPreVote,
-    RequestPreVoteResponse, RequestVote, RequestVoteResponse, TimeoutNow, TrustRestored,
+    RequestPreVoteResponse, RequestVote, RequestVoteResponse, TimeoutNow, TrustRestored, VoteRefusal,
 };
 use raft_core::record::{Record, Records};
 use raft_core::request::{ClientRequest, RefusalReason};
@@ -73,15 +73,15 @@ fn entries() -> Vec<Entry> {
         .collect()
 }
 
-fn bodies() -> Vec<Body> {
-    let mut bodies = vec![
+fn votes() -> Vec<Body> {
+    vec![
         Body::RequestVote(RequestVote {
             last_log: id(2, 10),
             leadership_transfer: true,
             incarnation: u64::MAX,
         }),
         Body::RequestVoteResponse(RequestVoteResponse {
-            granted: true,
+            refusal: None,
             incarnation: 1,
         }),
         Body::RequestPreVote(RequestPreVote {
@@ -90,8 +90,14 @@ fn bodies() -> Vec<Body> {
         }),
         Body::RequestPreVoteResponse(RequestPreVoteResponse {
             candidate_term: Term(4),
-            granted: false,
+            refusal: Some(VoteRefusal::LogBehind(id(3, 8))),
         }),
+    ]
+}
+
+fn bodies() -> Vec<Body> {
+    let mut bodies = votes();
+    bodies.extend([
         Body::AppendEntries(AppendEntries {
             prev: id(3, 10),
             prev_acknowledged: true,
@@ -135,7 +141,7 @@ fn bodies() -> Vec<Body> {
             ticket: Ticket(3),
             result: ForwardResult::Refused(RefusalReason::Busy),
         }),
-    ];
+    ]);
     for result in [
         AppendResult::Accepted {
             match_index: Index(3),
@@ -152,6 +158,7 @@ fn bodies() -> Vec<Body> {
             suspect: true,
             lease_ms: u32::MAX,
             sleeps: true,
+            disk_waits_ms: 300,
             result,
         }));
     }

@@ -9,7 +9,7 @@ use raft_core::config::Config;
 use raft_core::entry::{Entry, Payload, SessionCommand, SessionEntry, SessionRequest};
 use raft_core::input::{ChangeRequest, Input, LogRead, LogReadResult, LogReader, Proposal, Proposed};
 use raft_core::membership::{Contact, MemberChange, Membership, MembershipParts};
-use raft_core::message::{AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow, TrustRestored};
+use raft_core::message::{AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestPreVote, RequestPreVoteResponse, RequestVote, RequestVoteResponse, SnapshotMeta, TimeoutNow, TrustRestored, VoteRefusal};
 use raft_core::raft::Raft;
 use raft_core::record::{describe_effect, describe_state};
 use raft_core::traits::Recovered;
@@ -47,7 +47,7 @@ fn steps_1_to_8() {
             // write 1 is durable
             Input::Persisted(WriteSeq(1)),
             // received n1→n1 RequestVoteResponse [term 1] granted
-            Input::Receive(Message { group: GroupId(7), from: NodeId(1), to: NodeId(1), term: Term(1), body: Body::RequestVoteResponse(RequestVoteResponse { granted: true, incarnation: 0 }) }),
+            Input::Receive(Message { group: GroupId(7), from: NodeId(1), to: NodeId(1), term: Term(1), body: Body::RequestVoteResponse(RequestVoteResponse { refusal: None, incarnation: 0 }) }),
         ],
         &[
             "candidate becomes leader in term 1: a quorum voted for it",
@@ -145,11 +145,11 @@ fn steps_1_to_8() {
             // received n2→n1 RequestVote [term 3] last 10@2, asked to by the leader
             Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::RequestVote(RequestVote { last_log: EntryId { term: Term(2), index: Index(10) }, leadership_transfer: true, incarnation: 18_446_744_073_709_551_615 }) }),
             // received n2→n1 RequestVoteResponse [term 3] granted
-            Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::RequestVoteResponse(RequestVoteResponse { granted: true, incarnation: 1 }) }),
+            Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::RequestVoteResponse(RequestVoteResponse { refusal: None, incarnation: 1 }) }),
             // received n2→n1 RequestPreVote [term 3] for term 4, last 10@2
             Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::RequestPreVote(RequestPreVote { candidate_term: Term(4), last_log: EntryId { term: Term(2), index: Index(10) } }) }),
             // received n2→n1 RequestPreVoteResponse [term 3] refused for term 4
-            Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::RequestPreVoteResponse(RequestPreVoteResponse { candidate_term: Term(4), granted: false }) }),
+            Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::RequestPreVoteResponse(RequestPreVoteResponse { candidate_term: Term(4), refusal: Some(VoteRefusal::LogBehind(EntryId { term: Term(3), index: Index(8) })) }) }),
             // received n2→n1 AppendEntries [term 3] after 10@3: entries 11@3 to 18@3 (37 bytes); commit 9, round 5, asks for sleep
             Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::AppendEntries(AppendEntries { prev: EntryId { term: Term(3), index: Index(10) }, prev_acknowledged: true, entries: vec![Entry { id: EntryId { term: Term(3), index: Index(11) }, payload: Payload::Noop }, Entry { id: EntryId { term: Term(3), index: Index(12) }, payload: Payload::Command(Bytes::from_static(b"")) }, Entry { id: EntryId { term: Term(3), index: Index(13) }, payload: Payload::Command(Bytes::from_static(b"secret of an entry")) }, Entry { id: EntryId { term: Term(3), index: Index(14) }, payload: Payload::Membership(Membership::from_parts(MembershipParts { voters: vec![NodeId(1), NodeId(2), NodeId(3)], outgoing: vec![NodeId(1), NodeId(4)], learners: vec![NodeId(5)], learners_next: vec![NodeId(4)], contacts: BTreeMap::from([(NodeId(2), Contact::new("host:1").expect("it was one")), ]), highest_id: NodeId(9) }).expect("it was one")) }, Entry { id: EntryId { term: Term(3), index: Index(15) }, payload: Payload::Session(Arc::new(SessionEntry { elapsed_ms: 12, request: SessionRequest::Open { ttl_ms: 60_000 } })) }, Entry { id: EntryId { term: Term(3), index: Index(16) }, payload: Payload::Session(Arc::new(SessionEntry { elapsed_ms: 12, request: SessionRequest::KeepAlive(SessionId(3)) })) }, Entry { id: EntryId { term: Term(3), index: Index(17) }, payload: Payload::Session(Arc::new(SessionEntry { elapsed_ms: 12, request: SessionRequest::Close(SessionId(18_446_744_073_709_551_615)) })) }, Entry { id: EntryId { term: Term(3), index: Index(18) }, payload: Payload::Session(Arc::new(SessionEntry { elapsed_ms: 12, request: SessionRequest::Command(SessionCommand { session: SessionId(4), sequence: Sequence(6), acknowledged_below: Sequence(5), command: Bytes::from_static(b"secret of a session") }) })) }], leader_commit: Index(9), round: Round(5), sleep: true }) }),
             // received n2→n1 TimeoutNow [term 3] last 10@3
@@ -161,9 +161,9 @@ fn steps_1_to_8() {
             // received n2→n1 EntriesLost [term 3] acknowledged 4
             Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::EntriesLost(EntriesLost { incarnation: 8, acknowledged: Index(4) }) }),
             // received n2→n1 AppendEntriesResponse [term 3] match 3, round 1, a suspect, sleeps
-            Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::AppendEntriesResponse(AppendEntriesResponse { round: Round(1), prev_acknowledged: false, incarnation: 77, suspect: true, lease_ms: 4_294_967_295, sleeps: true, result: AppendResult::Accepted { match_index: Index(3) } }) }),
+            Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::AppendEntriesResponse(AppendEntriesResponse { round: Round(1), prev_acknowledged: false, incarnation: 77, suspect: true, lease_ms: 4_294_967_295, sleeps: true, disk_waits_ms: 300, result: AppendResult::Accepted { match_index: Index(3) } }) }),
             // received n2→n1 AppendEntriesResponse [term 3] rejected after 3, hint 2@1, round 1, a suspect, sleeps
-            Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::AppendEntriesResponse(AppendEntriesResponse { round: Round(1), prev_acknowledged: false, incarnation: 77, suspect: true, lease_ms: 4_294_967_295, sleeps: true, result: AppendResult::Rejected { prev_index: Index(3), hint: EntryId { term: Term(1), index: Index(2) } } }) }),
+            Input::Receive(Message { group: GroupId(7), from: NodeId(2), to: NodeId(1), term: Term(3), body: Body::AppendEntriesResponse(AppendEntriesResponse { round: Round(1), prev_acknowledged: false, incarnation: 77, suspect: true, lease_ms: 4_294_967_295, sleeps: true, disk_waits_ms: 300, result: AppendResult::Rejected { prev_index: Index(3), hint: EntryId { term: Term(1), index: Index(2) } } }) }),
         ],
         &[
             "request 9223372036854775807 is entry 3@1",

@@ -124,7 +124,7 @@ impl History {
                     );
                 }
             }
-            Body::RequestVoteResponse(response) if response.granted => {
+            Body::RequestVoteResponse(response) if response.is_granted() => {
                 let stored = (disk.hard_state.term, disk.hard_state.vote);
                 assert!(
                     stored == (message.term, Some(message.to)) || disk.hard_state.term > message.term,

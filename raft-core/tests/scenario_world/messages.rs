@@ -3,7 +3,7 @@
 use raft_core::entry::Payload;
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, EntriesLost, Message, RequestPreVote,
-    RequestPreVoteResponse, RequestVote, RequestVoteResponse, TimeoutNow, TrustRestored,
+    RequestPreVoteResponse, RequestVote, RequestVoteResponse, TimeoutNow, TrustRestored, VoteRefusal,
 };
 use raft_core::types::{EntryId, Index, NodeId, Round, Term};
 
@@ -21,9 +21,9 @@ pub(crate) fn parse(
     let term = Term(arguments.number("term", 0));
     let id = |key: &str| arguments.value(key).map_or(EntryId::ZERO, arguments::entry_id);
     let candidate_term = Term(arguments.number("candidate_term", term.0 + 1));
-    let granted = || match arguments.word(2) {
-        "granted" => true,
-        "refused" => false,
+    let refusal = || match arguments.word(2) {
+        "granted" => None,
+        "refused" => Some(VoteRefusal::LaterTerm),
         other => panic!("`{other}` is neither granted nor refused"),
     };
     let round = Round(arguments.number("round", 0));
@@ -43,7 +43,7 @@ pub(crate) fn parse(
         }),
         "TimeoutNow" => Body::TimeoutNow(TimeoutNow { last_log: id("last") }),
         "RequestVoteResponse" => Body::RequestVoteResponse(RequestVoteResponse {
-            granted: granted(),
+            refusal: refusal(),
             incarnation: arguments.number("incarnation", incarnation(to)),
         }),
         "RequestPreVote" => Body::RequestPreVote(RequestPreVote {
@@ -52,7 +52,7 @@ pub(crate) fn parse(
         }),
         "RequestPreVoteResponse" => Body::RequestPreVoteResponse(RequestPreVoteResponse {
             candidate_term: Term(arguments.number("candidate_term", term.0)),
-            granted: granted(),
+            refusal: refusal(),
         }),
         "AppendEntries" => Body::AppendEntries(append_entries(arguments, known, round)),
         "AppendEntriesResponse" => Body::AppendEntriesResponse(AppendEntriesResponse {
@@ -62,6 +62,7 @@ pub(crate) fn parse(
             suspect: arguments.number("suspect", 0) == 1,
             lease_ms: u32::try_from(arguments.number("lease_ms", 0)).expect("a lease is short"),
             sleeps: arguments.number("sleeps", 0) == 1,
+            disk_waits_ms: u32::try_from(arguments.number("disk_waits_ms", 0)).expect("a test is short"),
             result: match arguments.word(2) {
                 "accepted" => AppendResult::Accepted {
                     match_index: Index(arguments.count(3, 0)),

@@ -12,6 +12,7 @@
 //! | `node` | one replica with its disk, its state machine and their queues |
 //! | `disk` | what is durable |
 //! | `history` | the invariants, checked after every step |
+//! | `explanations` | how an explanation is written in a trace |
 //! | `render` | how everything is written in a trace |
 //! | `views` | the commands that only look |
 //!
@@ -20,6 +21,7 @@
 mod arguments;
 mod commands;
 mod disk;
+mod explanations;
 mod faults;
 mod history;
 mod messages;

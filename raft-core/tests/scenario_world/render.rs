@@ -66,7 +66,10 @@ pub(crate) fn body(message: &Message) -> String {
         Body::TrustRestored(restored) => format!("TrustRestored term={term} from={}", restored.index),
         Body::EntriesLost(lost) => format!("EntriesLost term={term} acknowledged={}", lost.acknowledged),
         Body::RequestVoteResponse(response) => {
-            format!("RequestVoteResponse term={term} {}", granted(response.granted))
+            format!(
+                "RequestVoteResponse term={term} {}",
+                granted(response.is_granted())
+            )
         }
         Body::RequestPreVote(request) => format!(
             "RequestPreVote term={term} candidate_term={} last={}",
@@ -75,7 +78,7 @@ pub(crate) fn body(message: &Message) -> String {
         Body::RequestPreVoteResponse(response) => format!(
             "RequestPreVoteResponse term={term} candidate_term={} {}",
             response.candidate_term,
-            granted(response.granted)
+            granted(response.is_granted())
         ),
         Body::AppendEntries(request) => format!(
             "AppendEntries term={term} prev={} {} commit={} round={}{}{}",
@@ -111,11 +114,11 @@ pub(crate) fn brief(message: &Message) -> String {
         Body::TrustRestored(_) => "TrustRestored".to_owned(),
         Body::EntriesLost(_) => "EntriesLost".to_owned(),
         Body::RequestVoteResponse(response) => {
-            format!("RequestVoteResponse {}", granted(response.granted))
+            format!("RequestVoteResponse {}", granted(response.is_granted()))
         }
         Body::RequestPreVote(_) => "RequestPreVote".to_owned(),
         Body::RequestPreVoteResponse(response) => {
-            format!("RequestPreVoteResponse {}", granted(response.granted))
+            format!("RequestPreVoteResponse {}", granted(response.is_granted()))
         }
         Body::AppendEntries(request) => {
             format!("AppendEntries prev={} {}", request.prev, ids(&request.entries))

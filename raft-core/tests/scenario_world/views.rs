@@ -1,8 +1,10 @@
 //! The commands that only look.
 
-use raft_core::types::NodeId;
+use raft_core::explain::Question;
+use raft_core::types::{Index, NodeId};
 
 use super::arguments::Arguments;
+use super::explanations;
 use super::render;
 use super::world::{Kind, World};
 
@@ -12,6 +14,7 @@ impl World {
         let lines = match arguments.name.as_str() {
             "network" => self.view_network(),
             "timer" => vec![self.view_timer(arguments.node(0))],
+            "why" => self.view_why(arguments),
             name @ ("status" | "log" | "progress" | "disk" | "state") => {
                 let ids: Vec<NodeId> = if arguments.words.is_empty() {
                     self.nodes.keys().copied().collect()
@@ -61,6 +64,28 @@ impl World {
             )],
             ("progress", Some(status)) => render::progress(&status),
             (_, Some(status)) => vec![render::status(&status)],
+        }
+    }
+
+    /// What a replica answers to a question about itself.
+    fn view_why(&mut self, arguments: &Arguments) -> Vec<String> {
+        let (id, now) = (arguments.node(0), self.now());
+        let question = match arguments.words.get(1).map(String::as_str) {
+            None => Question::WhatIsWrong,
+            Some("no-leader") => Question::NoLeader,
+            Some("leader-changed") => Question::LeaderChange,
+            Some("not-committed") => Question::NotCommitted(Index(arguments.count(2, 0))),
+            Some("not-applied") => Question::NotApplied(Index(arguments.count(2, 0))),
+            Some("lags") => Question::Lagging(arguments.node(2)),
+            Some("refused") => {
+                let last = self.last_refusal.expect("something was refused");
+                Question::Refused(last)
+            }
+            Some(other) => panic!("`{other}` is no question"),
+        };
+        match &self.node(id).raft {
+            Some(raft) => explanations::explanation(&raft.explain(now, question)),
+            None => vec![format!("n{id} is down")],
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use raft_core::effect::{Effect, RoleChange, RoleKind, Write};
 use raft_core::input::{Input, LogRead, LogReadResult, LogReader};
 use raft_core::message::{InstallSnapshot, Message};
+use raft_core::request::RefusalReason;
 use raft_core::types::{EntryId, GroupId, NodeId, Ticket, Time};
 
 use super::history::History;
@@ -48,6 +49,8 @@ pub(crate) struct World {
     /// Commands that were appended and not resolved.
     pub(crate) proposals: BTreeMap<Ticket, (NodeId, EntryId)>,
     pub(crate) last_ticket: u64,
+    /// Why a request was refused last.
+    pub(crate) last_refusal: Option<RefusalReason>,
     trace: Vec<String>,
     indent: usize,
 }
@@ -66,6 +69,7 @@ impl World {
             hidden: BTreeSet::new(),
             proposals: BTreeMap::new(),
             last_ticket: 0,
+            last_refusal: None,
             trace: Vec::new(),
             indent: 0,
         }
@@ -195,6 +199,7 @@ impl World {
                 self.proposals.insert(ticket, (id, entry));
             }
             Effect::Refused { ticket, reason } => {
+                self.last_refusal = Some(reason);
                 self.say(Kind::Always, format!("n{id} refuses request {ticket}: {reason}"));
                 self.history.refused(ticket);
             }

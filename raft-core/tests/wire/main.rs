@@ -16,7 +16,7 @@ use raft_core::membership::Membership;
 use raft_core::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, ForwardRequest, ForwardResponse, ForwardResult,
     InstallSnapshot, Leadership, Message, Pulse, PulseId, RequestPreVote, RequestPreVoteResponse,
-    RequestVote, RequestVoteResponse, SnapshotContent, SnapshotMeta,
+    RequestVote, RequestVoteResponse, SnapshotContent, SnapshotMeta, VoteRefusal,
 };
 use raft_core::request::{ClientRequest, RefusalReason};
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
@@ -101,8 +101,15 @@ fn bodies() -> Vec<Body> {
             incarnation: u64::MAX,
             suspect: true,
             lease_ms: 900,
+            disk_waits_ms: u32::MAX,
             result,
             sleeps: false,
+        })
+    };
+    let refused_vote = |reason| {
+        Body::RequestVoteResponse(RequestVoteResponse {
+            refusal: Some(reason),
+            incarnation: 7,
         })
     };
     let request = |request| {
@@ -143,11 +150,7 @@ fn bodies() -> Vec<Body> {
             incarnation: 7,
         }),
         Body::RequestVoteResponse(RequestVoteResponse {
-            granted: true,
-            incarnation: 7,
-        }),
-        Body::RequestVoteResponse(RequestVoteResponse {
-            granted: false,
+            refusal: None,
             incarnation: 7,
         }),
         Body::RequestPreVote(RequestPreVote {
@@ -156,8 +159,15 @@ fn bodies() -> Vec<Body> {
         }),
         Body::RequestPreVoteResponse(RequestPreVoteResponse {
             candidate_term: Term(6),
-            granted: true,
+            refusal: None,
         }),
+        refused_vote(VoteRefusal::LaterTerm),
+        refused_vote(VoteRefusal::VotedFor(NodeId(u64::MAX))),
+        refused_vote(VoteRefusal::HearsLeader(Some(NodeId(3)))),
+        refused_vote(VoteRefusal::HearsLeader(None)),
+        refused_vote(VoteRefusal::LogBehind(id(3, 8))),
+        refused_vote(VoteRefusal::Suspect),
+        refused_vote(VoteRefusal::Founder),
         append(entries()),
         append(Vec::new()),
         response(AppendResult::Accepted {
@@ -395,7 +405,9 @@ fn lengths_that_lie_are_refused() {
         }
     }
     // The number of entries of an append, right behind prev, commit and round.
-    let heartbeat = encoded(|out| encode_messages(&[message(bodies().remove(7))], out));
+    let is_heartbeat = |body: &Body| matches!(body, Body::AppendEntries(append) if append.entries.is_empty());
+    let heartbeat = bodies().into_iter().find(is_heartbeat).unwrap();
+    let heartbeat = encoded(|out| encode_messages(&[message(heartbeat)], out));
     let mut bytes = heartbeat.clone();
     let count_at = heartbeat.len() - 4;
     bytes[count_at..].copy_from_slice(&huge);
@@ -415,6 +427,7 @@ fn terms_and_indexes_out_of_range_are_refused() {
             incarnation: u64::MAX,
             suspect: true,
             lease_ms: 900,
+            disk_waits_ms: 0,
             result,
             sleeps: false,
         }))

@@ -69,7 +69,7 @@ mod tests {
             to: NodeId(2),
             term: Term(3),
             body: Body::RequestVoteResponse(RequestVoteResponse {
-                granted: true,
+                refusal: None,
                 incarnation: 0,
             }),
         };

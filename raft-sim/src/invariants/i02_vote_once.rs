@@ -71,7 +71,7 @@ impl Invariant for VoteOnce {
                 }
             }
             Observation::Sent { message } => match &message.body {
-                Body::RequestVoteResponse(response) if response.granted => {
+                Body::RequestVoteResponse(response) if response.is_granted() => {
                     self.cast(message.from, message.term, message.to, view.history)
                 }
                 _ => Ok(()),
@@ -121,7 +121,7 @@ mod tests {
 
     fn grant(world: &mut SmallWorld, invariant: &mut VoteOnce, term: u64, to: u64) -> Result<(), String> {
         let body = Body::RequestVoteResponse(RequestVoteResponse {
-            granted: true,
+            refusal: None,
             incarnation: 0,
         });
         let message = &message(1, to, term, body);

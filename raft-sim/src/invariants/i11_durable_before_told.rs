@@ -61,7 +61,7 @@ fn sent(message: &Message, view: &View<'_>) -> Result<(), String> {
             AppendResult::Accepted { match_index } => acknowledged(message, match_index, view),
             AppendResult::Rejected { .. } => Ok(()),
         },
-        Body::RequestVoteResponse(response) if response.granted => voted(message, to, view),
+        Body::RequestVoteResponse(response) if response.is_granted() => voted(message, to, view),
         // It voted for itself (R39).
         Body::RequestVote(_) => voted(message, from, view),
         Body::ForwardResponse(response) => match response.result {
@@ -201,6 +201,7 @@ mod tests {
             incarnation: 1,
             suspect: false,
             lease_ms: 0,
+            disk_waits_ms: 0,
             result: AppendResult::Accepted { match_index },
             sleeps: false,
         })
@@ -251,7 +252,7 @@ mod tests {
     fn a_vote_waits_for_the_disk() {
         let mut world = world();
         let grant = Body::RequestVoteResponse(RequestVoteResponse {
-            granted: true,
+            refusal: None,
             incarnation: 0,
         });
         assert_eq!(send(&mut world, 2, 1, grant.clone()), Ok(()));

@@ -317,6 +317,7 @@ mod tests {
             incarnation: 1,
             suspect,
             lease_ms: 0,
+            disk_waits_ms: 0,
             result: AppendResult::Accepted {
                 match_index: Index(2),
             },

@@ -126,7 +126,7 @@ impl Configurations {
         if message.term > *term {
             (*term, *voters) = (message.term, BTreeSet::new());
         }
-        if message.term == *term && response.granted {
+        if message.term == *term && response.is_granted() {
             voters.insert(message.from);
         }
     }
@@ -351,7 +351,7 @@ mod tests {
                 1,
                 1,
                 Body::RequestVoteResponse(RequestVoteResponse {
-                    granted: true,
+                    refusal: None,
                     incarnation: 0,
                 }),
             );

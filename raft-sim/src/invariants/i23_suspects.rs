@@ -101,8 +101,8 @@ impl Suspects {
             return Ok(());
         }
         let what = match &message.body {
-            Body::RequestVoteResponse(response) if response.granted => "votes for",
-            Body::RequestPreVoteResponse(response) if response.granted => "would vote for",
+            Body::RequestVoteResponse(response) if response.is_granted() => "votes for",
+            Body::RequestPreVoteResponse(response) if response.is_granted() => "would vote for",
             Body::AppendEntriesResponse(response) if !response.suspect => {
                 "acknowledges like a trusted one to"
             }
@@ -222,7 +222,7 @@ impl Suspects {
 
 #[cfg(test)]
 mod tests {
-    use raft_core::message::RequestVoteResponse;
+    use raft_core::message::{RequestVoteResponse, VoteRefusal};
     use raft_core::types::Round;
 
     use super::super::world_for_tests::{Nothing, SmallWorld, assert_violated, entries, message};
@@ -235,6 +235,7 @@ mod tests {
             incarnation: 0,
             suspect,
             lease_ms: 0,
+            disk_waits_ms: 0,
             result: AppendResult::Accepted {
                 match_index: Index(index),
             },
@@ -249,7 +250,7 @@ mod tests {
             1,
             1,
             Body::RequestVoteResponse(RequestVoteResponse {
-                granted,
+                refusal: (!granted).then_some(VoteRefusal::LaterTerm),
                 incarnation: 0,
             }),
         )

@@ -131,7 +131,7 @@ impl Strangers {
 #[cfg(test)]
 mod tests {
     use raft_core::effect::RoleKind;
-    use raft_core::message::{RequestVote, RequestVoteResponse};
+    use raft_core::message::{RequestVote, RequestVoteResponse, VoteRefusal};
     use raft_core::types::{EntryId, GroupId, Term};
     use raft_core::wire::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, VERSION, WireError, encode_frame};
 
@@ -174,7 +174,7 @@ mod tests {
     fn a_stranger_that_is_answered_is_found() {
         let (mut world, mut strangers, _) = visited();
         let response = RequestVoteResponse {
-            granted: false,
+            refusal: Some(VoteRefusal::LaterTerm),
             incarnation: 0,
         };
         let answer = message(1, 2, 9, Body::RequestVoteResponse(response));

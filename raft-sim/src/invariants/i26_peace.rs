@@ -139,7 +139,7 @@ impl Peace {
                 if response.candidate_term > *term {
                     (*term, *voters) = (response.candidate_term, BTreeSet::new());
                 }
-                if response.candidate_term == *term && response.granted {
+                if response.candidate_term == *term && response.is_granted() {
                     voters.insert(message.from);
                 }
             }
@@ -169,7 +169,10 @@ impl Peace {
         let Body::RequestPreVoteResponse(response) = &message.body else {
             return Ok(());
         };
-        match self.is_bound(message.from, view).filter(|_| response.granted) {
+        match self
+            .is_bound(message.from, view)
+            .filter(|_| response.is_granted())
+        {
             Some(why) => Err(format!(
                 "node {} would vote for node {} in term {}, though {why}",
                 message.from, message.to, response.candidate_term

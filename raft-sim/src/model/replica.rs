@@ -318,7 +318,7 @@ impl Replica {
                     out.broken(11, format!("{match_index} is acknowledged and not durable"));
                 }
             }
-            Body::RequestVoteResponse(response) if response.granted => {
+            Body::RequestVoteResponse(response) if response.is_granted() => {
                 if stored.term == message.term && stored.vote != Some(message.to) {
                     out.broken(11, format!("the vote for {} is not durable", message.to));
                 }
@@ -326,7 +326,7 @@ impl Replica {
                     out.broken(23, format!("a suspect votes for {}", message.to));
                 }
             }
-            Body::RequestPreVoteResponse(response) if response.granted && suspect => {
+            Body::RequestPreVoteResponse(response) if response.is_granted() && suspect => {
                 out.broken(23, format!("a suspect would vote for {}", message.to));
             }
             _ => {}

@@ -184,7 +184,9 @@ impl fmt::Display for Body<'_> {
         let word = |granted| if granted { "granted" } else { "refused" };
         match &self.0.body {
             Is::RequestVote(request) => write!(f, "RequestVote last={}", request.last_log),
-            Is::RequestVoteResponse(response) => write!(f, "RequestVoteResponse {}", word(response.granted)),
+            Is::RequestVoteResponse(response) => {
+                write!(f, "RequestVoteResponse {}", word(response.is_granted()))
+            }
             Is::RequestPreVote(request) => {
                 write!(
                     f,
@@ -193,7 +195,7 @@ impl fmt::Display for Body<'_> {
                 )
             }
             Is::RequestPreVoteResponse(response) => {
-                let granted = word(response.granted);
+                let granted = word(response.is_granted());
                 write!(
                     f,
                     "RequestPreVoteResponse for {} {granted}",

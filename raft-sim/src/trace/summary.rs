@@ -22,7 +22,7 @@ pub(super) fn message(message: &Message) -> (&'static str, String) {
             };
             ("request_vote", format!("last {}{wish}", position(vote.last_log)))
         }
-        Body::RequestVoteResponse(answer) => ("request_vote_response", granted(answer.granted)),
+        Body::RequestVoteResponse(answer) => ("request_vote_response", granted(answer.is_granted())),
         Body::RequestPreVote(vote) => (
             "request_pre_vote",
             format!(
@@ -33,7 +33,11 @@ pub(super) fn message(message: &Message) -> (&'static str, String) {
         ),
         Body::RequestPreVoteResponse(answer) => (
             "request_pre_vote_response",
-            format!("{} for term {}", granted(answer.granted), answer.candidate_term),
+            format!(
+                "{} for term {}",
+                granted(answer.is_granted()),
+                answer.candidate_term
+            ),
         ),
         Body::AppendEntries(append) => {
             let entries = match append.entries.as_slice() {

@@ -15,6 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["request"],
     // What enters the state machine, what it sends and what it asks for name each other's parts.
     &["message", "input", "effect"],
+    &["explain"],
     &["wire"],
     &["status"],
     &["traits"],

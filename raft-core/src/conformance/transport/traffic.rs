@@ -31,6 +31,7 @@ pub(super) fn message(from: NodeId, to: NodeId, lane: Lane, number: u64) -> Mess
             incarnation: number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
             suspect: number.is_multiple_of(2),
             lease_ms: 500,
+            disk_waits_ms: 0,
             result: AppendResult::Accepted {
                 match_index: Index(number),
             },

@@ -36,6 +36,8 @@ impl Common {
             promises,
             apply,
             rest_told,
+            // Decides nothing.
+            recollection: _,
         } = self;
         debug_assert!(
             effects.is_empty() && (promises.is_empty() || *stopped),

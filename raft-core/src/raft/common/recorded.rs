@@ -50,4 +50,5 @@ common!(
     promises,
     apply,
     rest_told,
+    recollection,
 );

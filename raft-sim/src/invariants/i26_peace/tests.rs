@@ -1,7 +1,7 @@
 //! I26 sees what disturbs a group, and leaders that stay too long.
 
 use raft_core::message::{
-    AppendEntries, AppendEntriesResponse, AppendResult, RequestPreVoteResponse, RequestVote,
+    AppendEntries, AppendEntriesResponse, AppendResult, RequestPreVoteResponse, RequestVote, VoteRefusal,
 };
 use raft_core::types::{EntryId, Round};
 
@@ -44,10 +44,10 @@ fn following() -> (SmallWorld, Peace) {
 #[test]
 fn a_pre_vote_against_a_leader_is_found() {
     let (mut world, mut peace) = following();
-    let grant = |granted| {
+    let grant = |granted: bool| {
         let response = RequestPreVoteResponse {
             candidate_term: Term(2),
-            granted,
+            refusal: (!granted).then_some(VoteRefusal::LaterTerm),
         };
         message(2, 3, 1, Body::RequestPreVoteResponse(response))
     };
@@ -135,7 +135,7 @@ fn a_campaign_without_pre_votes_is_found() {
     assert_violated(campaigns, "node 1 campaigns in term 1 in {1,2,3}");
     let response = RequestPreVoteResponse {
         candidate_term: Term(1),
-        granted: true,
+        refusal: None,
     };
     let granted = message(2, 1, 0, Body::RequestPreVoteResponse(response));
     receive(&mut world, &mut peace, &granted);
@@ -164,6 +164,7 @@ fn a_leader_that_nobody_hears_is_found() {
         incarnation: 1,
         suspect: false,
         lease_ms: 0,
+        disk_waits_ms: 0,
         result: AppendResult::Accepted {
             match_index: Index::ZERO,
         },
