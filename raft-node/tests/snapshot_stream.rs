@@ -70,6 +70,10 @@ impl SnapshotStore for GatedSnapshots {
     async fn remove_older(&self, group: GroupId, keep: EntryId) -> Result<(), SnapshotStoreError> {
         self.inner.remove_older(group, keep).await
     }
+
+    async fn destroy(&self, group: GroupId) -> Result<(), SnapshotStoreError> {
+        self.inner.destroy(group).await
+    }
 }
 
 struct GatedWriter {

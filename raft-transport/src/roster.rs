@@ -114,6 +114,11 @@ impl Roster {
         (!left.is_empty()).then_some(until)
     }
 
+    /// There is no replica of `group` here any more.
+    pub(crate) fn left(&mut self, group: GroupId) {
+        self.groups.remove(&group);
+    }
+
     /// Who shall be connected at `now`, each with its address if one is known.
     pub(crate) fn wanted(&mut self, now: Instant) -> BTreeMap<NodeId, Option<&str>> {
         let waits_for_members = self.waits_for_members();
@@ -273,5 +278,7 @@ mod tests {
         roster.changed(GroupId(2), &members(&[1]));
         roster.committed(GroupId(2), &members(&[1]), now);
         assert_eq!(ids(&mut roster, now + GRACE), [2]);
+        roster.left(GroupId(1));
+        assert!(ids(&mut roster, now + GRACE).is_empty());
     }
 }

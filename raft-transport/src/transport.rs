@@ -185,6 +185,10 @@ impl<C: Carrier> Transport for PeerTransport<C> {
         });
     }
 
+    fn group_left(&self, group: GroupId) {
+        self.update_peers(|roster| roster.left(group));
+    }
+
     async fn send_snapshot(
         &self,
         header: InstallSnapshot,

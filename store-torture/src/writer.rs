@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use raft_core::traits::{LogStore, LogStoreError, Recovered};
-use raft_core::types::{GroupId, Index, Trust};
+use raft_core::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
+use raft_core::types::{EntryId, GroupId, Index, Trust};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::model::Model;
 use crate::random::Random;
-use crate::record::{Digest, Ended, Event, Found, Operation};
+use crate::record::{Change, Digest, Ended, Event, Found, Operation};
 use crate::stores::{self, Kind, Liar, Lie};
 use crate::workload::{GROUPS, Workload};
 
@@ -52,8 +52,13 @@ async fn write(orders: &Orders, to: &mut impl Write) -> io::Result<()> {
         Ok(store) => store,
         Err(error) => return Event::Refused(error).write(to),
     };
-    let found = match read_all(&*store).await {
-        Ok(found) => found,
+    let opened = async {
+        let groups = Groups::find(&*store).await?;
+        let found = read_all(&*store, &groups).await?;
+        Ok::<_, LogStoreError>((groups, found))
+    };
+    let (groups, found) = match opened.await {
+        Ok(opened) => opened,
         Err(error) => return Event::Refused(error.to_string()).write(to),
     };
     Event::Opened(found.clone()).write(to)?;
@@ -63,7 +68,14 @@ async fn write(orders: &Orders, to: &mut impl Write) -> io::Result<()> {
     if has_lost {
         return Ok(());
     }
-    ask([&store, &lying], Model::of(&found), orders.calls, random, to).await
+    ask(
+        [&store, &lying],
+        (Model::of(&found), groups),
+        orders.calls,
+        random,
+        to,
+    )
+    .await
 }
 
 fn lying(store: Arc<dyn LogStore>, lie: Lie) -> Arc<dyn LogStore> {
@@ -81,7 +93,7 @@ fn lying(store: Arc<dyn LogStore>, lie: Lie) -> Arc<dyn LogStore> {
 /// the order in which they were spawned, so the order of the events is that of the calls.
 async fn ask(
     [honest, store]: [&Arc<dyn LogStore>; 2],
-    mut model: Model,
+    (mut model, mut groups): (Model, Groups),
     calls: u64,
     mut random: Random,
     to: &mut impl Write,
@@ -104,7 +116,8 @@ async fn ask(
         };
         begin.write(to)?;
         let store = Arc::clone(if call.refusable { honest } else { store });
-        let task = tokio::spawn(async move { carry_out(&*store, call.operation).await });
+        let job = groups.job(&call.operation);
+        let task = tokio::spawn(async move { carry_out(&*store, job).await });
         under_way.push_back((number, task));
         tokio::task::yield_now().await;
         while under_way.len() >= at_once {
@@ -131,14 +144,68 @@ async fn end_first(
     Ok(failed)
 }
 
-async fn carry_out(store: &dyn LogStore, operation: Operation) -> Ended {
-    let result = match operation {
-        Operation::Write(changes) => {
-            let batch = changes.iter().map(crate::record::Change::to_write).collect();
-            store.write(batch).await
+/// A call with the groups as the store knows them.
+enum Job {
+    Write(Vec<GroupWrite>),
+    Compact(GroupId, EntryId),
+    Destroy(GroupId),
+}
+
+/// The groups of the store that are the groups of the workload. A destroyed group never comes back: another takes its place.
+struct Groups {
+    by_number: Vec<GroupId>,
+}
+
+impl Groups {
+    /// Those that are not destroyed.
+    async fn find(store: &dyn LogStore) -> Result<Groups, LogStoreError> {
+        let mut by_number = Vec::new();
+        for group in 1..=GROUPS {
+            let mut id = GroupId(group);
+            loop {
+                match store.load(id).await {
+                    Err(LogStoreError::Destroyed(_)) => id = next(id),
+                    loaded => break drop(loaded?),
+                }
+            }
+            by_number.push(id);
         }
-        Operation::Compact { group, through } => store.compact(GroupId(group), through.id()).await,
-        Operation::Destroy(group) => store.destroy(GroupId(group)).await,
+        Ok(Groups { by_number })
+    }
+
+    fn id(&self, group: u64) -> GroupId {
+        self.by_number[(group - 1) as usize]
+    }
+
+    /// What `operation` is about now; one that destroys a group lets another take its place.
+    fn job(&mut self, operation: &Operation) -> Job {
+        match operation {
+            Operation::Write(changes) => {
+                let write = |change: &Change| GroupWrite {
+                    group: self.id(change.group),
+                    ..change.to_write()
+                };
+                Job::Write(changes.iter().map(write).collect())
+            }
+            Operation::Compact { group, through } => Job::Compact(self.id(*group), through.id()),
+            Operation::Destroy(group) => {
+                let id = self.id(*group);
+                self.by_number[(group - 1) as usize] = next(id);
+                Job::Destroy(id)
+            }
+        }
+    }
+}
+
+fn next(id: GroupId) -> GroupId {
+    GroupId(id.0 + GROUPS)
+}
+
+async fn carry_out(store: &dyn LogStore, job: Job) -> Ended {
+    let result = match job {
+        Job::Write(batch) => store.write(batch).await,
+        Job::Compact(group, through) => store.compact(group, through).await,
+        Job::Destroy(group) => store.destroy(group).await,
     };
     match result {
         Ok(()) => Ended::Acknowledged,
@@ -148,22 +215,25 @@ async fn carry_out(store: &dyn LogStore, operation: Operation) -> Ended {
 }
 
 /// All that the store has.
-async fn read_all(store: &dyn LogStore) -> Result<Vec<Found>, LogStoreError> {
+async fn read_all(store: &dyn LogStore, groups: &Groups) -> Result<Vec<Found>, LogStoreError> {
     let mut found = Vec::new();
     for group in 1..=GROUPS {
-        let recovered = store.load(GroupId(group)).await?;
-        found.push(read_group(store, group, &recovered).await?);
+        let id = groups.id(group);
+        let recovered = store.load(id).await?;
+        found.push(read_group(store, (group, id), &recovered).await?);
     }
     Ok(found)
 }
 
-async fn read_group(store: &dyn LogStore, group: u64, recovered: &Recovered) -> Result<Found, LogStoreError> {
+async fn read_group(
+    store: &dyn LogStore,
+    (group, id): (u64, GroupId),
+    recovered: &Recovered,
+) -> Result<Found, LogStoreError> {
     let mut entries = Vec::new();
     let mut next = recovered.purged.index.next();
     while next <= recovered.last_index {
-        let read = store
-            .read(GroupId(group), next, recovered.last_index, READ_BYTES)
-            .await?;
+        let read = store.read(id, next, recovered.last_index, READ_BYTES).await?;
         for entry in &read {
             if entry.index() != next {
                 let text = format!("read entry {} in the place of {next}", entry.id);

@@ -18,7 +18,9 @@ use crate::message::SnapshotMeta;
 use crate::traits::{GroupWrite, LogStore, LogStoreError, Recovered};
 use crate::types::{EntryId, GroupId, HardState, Index, NodeId, Term, Trust};
 pub use faults::{Fault, Reach, log_store_with_faults};
-use groups::{destroy_forgets_one_group, groups_do_not_touch_each_other};
+use groups::{
+    destroy_forgets_one_group, destroy_is_for_ever_before_the_first_write, groups_do_not_touch_each_other,
+};
 use random::{callers_at_once_are_all_served, every_operation_survives_reopening};
 use writes::*;
 
@@ -29,7 +31,7 @@ const REOPENINGS: usize = 120;
 /// by generated operations with the store reopened after each, and by many callers at once. What a store does when
 /// its disk fails is checked by [`log_store_with_faults`](super::log_store_with_faults).
 ///
-/// `open` opens the same, initially empty place each time. The suite uses groups 1 to 40 and leaves data behind.
+/// `open` opens the same, initially empty place each time. The suite uses groups 1 to 41 and leaves data behind.
 ///
 /// # Panics
 /// Names the invariant that does not hold.
@@ -53,6 +55,7 @@ where
     merged_writes_equal_their_sequence(&open, GroupId(17), GroupId(18)).await;
     a_long_log_survives(&open, GroupId(19)).await;
     hard_state_and_snapshot_stand_alone(&open, GroupId(20)).await;
+    destroy_is_for_ever_before_the_first_write(&open, GroupId(41)).await;
     let groups: Vec<GroupId> = (21..=24).map(GroupId).collect();
     every_operation_survives_reopening(&open, &groups, REOPENINGS).await;
     let groups: Vec<GroupId> = (25..=40).map(GroupId).collect();

@@ -11,7 +11,7 @@ use crate::types::{EntryId, GroupId, Index, NodeId, Term};
 
 /// Checks every invariant of [`SnapshotStore`] that can be checked without pulling the plug.
 ///
-/// `open` opens the same, initially empty place each time. The suite uses groups 1 to 7 and leaves data behind.
+/// `open` opens the same, initially empty place each time. The suite uses groups 1 to 9 and leaves data behind.
 ///
 /// # Panics
 /// Names the invariant that does not hold.
@@ -26,6 +26,52 @@ where
     an_aborted_snapshot_is_gone(&open, GroupId(3)).await;
     removal_keeps_the_two_newest(&open, GroupId(4)).await;
     an_empty_snapshot_is_a_snapshot(&open, GroupId(5)).await;
+    destroy_forgets_one_group(&open, GroupId(8), GroupId(9)).await;
+}
+
+/// Finished or not, nothing of a destroyed group is left, and nothing of another is touched.
+async fn destroy_forgets_one_group(
+    open: &impl AsyncFn() -> Arc<dyn SnapshotStore>,
+    group: GroupId,
+    neighbour: GroupId,
+) {
+    let store = open().await;
+    let whole = content(1_000);
+    let begin = async |store: &dyn SnapshotStore| {
+        let content = Some(SnapshotContent::of(&whole));
+        store.begin(group, &meta(30), content).await.expect("begin")
+    };
+    for index in [10, 20] {
+        save(&*store, group, &meta(index), &whole).await;
+        save(&*store, neighbour, &meta(index), &whole).await;
+    }
+    let mut writer = begin(&*store).await;
+    write(&mut *writer, &whole[..500]).await;
+    drop(writer);
+    store.destroy(group).await.expect("destroy a group");
+    store
+        .destroy(group)
+        .await
+        .expect("destroying it again does nothing");
+    assert!(
+        list(&*store, group).await.is_empty(),
+        "a destroyed group has no snapshot"
+    );
+    assert_eq!(list(&*store, neighbour).await, [meta(10), meta(20)]);
+    drop(store);
+    let store = open().await;
+    assert!(
+        list(&*store, group).await.is_empty(),
+        "nor has it one after reopening"
+    );
+    let found = store.open(group, meta(20).last).await;
+    assert!(matches!(found, Err(SnapshotStoreError::NotFound { .. })));
+    assert_eq!(
+        begin(&*store).await.offset(),
+        0,
+        "what was unfinished is gone, too"
+    );
+    assert_eq!(read(&*store, neighbour, &meta(20), 0).await, whole);
 }
 
 async fn a_snapshot_survives(open: &impl AsyncFn() -> Arc<dyn SnapshotStore>, group: GroupId) {

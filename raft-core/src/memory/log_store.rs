@@ -14,7 +14,14 @@ use crate::types::{EntryId, GroupId, HardState, Index, Term};
 /// A [`LogStore`] in memory. Clones share one state: "reopening" the store is cloning the handle.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryLogStore {
-    groups: Arc<Mutex<BTreeMap<GroupId, Log>>>,
+    groups: Arc<Mutex<BTreeMap<GroupId, Place>>>,
+}
+
+/// A group, or that it was destroyed.
+#[derive(Clone, Debug)]
+enum Place {
+    Stored(Log),
+    Destroyed,
 }
 
 /// What is stored for one group.
@@ -35,7 +42,7 @@ impl MemoryLogStore {
         MemoryLogStore::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<GroupId, Log>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<GroupId, Place>> {
         // A panic while the lock was held left whole values: every change below is made after all checks.
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,19 +51,23 @@ impl MemoryLogStore {
 #[async_trait]
 impl LogStore for MemoryLogStore {
     async fn load(&self, group: GroupId) -> Result<Recovered, LogStoreError> {
-        Ok(self.lock().get(&group).map(Log::recover).unwrap_or_default())
+        let groups = self.lock();
+        Ok(stored(&groups, group)?.map(Log::recover).unwrap_or_default())
     }
 
     async fn write(&self, batch: Vec<GroupWrite>) -> Result<(), LogStoreError> {
         let mut groups = self.lock();
         for write in &batch {
-            match groups.get(&write.group) {
+            match stored(&groups, write.group)? {
                 Some(log) => log.check(write)?,
                 None => Log::default().check(write)?,
             }
         }
         for write in batch {
-            groups.entry(write.group).or_default().apply(write);
+            let place = groups.entry(write.group);
+            if let Place::Stored(log) = place.or_insert_with(|| Place::Stored(Log::default())) {
+                log.apply(write);
+            }
         }
         Ok(())
     }
@@ -72,22 +83,33 @@ impl LogStore for MemoryLogStore {
         last: Index,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, LogStoreError> {
-        match self.lock().get(&group) {
+        match stored(&self.lock(), group)? {
             Some(log) => log.read(group, first, last, bytes_max),
             None => Log::default().read(group, first, last, bytes_max),
         }
     }
 
     async fn compact(&self, group: GroupId, through: EntryId) -> Result<(), LogStoreError> {
-        if let Some(log) = self.lock().get_mut(&group) {
-            log.compact(through);
+        match self.lock().get_mut(&group) {
+            Some(Place::Stored(log)) => log.compact(through),
+            Some(Place::Destroyed) => return Err(LogStoreError::Destroyed(group)),
+            None => {}
         }
         Ok(())
     }
 
     async fn destroy(&self, group: GroupId) -> Result<(), LogStoreError> {
-        self.lock().remove(&group);
+        self.lock().insert(group, Place::Destroyed);
         Ok(())
+    }
+}
+
+/// What is stored of `group`, if anything is.
+fn stored(groups: &BTreeMap<GroupId, Place>, group: GroupId) -> Result<Option<&Log>, LogStoreError> {
+    match groups.get(&group) {
+        Some(Place::Stored(log)) => Ok(Some(log)),
+        Some(Place::Destroyed) => Err(LogStoreError::Destroyed(group)),
+        None => Ok(None),
     }
 }
 

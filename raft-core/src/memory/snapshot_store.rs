@@ -113,6 +113,13 @@ impl SnapshotStore for MemorySnapshotStore {
             .retain(|(owner, last), _| *owner != group || *last >= keep);
         Ok(())
     }
+
+    async fn destroy(&self, group: GroupId) -> Result<(), SnapshotStoreError> {
+        let mut state = self.lock();
+        state.finished.retain(|(owner, _), _| *owner != group);
+        state.unfinished.retain(|(owner, _), _| *owner != group);
+        Ok(())
+    }
 }
 
 struct Writer {

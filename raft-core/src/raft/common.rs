@@ -7,6 +7,7 @@ mod fingerprint;
 mod recorded;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::{ApplyState, RestoreState};
@@ -31,7 +32,7 @@ use crate::types::{EntryId, HardState, Index, NodeId, Term, Time, Trust, WriteSe
 /// - a message leaves only when its term is durable (I3).
 #[derive(Clone, Debug)]
 pub(super) struct Common {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) log: RaftLog,
     pub(super) term: Term,
     pub(super) vote: Option<NodeId>,
@@ -83,7 +84,7 @@ struct WriteInFlight {
 }
 
 impl Common {
-    pub(super) fn new(config: Config, recovered: &Recovered, applied: EntryId, now: Time) -> Common {
+    pub(super) fn new(config: Arc<Config>, recovered: &Recovered, applied: EntryId, now: Time) -> Common {
         let log = RaftLog::new(recovered);
         let commit = recovered
             .hard_state

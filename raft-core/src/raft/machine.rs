@@ -1,5 +1,7 @@
 //! The one door: inputs in, effects out.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::common::Common;
@@ -69,7 +71,13 @@ impl Raft {
     /// follower, and leads again only in a new term.
     ///
     /// `applied` is the last entry that the state machine has applied, durably.
-    pub fn new(config: Config, recovered: Recovered, applied: EntryId, now: Time) -> Result<Raft, RaftError> {
+    pub fn new(
+        config: impl Into<Arc<Config>>,
+        recovered: Recovered,
+        applied: EntryId,
+        now: Time,
+    ) -> Result<Raft, RaftError> {
+        let config = config.into();
         config.validate()?;
         let mut common = Common::new(config, &recovered, applied, now);
         if common.commit > common.log.last().index {

@@ -10,6 +10,7 @@ use crate::membership::MembershipError;
 use crate::raft::RaftError;
 use crate::request::{RefusalReason, TransferAbort};
 use crate::traits::{LogStoreError, SnapshotStoreError, StateMachineError, TransportError};
+use crate::types::{GroupId, NodeId};
 
 /// Why a node cannot start or had to stop.
 #[derive(Clone, Debug, Error)]
@@ -52,14 +53,47 @@ pub enum NodeError {
     /// A thread or task of the node panicked, which is a defect of the part that it names.
     #[error("the {0} panicked; please report it with the log")]
     Panicked(&'static str),
+    /// A group with this id runs on this host already.
+    #[error("group {0} runs on this host already")]
+    GroupRuns(GroupId),
+    /// The group is being created, opened or destroyed on this host. Try again.
+    #[error("group {0} is being created, opened or destroyed on this host; try again")]
+    GroupBusy(GroupId),
+    /// The group cannot be created because the log store has something of it.
+    #[error("group {0} was created on this host before; open it")]
+    GroupExists(GroupId),
+    /// The group cannot be opened because the log store has nothing of it.
+    #[error("nothing of group {0} is stored on this host; create it")]
+    GroupMissing(GroupId),
+    /// The group was destroyed on this host. Ids of groups are never used twice, so that an old message cannot bring one
+    /// back.
+    #[error("group {0} was destroyed on this host, for ever; give a new group a new id")]
+    GroupDestroyed(GroupId),
+    /// No group may have this id.
+    #[error("group id {0} is reserved; give another one")]
+    GroupReserved(GroupId),
+    /// The settings of a replica name another node than its host is.
+    #[error("the replica is to be node {replica}, but its host is node {host}")]
+    OtherNode {
+        /// The node of the replica's settings.
+        replica: NodeId,
+        /// The node of the host.
+        host: NodeId,
+    },
+    /// The host was stopped.
+    #[error("the host was stopped")]
+    HostStopped,
     /// The operating system gave no thread.
-    #[error("no thread for the state machine: {0}")]
+    #[error("no thread for a state machine: {0}")]
     Thread(Arc<std::io::Error>),
 }
 
 impl From<LogStoreError> for NodeError {
     fn from(error: LogStoreError) -> NodeError {
-        NodeError::LogStore(Arc::new(error))
+        match error {
+            LogStoreError::Destroyed(group) => NodeError::GroupDestroyed(group),
+            error => NodeError::LogStore(Arc::new(error)),
+        }
     }
 }
 

@@ -1,42 +1,66 @@
-//! What the transport delivers: messages to the inbox, snapshots to the snapshot store.
+//! What the transport delivers: messages to the inboxes, snapshots to the snapshot store.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::shared::Shared;
+use super::group::{Alive, Group};
+use super::shared::HostShared;
 use crate::input::Input;
 use crate::message::{InstallSnapshot, Message, SnapshotContent};
-use crate::traits::{Inbound, SnapshotStoreError, SnapshotWriter, TransportError};
+use crate::traits::{Cause, Inbound, SnapshotStoreError, SnapshotWriter, TransportError};
 use crate::types::NodeId;
 
-/// The receiving side of one node. It does not keep the node alive.
-pub(super) struct NodeInbound {
-    shared: Weak<Shared>,
-    /// One snapshot is received at a time: two writers would write the same file.
-    receiving: Arc<AtomicBool>,
+/// The receiving side of one host. It does not keep the host alive.
+pub(super) struct HostInbound {
+    host: Weak<HostShared>,
 }
 
-impl NodeInbound {
-    pub(super) fn new(shared: &Arc<Shared>) -> NodeInbound {
-        NodeInbound {
-            shared: Arc::downgrade(shared),
-            receiving: Arc::default(),
+impl HostInbound {
+    pub(super) fn new(host: &Arc<HostShared>) -> HostInbound {
+        HostInbound {
+            host: Arc::downgrade(host),
         }
     }
 
-    fn node(&self) -> Result<Arc<Shared>, TransportError> {
-        self.shared.upgrade().ok_or(TransportError::Closed)
+    fn host(&self) -> Result<Arc<HostShared>, TransportError> {
+        self.host.upgrade().ok_or(TransportError::Closed)
+    }
+
+    /// The group that a snapshot is for.
+    fn group(&self, header: &InstallSnapshot) -> Result<Arc<Group>, TransportError> {
+        let host = self.host()?;
+        host.directory.group(header.group).ok_or_else(|| {
+            host.count_unknown_group();
+            TransportError::Refused {
+                to: header.to,
+                reason: format!("group {} does not run on node {}", header.group, host.id),
+            }
+        })
     }
 }
 
 #[async_trait]
-impl Inbound for NodeInbound {
-    fn receive(&self, _from: NodeId, messages: Vec<Message>) {
-        if let Ok(shared) = self.node() {
-            shared.inbox.receive(messages);
+impl Inbound for HostInbound {
+    fn receive(&self, _from: NodeId, mut messages: Vec<Message>) {
+        let Ok(host) = self.host() else {
+            return;
+        };
+        if host.inboxes.len() == 1 {
+            return host.inboxes[0].receive(messages);
+        }
+        // A stable sort keeps the order of each group's messages.
+        messages.sort_by_key(|message| host.worker_of(message.group));
+        let mut rest = messages.into_iter().peekable();
+        while let Some(first) = rest.next() {
+            let worker = host.worker_of(first.group);
+            let mut own = vec![first];
+            while let Some(next) = rest.next_if(|next| host.worker_of(next.group) == worker) {
+                own.push(next);
+            }
+            host.inboxes[worker].receive(own);
         }
     }
 
@@ -45,24 +69,25 @@ impl Inbound for NodeInbound {
         header: &InstallSnapshot,
         content: SnapshotContent,
     ) -> Result<Box<dyn SnapshotWriter>, TransportError> {
-        let shared = self.node()?;
-        if let Some(reason) = refusal(&shared, header) {
+        let group = self.group(header)?;
+        if let Some(reason) = refusal(&group, header) {
             return Err(TransportError::Refused {
                 to: header.to,
                 reason,
             });
         }
-        if self.receiving.swap(true, Ordering::AcqRel) {
+        if group.receiving.swap(true, Ordering::AcqRel) {
             return Err(TransportError::Refused {
                 to: header.to,
                 reason: "another snapshot is being received; try again later".into(),
             });
         }
-        let slot = Slot(self.receiving.clone());
-        let store = &shared.snapshot_store;
+        let slot = Slot(group);
+        let _alive = slot.alive().map_err(|error| TransportError::Io(error.into()))?;
+        let store = &slot.0.host.snapshot_store;
         let begun = store.begin(header.group, &header.meta, Some(content)).await;
         let inner = begun.map_err(|error| TransportError::Io(error.into()))?;
-        Ok(Box::new(Receiving { inner, _slot: slot }))
+        Ok(Box::new(Receiving { inner, slot }))
     }
 
     async fn finish_snapshot(
@@ -70,19 +95,19 @@ impl Inbound for NodeInbound {
         header: InstallSnapshot,
         content: Box<dyn SnapshotWriter>,
     ) -> Result<(), TransportError> {
-        let shared = self.node()?;
+        let group = self.group(&header)?;
         let finished = content.finish().await;
         finished.map_err(|error| TransportError::Io(error.into()))?;
-        let (id, from, last) = (shared.config.id, header.from, header.meta.last);
-        tracing::info!("node {id} received the snapshot at {last} from node {from}");
-        shared.inbox.complete([Input::SnapshotReceived(header)]);
+        let (from, last) = (header.from, header.meta.last);
+        tracing::info!("{group} received the snapshot at {last} from node {from}");
+        group.complete([Input::SnapshotReceived(header)]);
         Ok(())
     }
 }
 
 /// Why a snapshot is not worth the transfer. The replica decides again when it is complete.
-fn refusal(shared: &Shared, header: &InstallSnapshot) -> Option<String> {
-    let status = shared.status.borrow();
+fn refusal(group: &Group, header: &InstallSnapshot) -> Option<String> {
+    let status = group.status.borrow();
     if (header.group, header.to) != (status.group, status.id) {
         return Some(format!(
             "this is node {} of group {}, not node {} of group {}",
@@ -100,19 +125,29 @@ fn refusal(shared: &Shared, header: &InstallSnapshot) -> Option<String> {
     None
 }
 
-/// Frees the place of the snapshot that is being received.
-struct Slot(Arc<AtomicBool>);
+/// The place of the one snapshot that a group receives: two writers would write the same file. Freed when it is dropped.
+struct Slot(Arc<Group>);
+
+impl Slot {
+    /// Keeps the group from ending during one call, so that nothing of a destroyed group is written.
+    fn alive(&self) -> Result<Alive, SnapshotStoreError> {
+        self.0.alive().ok_or_else(|| {
+            let cause: Cause = format!("{} was stopped", self.0).into();
+            SnapshotStoreError::Io(cause)
+        })
+    }
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.receiving.store(false, Ordering::Release);
     }
 }
 
 /// A writer of the snapshot store that holds the one place.
 struct Receiving {
     inner: Box<dyn SnapshotWriter>,
-    _slot: Slot,
+    slot: Slot,
 }
 
 #[async_trait]
@@ -122,14 +157,17 @@ impl SnapshotWriter for Receiving {
     }
 
     async fn write_chunk(&mut self, chunk: Bytes) -> Result<(), SnapshotStoreError> {
+        let _alive = self.slot.alive()?;
         self.inner.write_chunk(chunk).await
     }
 
     async fn finish(self: Box<Self>) -> Result<(), SnapshotStoreError> {
+        let _alive = self.slot.alive()?;
         self.inner.finish().await
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SnapshotStoreError> {
+        let _alive = self.slot.alive()?;
         self.inner.abort().await
     }
 }

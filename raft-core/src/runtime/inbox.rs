@@ -1,75 +1,84 @@
-//! Everything that waits for the consensus task.
+//! Everything that waits for one worker.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
+use super::group::{Group, Key};
+use super::replica::Replica;
 use super::waiters::Waiter;
-use crate::config::Config;
+use crate::driver::Driver;
 use crate::entry::Entry;
-use crate::explain::{Explanation, Question};
 use crate::input::{Input, Proposed};
 use crate::message::{Body, Message};
 use crate::request::{ClientRequest, RefusalReason};
+use crate::types::Time;
 
 /// How many messages of peers may wait. A peer's window is a few hundred messages; the rest are requests that replicas
 /// forward for their clients.
 const MESSAGES_MAX: usize = 65_536;
 /// How many payload bytes of messages may wait, beyond which a message passes only if nothing else waits.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
-/// How many may ask at once why something is as it is.
-const QUESTIONS_MAX: usize = 1_024;
+/// How many may want to look at replicas at once.
+const LOOKS_MAX: usize = 1_024;
 
-/// The inbox of the consensus task: emptied in one go, under one lock.
-#[derive(Debug)]
+/// The inbox of a worker: emptied in one go, under one lock.
+#[derive(Debug, Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
     wake: Notify,
-    proposal_bytes_max: usize,
 }
 
-/// What arrived since the last step.
+/// What arrived since the last round.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
-    /// Answers of the node's own tasks. Bounded by what the replica asked for.
-    pub(super) completions: Vec<Input>,
+    pub(super) controls: Vec<Control>,
+    /// Answers of the host's own tasks. Bounded by what the replicas asked for.
+    pub(super) completions: Vec<(Key, Input)>,
     pub(super) messages: Vec<Message>,
-    pub(super) proposals: Vec<(Proposed, Waiter)>,
-    pub(super) reads: Vec<Waiter>,
+    pub(super) proposals: Vec<(Arc<Group>, Proposed, Waiter)>,
+    pub(super) reads: Vec<(Arc<Group>, Waiter)>,
     /// Changes of the members and transfers of leadership.
-    pub(super) requests: Vec<(ClientRequest, Waiter)>,
-    /// Whether the owner wants an election; asking twice is asking once.
-    pub(super) campaign: bool,
-    /// What the replica is asked about itself.
-    pub(super) questions: Vec<(Question, oneshot::Sender<Explanation>)>,
+    pub(super) requests: Vec<(Arc<Group>, ClientRequest, Waiter)>,
+    /// Whose owner wants an election.
+    pub(super) campaigns: Vec<Key>,
+}
+
+/// What a worker does beside letting replicas step.
+pub(super) enum Control {
+    /// A replica is this worker's from now on.
+    Attach(Box<Replica>),
+    /// The replica stops.
+    Detach(Key),
+    /// Somebody looks at a replica.
+    Inspect(Key, Look),
+}
+
+/// Looks at a replica between two steps.
+pub(super) type Look = Box<dyn FnOnce(&Driver, Time) + Send>;
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Control::Attach(replica) => write!(f, "Attach({:?})", replica.key()),
+            Control::Detach(key) => write!(f, "Detach({key:?})"),
+            Control::Inspect(key, _) => write!(f, "Inspect({key:?})"),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     arrivals: Arrivals,
     message_bytes: usize,
-    proposal_bytes: usize,
     messages_dropped: u64,
     asleep: bool,
     stop: bool,
     closed: bool,
 }
 
-impl State {
-    /// Makes room for a request of so many bytes; one always passes when there are none.
-    fn admit(&mut self, bytes: usize, bytes_max: usize) -> Result<(), RefusalReason> {
-        if self.stop || self.closed {
-            return Err(RefusalReason::Stopped);
-        }
-        if self.proposal_bytes > 0 && self.proposal_bytes + bytes > bytes_max {
-            return Err(RefusalReason::Busy);
-        }
-        self.proposal_bytes += bytes;
-        Ok(())
-    }
-}
-
-/// What the consensus task finds.
+/// What a worker finds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Something,
@@ -79,50 +88,56 @@ pub(super) enum Taken {
 
 impl Arrivals {
     /// The clients that wait for an answer.
-    pub(super) fn into_waiters(self) -> impl Iterator<Item = Waiter> {
-        let proposals = self.proposals.into_iter().map(|(_, waiter)| waiter);
-        let requests = self.requests.into_iter().map(|(_, waiter)| waiter);
+    pub(super) fn into_waiters(self) -> impl Iterator<Item = (Arc<Group>, Waiter)> {
+        let proposals = self
+            .proposals
+            .into_iter()
+            .map(|(group, _, waiter)| (group, waiter));
+        let requests = self
+            .requests
+            .into_iter()
+            .map(|(group, _, waiter)| (group, waiter));
         proposals.chain(requests).chain(self.reads)
     }
 
     fn is_empty(&self) -> bool {
-        self.completions.is_empty()
-            && self.messages.is_empty()
+        self.messages.is_empty() && self.is_empty_but_for_messages()
+    }
+
+    fn is_empty_but_for_messages(&self) -> bool {
+        self.controls.is_empty()
+            && self.completions.is_empty()
             && self.proposals.is_empty()
             && self.reads.is_empty()
             && self.requests.is_empty()
-            && !self.campaign
-            && self.questions.is_empty()
+            && self.campaigns.is_empty()
     }
 }
 
 impl Inbox {
-    pub(super) fn new(config: &Config) -> Inbox {
-        Inbox {
-            state: Mutex::default(),
-            wake: Notify::new(),
-            proposal_bytes_max: config.uncommitted_bytes_max,
-        }
-    }
-
     /// A client's command, which was admitted before. On refusal the waiter comes back.
-    pub(super) fn propose(&self, command: Proposed, waiter: Waiter) -> Result<(), (Waiter, RefusalReason)> {
+    pub(super) fn propose(
+        &self,
+        group: &Arc<Group>,
+        command: Proposed,
+        waiter: Waiter,
+    ) -> Result<(), (Waiter, RefusalReason)> {
         let mut state = self.lock();
-        if let Err(reason) = state.admit(command.bytes(), self.proposal_bytes_max) {
-            return Err((waiter, reason));
+        if state.stop || state.closed {
+            return Err((waiter, RefusalReason::Stopped));
         }
-        state.arrivals.proposals.push((command, waiter));
+        state.arrivals.proposals.push((group.clone(), command, waiter));
         self.wake(state);
         Ok(())
     }
 
     /// A client's read, which was admitted before. On refusal the waiter comes back.
-    pub(super) fn read(&self, waiter: Waiter) -> Result<(), (Waiter, RefusalReason)> {
+    pub(super) fn read(&self, group: &Arc<Group>, waiter: Waiter) -> Result<(), (Waiter, RefusalReason)> {
         let mut state = self.lock();
         if state.stop || state.closed {
             return Err((waiter, RefusalReason::Stopped));
         }
-        state.arrivals.reads.push(waiter);
+        state.arrivals.reads.push((group.clone(), waiter));
         self.wake(state);
         Ok(())
     }
@@ -130,34 +145,26 @@ impl Inbox {
     /// Another request of a client, which was admitted before. On refusal the waiter comes back.
     pub(super) fn request(
         &self,
+        group: &Arc<Group>,
         request: ClientRequest,
         waiter: Waiter,
     ) -> Result<(), (Waiter, RefusalReason)> {
         let mut state = self.lock();
-        if let Err(reason) = state.admit(request.size_bytes(), self.proposal_bytes_max) {
-            return Err((waiter, reason));
+        if state.stop || state.closed {
+            return Err((waiter, RefusalReason::Stopped));
         }
-        state.arrivals.requests.push((request, waiter));
+        state.arrivals.requests.push((group.clone(), request, waiter));
         self.wake(state);
         Ok(())
     }
 
     /// The owner wants an election.
-    pub(super) fn campaign(&self) {
+    pub(super) fn campaign(&self, key: Key) {
         let mut state = self.lock();
-        state.arrivals.campaign = true;
-        self.wake(state);
-    }
-
-    /// Somebody asks the replica about itself. Returns false if nobody will answer: the node stops, or too many ask.
-    pub(super) fn explain(&self, question: Question, reply: oneshot::Sender<Explanation>) -> bool {
-        let mut state = self.lock();
-        if state.stop || state.closed || state.arrivals.questions.len() >= QUESTIONS_MAX {
-            return false;
+        if !state.closed && !state.arrivals.campaigns.contains(&key) {
+            state.arrivals.campaigns.push(key);
+            self.wake(state);
         }
-        state.arrivals.questions.push((question, reply));
-        self.wake(state);
-        true
     }
 
     /// Messages of a peer; what does not fit is lost.
@@ -180,8 +187,18 @@ impl Inbox {
         self.wake(state);
     }
 
-    /// A task of this node has done what the replica asked for.
-    pub(super) fn complete(&self, inputs: impl IntoIterator<Item = Input>) {
+    /// A task has done what the replica asked for.
+    pub(super) fn complete(&self, key: Key, inputs: impl IntoIterator<Item = Input>) {
+        let mut state = self.lock();
+        if !state.closed {
+            let inputs = inputs.into_iter().map(|input| (key, input));
+            state.arrivals.completions.extend(inputs);
+            self.wake(state);
+        }
+    }
+
+    /// Tasks have done what several replicas asked for.
+    pub(super) fn complete_all(&self, inputs: impl IntoIterator<Item = (Key, Input)>) {
         let mut state = self.lock();
         if !state.closed {
             state.arrivals.completions.extend(inputs);
@@ -189,26 +206,63 @@ impl Inbox {
         }
     }
 
-    /// Tells the consensus task to end.
+    /// The worker shall own the replica. It comes back if the worker is stopping.
+    pub(super) fn attach(&self, replica: Box<Replica>) -> Result<(), Box<Replica>> {
+        let mut state = self.lock();
+        if state.stop || state.closed {
+            return Err(replica);
+        }
+        state.arrivals.controls.push(Control::Attach(replica));
+        self.wake(state);
+        Ok(())
+    }
+
+    /// The worker shall let go of the replica.
+    pub(super) fn detach(&self, key: Key) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.arrivals.controls.push(Control::Detach(key));
+            self.wake(state);
+        }
+    }
+
+    /// Somebody wants to look at the replica. Forgotten if there is none, or too many do.
+    pub(super) fn inspect(&self, key: Key, look: Look) {
+        let mut state = self.lock();
+        if !state.stop && !state.closed && state.arrivals.controls.len() < LOOKS_MAX {
+            state.arrivals.controls.push(Control::Inspect(key, look));
+            self.wake(state);
+        }
+    }
+
+    /// Tells the worker to end.
     pub(super) fn stop(&self) {
         let mut state = self.lock();
         state.stop = true;
         self.wake(state);
     }
 
-    /// Moves everything to `into`, which must be empty. If there is nothing, the caller must [wait](Inbox::wait).
-    pub(super) fn take(&self, into: &mut Arrivals) -> Taken {
+    /// Moves everything to `into`, which must be empty; messages only if they are wanted. If there is nothing, the caller
+    /// may [wait](Inbox::wait).
+    pub(super) fn take(&self, into: &mut Arrivals, messages_wanted: bool) -> Taken {
         let mut state = self.lock();
         if state.stop {
             return Taken::Stop;
         }
-        if state.arrivals.is_empty() {
+        let is_empty = match messages_wanted {
+            true => state.arrivals.is_empty(),
+            false => state.arrivals.is_empty_but_for_messages(),
+        };
+        if is_empty {
             state.asleep = true;
             return Taken::Nothing;
         }
         std::mem::swap(&mut state.arrivals, into);
-        state.message_bytes = 0;
-        state.proposal_bytes = 0;
+        if messages_wanted {
+            state.message_bytes = 0;
+        } else {
+            std::mem::swap(&mut state.arrivals.messages, &mut into.messages);
+        }
         state.asleep = false;
         Taken::Something
     }
@@ -241,7 +295,7 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Unlocks, and wakes the task if it sleeps.
+    /// Unlocks, and wakes the worker if it sleeps.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let asleep = std::mem::take(&mut state.asleep);
         drop(state);

@@ -7,12 +7,14 @@ use tokio::sync::{oneshot, watch};
 
 use super::apply::Job;
 use super::error::{ChangeMembershipError, NodeError, ProposeError, ReadError, TransferError};
+use super::group::Group;
+use super::inbox::Inbox;
 use super::options::NodeOptions;
-use super::shared::Shared;
+use super::shared::HostShared;
 use super::start;
 use super::waiters::{Question, Waiter};
 use crate::config::Config;
-use crate::driver::Outcome;
+use crate::driver::{Driver, Load, Outcome};
 use crate::explain::{self, Explanation};
 use crate::input::Proposed;
 use crate::membership::{MemberChange, Membership};
@@ -20,9 +22,10 @@ use crate::memory::InProcessNetwork;
 use crate::request::{ChangePreview, ClientRequest, RefusalReason, TransferResult};
 use crate::status::Status;
 use crate::traits::StateMachine;
-use crate::types::{Index, NodeId, Term};
+use crate::types::{Index, NodeId, Term, Time};
 
-/// A running replica. Cheap to clone; when the last handle is dropped, the node shuts down.
+/// A running replica of one group. Cheap to clone; when the last handle is dropped, the node shuts down: with all of its
+/// groups, if it is one of a [`Host`](super::Host).
 ///
 /// ```
 /// # use std::io::Read;
@@ -56,6 +59,7 @@ use crate::types::{Index, NodeId, Term};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Node {
+    group: Arc<Group>,
     owner: Arc<Owner>,
 }
 
@@ -89,15 +93,25 @@ pub struct MembershipChanged {
     pub membership: Membership,
 }
 
-/// What the handles share. Tasks do not hold it, so that it is dropped with the last handle.
+/// What the handles of a host share. Tasks do not hold it, so that it is dropped with the last handle.
 #[derive(Debug)]
-struct Owner {
-    shared: Arc<Shared>,
+pub(super) struct Owner {
+    host: Arc<HostShared>,
+}
+
+impl Owner {
+    pub(super) fn new(host: Arc<HostShared>) -> Owner {
+        Owner { host }
+    }
+
+    pub(super) fn host(&self) -> &Arc<HostShared> {
+        &self.host
+    }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.shared.inbox.stop();
+        self.host.stop();
     }
 }
 
@@ -105,10 +119,13 @@ impl Node {
     /// Starts a replica in the current tokio runtime: recovers its log, begins the group if there is nothing stored,
     /// restores the state machine if it is behind the log, and joins the cluster.
     pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
-        let shared = start::start(options).await?;
-        Ok(Node {
-            owner: Arc::new(Owner { shared }),
-        })
+        let group = start::start_node(options).await?;
+        let owner = Arc::new(Owner::new(group.host.clone()));
+        Ok(Node::new(group, owner))
+    }
+
+    pub(super) fn new(group: Arc<Group>, owner: Arc<Owner>) -> Node {
+        Node { group, owner }
     }
 
     /// Starts nodes 1 to `count` of a new cluster in this process, with everything in memory: for examples and tests.
@@ -137,22 +154,29 @@ impl Node {
 
     /// One attempt to get something appended and applied.
     pub(super) async fn propose_once(&self, command: Proposed) -> Result<Applied, ProposeError> {
-        let shared = &self.owner.shared;
-        let (bytes, bytes_max) = (command.bytes(), shared.config.entry_bytes_max);
+        let group = &self.group;
+        let (bytes, bytes_max) = (command.bytes(), group.config.entry_bytes_max);
         if bytes > bytes_max {
             return Err(ProposeError::NotApplied(RefusalReason::TooLarge {
                 bytes,
                 bytes_max,
             }));
         }
-        let limit = shared.config.proposals_max;
-        shared
+        let budget = self.owner.host.budget.as_ref();
+        let permit = budget.map(|budget| budget.admit(bytes)).transpose();
+        let permit = permit.map_err(ProposeError::NotApplied)?;
+        let limit = group.config.proposals_max;
+        group
             .waiters
             .admit_proposal(limit)
             .map_err(ProposeError::NotApplied)?;
         let (reply, answer) = oneshot::channel();
-        if let Err((waiter, reason)) = shared.inbox.propose(command, Waiter::Propose(reply)) {
-            shared.waiters.refuse([waiter], reason);
+        let waiter = Waiter::Propose(reply, permit);
+        if let Err(reason) = group.admit_bytes(bytes) {
+            group.waiters.refuse([waiter], reason);
+        } else if let Err((waiter, reason)) = self.inbox().propose(group, command, waiter) {
+            group.release_bytes(bytes);
+            group.waiters.refuse([waiter], reason);
         }
         answer.await.unwrap_or(Err(ProposeError::Unknown))
     }
@@ -172,17 +196,20 @@ impl Node {
 
     /// Asks the state machine of this node.
     pub async fn read_with(&self, question: Bytes, consistency: ReadConsistency) -> Result<Bytes, ReadError> {
-        let shared = &self.owner.shared;
+        let group = &self.group;
         let (reply, answer) = oneshot::channel();
         let question = Question { question, reply };
         match consistency {
             ReadConsistency::Linearizable => self.begin_read(Waiter::Query(question))?,
             // Before it has applied again what it knew, this node would go back in time (R75).
-            ReadConsistency::Local if !shared.status.borrow().ready => return Err(ReadError::NotReady),
+            ReadConsistency::Local if !group.status.borrow().ready => return Err(ReadError::NotReady),
             ReadConsistency::Local => {
-                let limit = shared.config.reads_max;
-                shared.waiters.admit_read(limit).map_err(ReadError::Refused)?;
-                shared.jobs.push_all(&mut vec![Job::Ask(vec![question])]);
+                let Some(alive) = group.alive() else {
+                    return Err(ReadError::Refused(RefusalReason::Stopped));
+                };
+                let limit = group.config.reads_max;
+                group.waiters.admit_read(limit).map_err(ReadError::Refused)?;
+                group.applying.push(&alive, &mut vec![Job::Ask(vec![question])]);
             }
         }
         answer.await.unwrap_or(Err(ReadError::Unknown))
@@ -239,85 +266,109 @@ impl Node {
     /// whose disk stands still), or that hears a leader while leases are served (R34). Whether it won, the
     /// [status](Node::watch_status) tells.
     pub fn campaign(&self) {
-        self.owner.shared.inbox.campaign();
+        self.inbox().campaign(self.group.key);
     }
 
     async fn request(&self, request: ClientRequest) -> Outcome {
-        let shared = &self.owner.shared;
-        if let Err(reason) = shared.waiters.admit_proposal(shared.config.proposals_max) {
+        let group = &self.group;
+        if let Err(reason) = group.waiters.admit_proposal(group.config.proposals_max) {
             return Outcome::Refused(reason);
         }
         let (reply, answer) = oneshot::channel();
-        if let Err((waiter, reason)) = shared.inbox.request(request, Waiter::Request(reply)) {
-            shared.waiters.refuse([waiter], reason);
+        let (bytes, waiter) = (request.size_bytes(), Waiter::Request(reply));
+        if let Err(reason) = group.admit_bytes(bytes) {
+            group.waiters.refuse([waiter], reason);
+        } else if let Err((waiter, reason)) = self.inbox().request(group, request, waiter) {
+            group.release_bytes(bytes);
+            group.waiters.refuse([waiter], reason);
         }
         answer.await.unwrap_or(Outcome::Unknown)
     }
 
     fn begin_read(&self, waiter: Waiter) -> Result<(), ReadError> {
-        let shared = &self.owner.shared;
-        let limit = shared.config.reads_max;
-        shared.waiters.admit_read(limit).map_err(ReadError::Refused)?;
-        if let Err((waiter, reason)) = shared.inbox.read(waiter) {
-            shared.waiters.refuse([waiter], reason);
+        let group = &self.group;
+        let limit = group.config.reads_max;
+        group.waiters.admit_read(limit).map_err(ReadError::Refused)?;
+        if let Err((waiter, reason)) = self.inbox().read(group, waiter) {
+            group.waiters.refuse([waiter], reason);
         }
         Ok(())
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.owner.shared
+    /// Looks at the replica between two of its steps. None if it stops before, or too many want to look.
+    pub(super) async fn inspect<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Driver, Time) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (reply, answer) = oneshot::channel();
+        let look = move |driver: &Driver, now| drop(reply.send(look(driver, now)));
+        self.inbox().inspect(self.group.key, Box::new(look));
+        answer.await.ok()
     }
 
     /// Why something is as it is, with what this replica knows: why there is no leader, why an entry is not committed, and
     /// so on. The answer prints as a paragraph. None if the node has stopped, or too many ask at once.
     pub async fn explain(&self, question: explain::Question) -> Option<Explanation> {
-        let (reply, answer) = oneshot::channel();
-        if !self.owner.shared.inbox.explain(question, reply) {
-            return None;
-        }
-        answer.await.ok()
+        self.inspect(move |driver, now| driver.raft().explain(now, question))
+            .await
+    }
+
+    /// How full the queues of the replica are; none if it has stopped.
+    pub async fn load(&self) -> Option<Load> {
+        self.inspect(|driver, _| driver.load()).await
+    }
+
+    pub(super) fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    fn inbox(&self) -> &Inbox {
+        self.group.host.inbox_of(self.group.config.group)
     }
 
     /// The settings of the replica.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.owner.shared.config
+        &self.group.config
     }
 
     /// The state of the replica, at most some milliseconds old.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.owner.shared.status.borrow().clone()
+        self.group.status.borrow().clone()
     }
 
     /// The state of the replica whenever it changes.
     #[must_use]
     pub fn watch_status(&self) -> watch::Receiver<Status> {
-        self.owner.shared.status.subscribe()
+        self.group.status.subscribe()
     }
 
     /// How many requests of clients of this node wait for their answer.
     #[must_use]
     pub fn unresolved_requests(&self) -> usize {
-        self.owner.shared.waiters.unresolved()
+        self.group.waiters.unresolved()
     }
 
-    /// How many messages of other nodes were lost here since the start because too many waited.
+    /// How many messages of other nodes were lost here since the start because too many waited: of this group, and of those
+    /// that share its worker.
     #[must_use]
     pub fn messages_dropped(&self) -> u64 {
-        self.owner.shared.inbox.messages_dropped()
+        self.inbox().messages_dropped()
     }
 
     /// Stops the node: every request is resolved, every task and thread ends. Returns when all have, so it waits for the
     /// call that the state machine or the log store is in.
+    ///
+    /// One of several groups of a [`Host`](super::Host) stops alone, and can be opened again.
     pub async fn shutdown(&self) {
-        self.owner.shared.inbox.stop();
+        self.group.stop();
         // Whatever else it stopped for was logged, and `stopped` tells it.
-        drop(self.owner.shared.lifecycle.ended().await);
+        drop(self.group.ended().await);
     }
 
     /// Waits until the node has stopped: `Ok` after a shutdown, the cause after a failure.
     pub async fn stopped(&self) -> Result<(), NodeError> {
-        self.owner.shared.lifecycle.ended().await
+        self.group.ended().await
     }
 }

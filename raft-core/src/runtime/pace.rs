@@ -8,13 +8,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
+use crate::message::{SnapshotContent, SnapshotMeta};
+use crate::traits::{SnapshotReader, SnapshotStoreError};
+
 /// A chunk that comes so late, or less, was waited for: timers are late by a millisecond or two, and each would cost that of
 /// the pace. Who comes later had nothing to send.
 const LATE_MAX: Duration = Duration::from_millis(10);
-
-use crate::config::Config;
-use crate::message::{SnapshotContent, SnapshotMeta};
-use crate::traits::{SnapshotReader, SnapshotStoreError};
 
 /// A token bucket that holds one chunk: a chunk passes when those before it have used up their time.
 ///
@@ -30,9 +29,9 @@ pub(super) struct Pace {
 
 impl Pace {
     /// The pace that the settings ask for; none if they set no limit.
-    pub(super) fn new(config: &Config) -> Option<Arc<Pace>> {
-        let bytes_per_second = config.snapshot_bytes_per_second?.max(1);
-        let share = bytes_per_second / config.snapshot_transfers_max.max(1) as u64;
+    pub(super) fn new(bytes_per_second: Option<u64>, transfers_max: usize) -> Option<Arc<Pace>> {
+        let bytes_per_second = bytes_per_second?.max(1);
+        let share = bytes_per_second / transfers_max.max(1) as u64;
         Some(Arc::new(Pace {
             bytes_per_second,
             chunk_bytes_max: usize::try_from(share).unwrap_or(usize::MAX).max(1),
@@ -112,7 +111,6 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::types::{GroupId, NodeId};
 
     /// As many zeros as are left.
     struct Zeros {
@@ -143,10 +141,7 @@ mod tests {
     }
 
     fn pace(bytes_per_second: u64, transfers_max: usize) -> Arc<Pace> {
-        let mut config = Config::new(GroupId(1), NodeId(1));
-        config.snapshot_bytes_per_second = Some(bytes_per_second);
-        config.snapshot_transfers_max = transfers_max;
-        Pace::new(&config).unwrap()
+        Pace::new(Some(bytes_per_second), transfers_max).unwrap()
     }
 
     fn zeros(pace: &Arc<Pace>, left: usize) -> Box<dyn SnapshotReader> {
@@ -219,9 +214,6 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_wrapped() {
-        let mut config = Config::new(GroupId(1), NodeId(1));
-        assert!(Pace::new(&config).is_some(), "there is one by default");
-        config.snapshot_bytes_per_second = None;
-        assert!(Pace::new(&config).is_none());
+        assert!(Pace::new(None, 2).is_none());
     }
 }

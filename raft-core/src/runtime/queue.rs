@@ -1,6 +1,6 @@
 //! Queues that are emptied in one go: one lock per batch instead of one channel operation per item.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -85,52 +85,6 @@ impl<T> TaskQueue<T> {
                 state.asleep = true;
             }
             self.wake.notified().await;
-        }
-    }
-
-    /// Lets the consumer end, and returns what it did not take.
-    pub(super) fn close(&self) -> Vec<T> {
-        let left = lock(&self.state).close();
-        self.wake.notify_one();
-        left
-    }
-}
-
-/// A queue whose consumer is a thread.
-#[derive(Debug)]
-pub(super) struct ThreadQueue<T> {
-    state: Mutex<State<T>>,
-    wake: Condvar,
-}
-
-impl<T> ThreadQueue<T> {
-    pub(super) fn new() -> ThreadQueue<T> {
-        ThreadQueue {
-            state: State::new(),
-            wake: Condvar::new(),
-        }
-    }
-
-    /// Moves everything out of `items` to the end of the queue. Drops it if the queue is closed.
-    pub(super) fn push_all(&self, items: &mut Vec<T>) {
-        if !items.is_empty() && lock(&self.state).push_all(items) {
-            self.wake.notify_one();
-        }
-    }
-
-    /// Blocks until there is something and moves all of it to `into`, which must be empty. False if the queue is closed.
-    pub(super) fn take(&self, into: &mut Vec<T>) -> bool {
-        let mut state = lock(&self.state);
-        loop {
-            if state.closed {
-                return false;
-            }
-            if !state.items.is_empty() {
-                std::mem::swap(&mut state.items, into);
-                return true;
-            }
-            state.asleep = true;
-            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

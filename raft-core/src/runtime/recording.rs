@@ -55,7 +55,7 @@ impl Node {
     /// [`Config::recording_bytes`] is 0.
     #[must_use]
     pub fn recording(&self) -> Option<Vec<u8>> {
-        self.shared().recording.lock().recording()
+        self.group().recording.lock().recording()
     }
 
     /// From now on everything that this replica is given is recorded in files of the directory, too, which is made if it is
@@ -64,7 +64,7 @@ impl Node {
     ///
     /// The replica never waits for these files: what they cannot take is left out, and the recording goes on behind it.
     pub fn record_to(&self, directory: &Path, bytes_max: u64) -> Result<RecordingFiles, RecordingError> {
-        let recording = &self.shared().recording;
+        let recording = &self.group().recording;
         // The replica must not wait for the disk, so nothing is locked meanwhile.
         let header = recording.lock().header().clone();
         let (tap, files) = RecordingFiles::open(directory, header, bytes_max)?;

@@ -1,78 +1,101 @@
-//! What the tasks and threads of one node share.
+//! What the groups of one host share.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use super::apply::Jobs;
+use super::apply::Appliers;
+use super::budget::Budget;
+use super::directory::Directory;
 use super::error::NodeError;
 use super::inbox::Inbox;
 use super::lifecycle::Lifecycle;
 use super::pace::Pace;
 use super::queue::TaskQueue;
-use super::recording::Recording;
-use super::waiters::Waiters;
-use crate::config::Config;
-use crate::effect::Write;
-use crate::input::Input;
+use super::writer::PendingWrite;
 use crate::message::Message;
-use crate::status::Status;
 use crate::traits::{LogStore, SnapshotStore, Transport};
-use crate::types::NodeId;
+use crate::types::{GroupId, NodeId, Time};
 
-/// Shared by all parts of one node.
-pub(super) struct Shared {
-    pub(super) config: Config,
-    pub(super) inbox: Inbox,
-    pub(super) waiters: Waiters,
-    /// To the log writer. Bounded by the windows of the protocol and by the driver's limit on unwritten bytes.
-    pub(super) writes: TaskQueue<Write>,
-    /// To the state machine. Bounded by `apply_bytes_max` and `reads_max`.
-    pub(super) jobs: Jobs,
-    pub(super) status: watch::Sender<Status>,
+/// Shared by all parts of one host.
+pub(super) struct HostShared {
+    pub(super) id: NodeId,
+    pub(super) clock: Clock,
+    pub(super) directory: Directory,
+    /// One for each worker. A group belongs to one of them.
+    pub(super) inboxes: Vec<Inbox>,
+    /// To the log writer. Bounded by the windows of the protocol and by the drivers' limits on unwritten bytes.
+    pub(super) writes: TaskQueue<PendingWrite>,
+    pub(super) appliers: Appliers,
     pub(super) lifecycle: Lifecycle,
     pub(super) log_store: Arc<dyn LogStore>,
+    /// The log store never waits: the workers call it themselves.
+    pub(super) writes_here: bool,
     pub(super) snapshot_store: Arc<dyn SnapshotStore>,
     pub(super) transport: Arc<dyn Transport>,
+    /// The bytes of commands that are not answered; none if only the groups have limits.
+    pub(super) budget: Option<Arc<Budget>>,
+    /// How long a write of the log may take; none if it may take for ever.
+    pub(super) write_stall_max: Option<Duration>,
     /// How fast snapshots are sent; none if there is no limit.
     pub(super) send_pace: Option<Arc<Pace>>,
-    /// How fast the own snapshot is saved; none if there is no limit.
+    /// How fast own snapshots are saved; none if there is no limit.
     pub(super) save_pace: Option<Arc<Pace>>,
-    pub(super) recording: Recording,
+    /// How many more snapshots may be sent at once.
+    pub(super) transfers: Semaphore,
     pub(super) handle: Handle,
+    /// The host has one group and ends with it.
+    pub(super) is_sole: bool,
+    /// Tells the replicas that one group had here apart.
+    pub(super) next_serial: AtomicU64,
+    /// Messages and snapshots of groups that are not here.
+    pub(super) unknown_group_messages: AtomicU64,
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for HostShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("id", &self.config.id)
+        f.debug_struct("HostShared")
+            .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }
 
-impl Shared {
-    /// Stops the node because of `error`, unless it is stopping already.
-    pub(super) fn fail(&self, error: NodeError) {
-        self.lifecycle.fail(error);
-        self.inbox.stop();
+impl HostShared {
+    /// Which worker owns `group`.
+    pub(super) fn worker_of(&self, group: GroupId) -> usize {
+        if self.inboxes.len() == 1 {
+            return 0;
+        }
+        // Groups are often numbered in steps; the upper half of the product depends on every bit.
+        let mixed = u128::from(group.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)) * self.inboxes.len() as u128;
+        usize::try_from(mixed >> 64).unwrap_or(0)
     }
 
-    /// Runs `work` as a task that ends when the node stops.
-    pub(super) fn spawn(self: &Arc<Shared>, work: impl Future<Output = ()> + Send + 'static) {
-        let Some(alive) = self.lifecycle.alive() else {
-            return;
-        };
-        let shared = self.clone();
-        self.handle.spawn(async move {
-            let _alive = alive;
-            tokio::select! {
-                () = shared.lifecycle.stopping() => {}
-                () = work => {}
-            }
-        });
+    /// The inbox of the worker that owns `group`.
+    pub(super) fn inbox_of(&self, group: GroupId) -> &Inbox {
+        &self.inboxes[self.worker_of(group)]
+    }
+
+    /// Stops the host, and all groups with it, because of `error`, unless it is stopping already.
+    pub(super) fn fail(&self, error: NodeError) {
+        self.lifecycle.fail(error);
+        self.stop();
+    }
+
+    /// Stops the host and all groups.
+    pub(super) fn stop(&self) {
+        for inbox in &self.inboxes {
+            inbox.stop();
+        }
+    }
+
+    pub(super) fn count_unknown_group(&self) {
+        self.unknown_group_messages.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sends messages, one batch per peer.
@@ -94,43 +117,29 @@ impl Shared {
     }
 }
 
-/// The answer that a task owes to the replica. Given also when the task fails, panics or is cancelled: a replica that
-/// never hears of a transfer again would wait for ever (R49).
-pub(super) struct Answer {
-    shared: Arc<Shared>,
-    answer: Option<Input>,
+/// The monotonic clock of a host, as the core sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    origin: Instant,
 }
 
-impl Answer {
-    /// An answer that is `failure` unless the task [succeeds](Answer::succeed).
-    pub(super) fn new(shared: &Arc<Shared>, failure: Input) -> Answer {
-        Answer {
-            shared: shared.clone(),
-            answer: Some(failure),
+impl Clock {
+    pub(super) fn new() -> Clock {
+        Clock {
+            origin: Instant::now(),
         }
     }
 
-    pub(super) fn succeed(mut self, success: Input) {
-        self.answer = Some(success);
+    pub(super) fn now(self) -> Time {
+        Time::ZERO + self.origin.elapsed()
     }
-}
 
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.shared.inbox.complete(self.answer.take());
+    /// None if that is never.
+    pub(super) fn instant(self, time: Time) -> Option<Instant> {
+        self.origin.checked_add(time.since(Time::ZERO))
     }
-}
 
-/// Stops the node if the part that holds it panics.
-pub(super) struct PanicGuard {
-    pub(super) shared: Arc<Shared>,
-    pub(super) part: &'static str,
-}
-
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.shared.fail(NodeError::Panicked(self.part));
-        }
+    pub(super) fn origin(self) -> Instant {
+        self.origin
     }
 }

@@ -7,9 +7,8 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::lifecycle::Alive;
+use super::group::{Alive, Answer, Group};
 use super::pace::paced;
-use super::shared::{Answer, Shared};
 use crate::input::Input;
 use crate::message::{InstallSnapshot, SnapshotMeta};
 use crate::traits::{Cause, SnapshotStore, SnapshotStoreError};
@@ -21,31 +20,27 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNKS_MAX: usize = 4;
 
 /// Saves a snapshot whose content is read from `content`, while entries go on being applied, no faster than the node may.
-pub(super) fn save(shared: &Arc<Shared>, meta: SnapshotMeta, content: Box<dyn Read + Send>) {
-    let answer = Answer::new(shared, Input::SnapshotFailed);
-    let saver = shared.clone();
-    shared.spawn(async move {
-        let (id, last) = (saver.config.id, meta.last);
+pub(super) fn save(group: &Arc<Group>, meta: SnapshotMeta, content: Box<dyn Read + Send>) {
+    let answer = Answer::new(group, Input::SnapshotFailed);
+    let saver = group.clone();
+    group.spawn(async move {
+        let last = meta.last;
         match write(&saver, &meta, content).await {
             Ok(()) => {
-                tracing::info!("node {id} saved a snapshot at {last}");
+                tracing::info!("{saver} saved a snapshot at {last}");
                 answer.succeed(Input::SnapshotCreated(meta));
             }
-            Err(error) => tracing::warn!("node {id} could not save a snapshot at {last}: {error}"),
+            Err(error) => tracing::warn!("{saver} could not save a snapshot at {last}: {error}"),
         }
     });
 }
 
-async fn write(
-    shared: &Arc<Shared>,
-    meta: &SnapshotMeta,
-    content: Box<dyn Read + Send>,
-) -> Result<(), Cause> {
-    let (store, group) = (&shared.snapshot_store, shared.config.group);
-    let mut writer = store.begin(group, meta, None).await?;
-    let pace = shared.save_pace.as_ref();
+async fn write(group: &Arc<Group>, meta: &SnapshotMeta, content: Box<dyn Read + Send>) -> Result<(), Cause> {
+    let store = &group.host.snapshot_store;
+    let mut writer = store.begin(group.config.group, meta, None).await?;
+    let pace = group.host.save_pace.as_ref();
     let chunk_bytes = pace.map_or(CHUNK_BYTES, |pace| pace.chunk_bytes_max().min(CHUNK_BYTES));
-    let mut source = Source::new(shared, content);
+    let mut source = Source::new(group, content);
     while let Some(chunk) = source.read(chunk_bytes).await? {
         if let Some(pace) = pace {
             pace.pass(chunk.len()).await;
@@ -57,15 +52,15 @@ async fn write(
 
 /// A blocking stream that is read, and let go of, on threads that may block; between two pieces it needs none.
 struct Source {
-    shared: Arc<Shared>,
+    group: Arc<Group>,
     /// None after the end.
     content: Option<Box<dyn Read + Send>>,
 }
 
 impl Source {
-    fn new(shared: &Arc<Shared>, content: Box<dyn Read + Send>) -> Source {
+    fn new(group: &Arc<Group>, content: Box<dyn Read + Send>) -> Source {
         Source {
-            shared: shared.clone(),
+            group: group.clone(),
             content: Some(content),
         }
     }
@@ -75,7 +70,7 @@ impl Source {
         let Some(mut content) = self.content.take() else {
             return Ok(None);
         };
-        let alive = self.shared.lifecycle.alive();
+        let alive = self.group.alive();
         let work = move || {
             let _alive = alive;
             let mut chunk = Vec::with_capacity(bytes_max);
@@ -83,7 +78,7 @@ impl Source {
             // Letting go of a stream may remove files, so its end is here.
             Ok::<_, io::Error>((count > 0).then_some((Bytes::from(chunk), content)))
         };
-        let read = self.shared.handle.spawn_blocking(work).await;
+        let read = self.group.host.handle.spawn_blocking(work).await;
         let read = read.map_err(|_| "the state machine's stream panicked")??;
         Ok(read.map(|(chunk, content)| {
             self.content = Some(content);
@@ -95,44 +90,48 @@ impl Source {
 impl Drop for Source {
     fn drop(&mut self) {
         if let Some(content) = self.content.take() {
-            let alive = self.shared.lifecycle.alive();
-            self.shared.handle.spawn_blocking(move || drop((content, alive)));
+            let alive = self.group.alive();
+            self.group
+                .host
+                .handle
+                .spawn_blocking(move || drop((content, alive)));
         }
     }
 }
 
 /// Removes the snapshots that are older than the oldest one that is needed.
-pub(super) fn remove_older(shared: &Arc<Shared>, needed: EntryId) {
-    let remover = shared.clone();
-    shared.spawn(async move {
-        let (id, group) = (remover.config.id, remover.config.group);
-        if let Err(error) = remover.snapshot_store.remove_older(group, needed).await {
-            tracing::warn!("node {id} cannot remove its old snapshots, which keep their space: {error}");
+pub(super) fn remove_older(group: &Arc<Group>, needed: EntryId) {
+    let remover = group.clone();
+    group.spawn(async move {
+        let store = &remover.host.snapshot_store;
+        if let Err(error) = store.remove_older(remover.config.group, needed).await {
+            tracing::warn!("{remover} cannot remove its old snapshots, which keep their space: {error}");
         }
     });
 }
 
-/// Streams a snapshot to a peer, no faster than the node may.
-pub(super) fn send(shared: &Arc<Shared>, header: InstallSnapshot) {
+/// Streams a snapshot to a peer when the host may send one more, and no faster than it may.
+pub(super) fn send(group: &Arc<Group>, header: InstallSnapshot) {
     let (to, last) = (header.to, header.meta.last);
     let ended = move |delivered| Input::SnapshotSent { to, last, delivered };
-    let answer = Answer::new(shared, ended(false));
-    let sender = shared.clone();
-    shared.spawn(async move {
-        let id = sender.config.id;
+    let answer = Answer::new(group, ended(false));
+    let sender = group.clone();
+    group.spawn(async move {
+        let host = &sender.host;
         let sent = async {
-            let content = sender.snapshot_store.open(header.group, last).await?;
-            let content = paced(sender.send_pace.as_ref(), content);
-            sender.transport.send_snapshot(header, content).await?;
+            let _permit = host.transfers.acquire().await?;
+            let content = host.snapshot_store.open(header.group, last).await?;
+            let content = paced(host.send_pace.as_ref(), content);
+            host.transport.send_snapshot(header, content).await?;
             Ok::<(), Cause>(())
         };
         match sent.await {
             Ok(()) => {
-                tracing::info!("node {id} sent the snapshot at {last} to node {to}");
+                tracing::info!("{sender} sent the snapshot at {last} to node {to}");
                 answer.succeed(ended(true));
             }
             Err(error) => {
-                tracing::warn!("node {id} could not send the snapshot at {last} to node {to}: {error}");
+                tracing::warn!("{sender} could not send the snapshot at {last} to node {to}: {error}");
             }
         }
     });

@@ -1,97 +1,238 @@
-//! How a node starts, and how it ends when its parts have.
+//! How a host and its groups start, and how a host ends when its parts have.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{error::Elapsed, timeout};
 
-use super::apply::{self, Job, Jobs};
-use super::consensus::{self, Clock};
+use super::apply::Appliers;
+use super::budget::Budget;
+use super::directory::{Claim, Directory};
 use super::error::NodeError;
-use super::inbound::NodeInbound;
+use super::group::Group;
+use super::inbound::HostInbound;
 use super::inbox::Inbox;
 use super::lifecycle::{AllEnded, Lifecycle};
-use super::options::NodeOptions;
+use super::options::{GroupOptions, HostOptions, NodeOptions};
 use super::pace::Pace;
 use super::queue::TaskQueue;
 use super::recording::Recording;
-use super::shared::Shared;
+use super::replica::Replica;
+use super::shared::{Clock, HostShared};
 use super::snapshots;
-use super::waiters::{Waiter, Waiters};
+use super::worker::Worker;
 use super::writer;
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::effect::LogChange;
+use crate::membership::Membership;
 use crate::message::SnapshotMeta;
 use crate::raft::Raft;
-use crate::request::RefusalReason;
 use crate::sessions::ReplicatedState;
-use crate::traits::{GroupWrite, Recovered, SnapshotStore};
+use crate::traits::{GroupWrite, Recovered};
 use crate::types::{EntryId, GroupId};
 
-/// How long a node whose disk stands still waits for what uses that disk.
+/// How long a host whose disk stands still waits for what uses that disk.
 const STALLED_END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Starts all parts of a node.
-pub(super) async fn start(options: NodeOptions) -> Result<Arc<Shared>, NodeError> {
-    options.config.validate()?;
-    let recovered = recover(&options).await?;
-    let config = Config {
-        incarnation: incarnation(),
-        ..options.config
+/// No group may have this id.
+const RESERVED_GROUP: GroupId = GroupId(u64::MAX);
+
+/// What the log store may have of a group that starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nothing.
+    New,
+    /// Something.
+    Stored,
+    /// Either.
+    Any,
+}
+
+/// Starts a host without groups.
+pub(super) async fn start_host(options: HostOptions) -> Result<Arc<HostShared>, NodeError> {
+    let (host, all_ended) = prepare_host(options, false);
+    host.transport.start(Arc::new(HostInbound::new(&host))).await?;
+    run(&host, all_ended);
+    Ok(host)
+}
+
+/// Starts a host that has one group and ends with it.
+pub(super) async fn start_node(options: NodeOptions) -> Result<Arc<Group>, NodeError> {
+    let (host_options, group_options) = options.split();
+    let id = group_options.config.group;
+    let (host, all_ended) = prepare_host(host_options, true);
+    let claim = claim(&host, &group_options.config)?;
+    // Before anybody can connect: whoever is a member must not find that nobody knows him.
+    let replica = prepare_group(&host, group_options, Origin::Any).await?;
+    let group = place(claim, replica)?;
+    if let Err(error) = host.transport.start(Arc::new(HostInbound::new(&host))).await {
+        host.appliers.close();
+        drop(host.inbox_of(id).close());
+        return Err(error.into());
+    }
+    run(&host, all_ended);
+    Ok(group)
+}
+
+/// Starts a group on a host that runs.
+pub(super) async fn start_group(
+    host: &Arc<HostShared>,
+    options: GroupOptions,
+    origin: Origin,
+) -> Result<Arc<Group>, NodeError> {
+    let claim = claim(host, &options.config)?;
+    let replica = prepare_group(host, options, origin).await?;
+    place(claim, replica)
+}
+
+/// Ends a group, and makes sure that it never comes back.
+pub(super) async fn destroy_group(host: &Arc<HostShared>, id: GroupId) -> Result<(), NodeError> {
+    check_id(id)?;
+    let (claim, running) = host.directory.evict(id)?;
+    if let Some(group) = running {
+        group.fail(NodeError::GroupDestroyed(id));
+        // Nothing of it is under way any more, and what is late finds no group.
+        drop(group.ended().await);
+    }
+    if let Err(error) = host.log_store.destroy(id).await {
+        let error = NodeError::from(error);
+        host.fail(error.clone());
+        return Err(error);
+    }
+    host.snapshot_store.destroy(id).await?;
+    drop(claim);
+    Ok(())
+}
+
+fn check_id(id: GroupId) -> Result<(), NodeError> {
+    if id == RESERVED_GROUP {
+        return Err(NodeError::GroupReserved(id));
+    }
+    Ok(())
+}
+
+fn claim<'a>(host: &'a HostShared, config: &Config) -> Result<Claim<'a>, NodeError> {
+    config.validate()?;
+    check_id(config.group)?;
+    if config.id != host.id {
+        return Err(NodeError::OtherNode {
+            replica: config.id,
+            host: host.id,
+        });
+    }
+    host.directory.claim(config.group)
+}
+
+/// Gives the replica to its worker.
+fn place(claim: Claim<'_>, replica: Replica) -> Result<Arc<Group>, NodeError> {
+    let group = replica.group().clone();
+    claim.fill(&group);
+    let attached = group.host.inbox_of(group.config.group).attach(Box::new(replica));
+    match attached {
+        Ok(()) => Ok(group),
+        Err(replica) => {
+            drop(replica);
+            Err(NodeError::HostStopped)
+        }
+    }
+}
+
+fn prepare_host(options: HostOptions, is_sole: bool) -> (Arc<HostShared>, AllEnded) {
+    let (lifecycle, all_ended) = Lifecycle::new();
+    let workers = options.workers.max(1);
+    let transfers_max = options.snapshot_transfers_max.max(1);
+    let pace = || Pace::new(options.snapshot_bytes_per_second, transfers_max);
+    let host = HostShared {
+        id: options.id,
+        clock: Clock::new(),
+        directory: Directory::default(),
+        inboxes: (0..workers).map(|_| Inbox::default()).collect(),
+        writes: TaskQueue::new(),
+        appliers: Appliers::new(options.apply_threads, workers),
+        lifecycle,
+        writes_here: !options.log_store.may_block(),
+        budget: options
+            .proposal_bytes_max
+            .map(|bytes_max| Arc::new(Budget::new(bytes_max))),
+        write_stall_max: options.write_stall_max,
+        send_pace: pace(),
+        save_pace: pace(),
+        transfers: Semaphore::new(transfers_max.min(Semaphore::MAX_PERMITS)),
+        handle: Handle::current(),
+        is_sole,
+        next_serial: AtomicU64::new(0),
+        unknown_group_messages: AtomicU64::new(0),
+        log_store: options.log_store,
+        snapshot_store: options.snapshot_store,
+        transport: options.transport,
     };
-    let group = config.group;
-    let state = ReplicatedState::open(options.state_machine)?;
-    let state = catch_up(&options.snapshot_store, group, &recovered, state).await?;
-    let clock = Clock::new();
-    let (applied, now) = (state.last_applied(), clock.now());
+    (Arc::new(host), all_ended)
+}
+
+/// Starts the tasks of a host.
+fn run(host: &Arc<HostShared>, all_ended: AllEnded) {
+    writer::spawn(host);
+    let mut workers = JoinSet::new();
+    for index in 0..host.inboxes.len() {
+        workers.spawn_on(Worker::new(host, index).run(), &host.handle);
+    }
+    host.handle.spawn(supervise(host.clone(), workers, all_ended));
+}
+
+/// Recovers a replica, and makes everything around it but its place.
+async fn prepare_group(
+    host: &Arc<HostShared>,
+    options: GroupOptions,
+    origin: Origin,
+) -> Result<Replica, NodeError> {
+    let GroupOptions {
+        config,
+        bootstrap,
+        state_machine,
+    } = options;
+    let recovered = recover(host, config.group, bootstrap, origin).await?;
+    let config = Arc::new(Config {
+        incarnation: incarnation(),
+        ..config
+    });
+    let state = ReplicatedState::open(state_machine)?;
+    let state = catch_up(host, config.group, &recovered, state).await?;
+    let (applied, now) = (state.last_applied(), host.clock.now());
     let recording = Recording::new(&config, &recovered, applied, now);
     let raft = Raft::new(config.clone(), recovered, applied, now)?;
     let mut driver = Driver::new(raft, config.incarnation);
     driver.observe(Box::new(recording.clone()));
-    let (lifecycle, all_ended) = Lifecycle::new();
-    let shared = Arc::new(Shared {
-        inbox: Inbox::new(&config),
-        waiters: Waiters::default(),
-        writes: TaskQueue::new(),
-        jobs: Jobs::new(state.may_block()),
-        status: watch::Sender::new(driver.status()),
-        lifecycle,
-        log_store: options.log_store,
-        snapshot_store: options.snapshot_store,
-        transport: options.transport,
-        send_pace: Pace::new(&config),
-        save_pace: Pace::new(&config),
-        recording,
-        handle: Handle::current(),
-        config,
-    });
-    // Before anybody can connect: whoever is a member must not find that nobody knows him.
-    let membership = driver.status().membership;
-    shared.transport.membership_changed(group, &membership);
-    shared
-        .transport
-        .start(Arc::new(NodeInbound::new(&shared)))
-        .await?;
-    if let Err(error) = apply::spawn(&shared, state) {
-        shared.transport.shutdown().await;
-        return Err(NodeError::Thread(Arc::new(error)));
-    }
-    writer::spawn(&shared);
-    shared
-        .handle
-        .spawn(supervise(shared.clone(), driver, clock, all_ended));
-    Ok(shared)
+    host.appliers
+        .start(host, state.may_block())
+        .map_err(|error| NodeError::Thread(Arc::new(error)))?;
+    let status = driver.status();
+    let (id, membership) = (config.group, status.membership.clone());
+    let serial = host.next_serial.fetch_add(1, Ordering::Relaxed);
+    let alive = Group::start(host, config, serial, state, (status, recording))?;
+    host.transport.membership_changed(id, &membership);
+    Ok(Replica::new(alive, driver))
 }
 
 /// Loads what is stored; begins the group if that is nothing and this node is one of its first.
-async fn recover(options: &NodeOptions) -> Result<Recovered, NodeError> {
-    let group = options.config.group;
-    let recovered = options.log_store.load(group).await?;
-    let Some(membership) = options.bootstrap.clone().filter(|_| recovered.is_empty()) else {
+async fn recover(
+    host: &HostShared,
+    group: GroupId,
+    bootstrap: Option<Membership>,
+    origin: Origin,
+) -> Result<Recovered, NodeError> {
+    let recovered = host.log_store.load(group).await?;
+    match origin {
+        Origin::New if !recovered.is_empty() => return Err(NodeError::GroupExists(group)),
+        Origin::Stored if recovered.is_empty() => return Err(NodeError::GroupMissing(group)),
+        _ => {}
+    }
+    let Some(membership) = bootstrap.filter(|_| recovered.is_empty()) else {
         return Ok(recovered);
     };
     // The first configuration is durable before anything else, as that of the empty snapshot (R32).
@@ -104,13 +245,13 @@ async fn recover(options: &NodeOptions) -> Result<Recovered, NodeError> {
         }),
         log: LogChange::Append(Vec::new()),
     };
-    options.log_store.write(vec![first]).await?;
-    Ok(options.log_store.load(group).await?)
+    host.log_store.write(vec![first]).await?;
+    Ok(host.log_store.load(group).await?)
 }
 
 /// Brings a state machine that needs entries which were purged to the snapshot in force.
 async fn catch_up(
-    store: &Arc<dyn SnapshotStore>,
+    host: &HostShared,
     group: GroupId,
     recovered: &Recovered,
     mut state: ReplicatedState,
@@ -118,10 +259,10 @@ async fn catch_up(
     if state.last_applied().index >= recovered.purged.index {
         return Ok(state);
     }
-    let meta = recovered.snapshot.clone();
+    let (meta, store) = (recovered.snapshot.clone(), &host.snapshot_store);
     // Opened once just for the error: a missing snapshot is no failure of the state machine.
     drop(store.open(group, meta.last).await?);
-    let mut content = snapshots::open_stream(&Handle::current(), store.clone(), group, meta.last, None);
+    let mut content = snapshots::open_stream(&host.handle, store.clone(), group, meta.last, None);
     let restored = tokio::task::spawn_blocking(move || {
         state.restore(&meta, &mut content)?;
         Ok(state)
@@ -136,18 +277,21 @@ fn incarnation() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// Waits until the consensus task ends, for whatever reason, and then ends everything else.
-async fn supervise(shared: Arc<Shared>, driver: Driver, clock: Clock, mut all_ended: AllEnded) {
-    let end = EndOnDrop(shared.clone());
-    let consensus = consensus::run(shared.clone(), driver, clock);
-    if shared.handle.spawn(consensus).await.is_err() {
-        shared.lifecycle.fail(NodeError::Panicked("consensus task"));
+/// Waits until the workers end, for whatever reason, and then ends everything else.
+async fn supervise(host: Arc<HostShared>, mut workers: JoinSet<()>, mut all_ended: AllEnded) {
+    let end = EndOnDrop(host.clone());
+    while let Some(ended) = workers.join_next().await {
+        if ended.is_err() {
+            host.lifecycle.fail(NodeError::Panicked("worker"));
+        }
+        // One never ends alone.
+        host.stop();
     }
     end.close();
-    shared.transport.shutdown().await;
-    // Nobody ever sends: this ends when the last task and thread is gone.
+    host.transport.shutdown().await;
+    // Nobody ever sends: this ends when the last task, thread and group is gone.
     let all_ended = all_ended.recv();
-    if shared.lifecycle.is_stalled() {
+    if host.lifecycle.is_stalled() {
         // What reads or writes the same disk may never end.
         let _: Result<Option<()>, Elapsed> = timeout(STALLED_END_TIMEOUT, all_ended).await;
     } else {
@@ -155,31 +299,31 @@ async fn supervise(shared: Arc<Shared>, driver: Driver, clock: Clock, mut all_en
     }
 }
 
-/// Ends the node, also if the tokio runtime is dropped under it.
-struct EndOnDrop(Arc<Shared>);
+/// Ends the host, also if the tokio runtime is dropped under it.
+struct EndOnDrop(Arc<HostShared>);
 
 impl EndOnDrop {
     /// Lets every part end that waits for work.
     fn close(&self) {
-        let shared = &self.0;
-        shared.lifecycle.stop();
-        let left = shared.inbox.close();
-        shared.waiters.refuse(left.into_waiters(), RefusalReason::Stopped);
-        shared.writes.close();
-        for job in shared.jobs.close() {
-            if let Job::Ask(questions) = job {
-                let waiters = questions.into_iter().map(Waiter::Query);
-                shared.waiters.refuse(waiters, RefusalReason::Stopped);
+        let host = &self.0;
+        host.lifecycle.stop();
+        for inbox in &host.inboxes {
+            for (group, waiter) in inbox.close().into_waiters() {
+                group.refuse_stopped([waiter]);
             }
         }
+        host.writes.close();
+        host.appliers.close();
     }
 }
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.close();
-        self.0.waiters.resolve_all_stopped();
-        let id = self.0.config.id;
+        for group in self.0.directory.groups() {
+            group.end();
+        }
+        let id = self.0.id;
         match self.0.lifecycle.end() {
             Ok(()) => tracing::info!("node {id} stopped"),
             Err(error) => tracing::error!("node {id} stopped: {error}"),

@@ -1,4 +1,4 @@
-//! The clients of this node that wait, by ticket.
+//! The clients of one replica that wait, by ticket.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::budget::Permit;
 use super::error::{ProposeError, ReadError};
 use super::node::Applied;
 use crate::driver::Outcome;
@@ -15,8 +16,8 @@ use crate::types::{Index, Ticket};
 /// A client that waits. If it gave up meanwhile, its answer goes nowhere.
 #[derive(Debug)]
 pub(super) enum Waiter {
-    /// For the response to its command.
-    Propose(oneshot::Sender<Result<Applied, ProposeError>>),
+    /// For the response to its command, whose bytes count until then.
+    Propose(oneshot::Sender<Result<Applied, ProposeError>>, Option<Permit>),
     /// For the moment when the state machine may be read.
     Barrier(oneshot::Sender<Result<Index, ReadError>>),
     /// For the answer to its question.
@@ -136,7 +137,7 @@ impl Waiters {
             for slot in &mut slots.slots {
                 match slot.waiter.take() {
                     // It may be in the log by now.
-                    Some(waiter @ (Waiter::Propose(_) | Waiter::Request(_))) => {
+                    Some(waiter @ (Waiter::Propose(..) | Waiter::Request(_))) => {
                         ended.push((waiter, Outcome::Unknown))
                     }
                     Some(waiter) => ended.push((waiter, Outcome::Refused(RefusalReason::Stopped))),
@@ -160,7 +161,7 @@ impl Waiters {
         let (mut proposals, mut reads) = (0, 0);
         for (waiter, outcome) in &ended {
             match (waiter, outcome) {
-                (Waiter::Propose(_) | Waiter::Request(_), _) => proposals += 1,
+                (Waiter::Propose(..) | Waiter::Request(_), _) => proposals += 1,
                 // The question is still to be asked.
                 (Waiter::Query(_), Outcome::ReadReady { .. }) => {}
                 (Waiter::Barrier(_) | Waiter::Query(_), _) => reads += 1,
@@ -171,7 +172,10 @@ impl Waiters {
         let mut questions = Vec::new();
         for (waiter, outcome) in ended {
             match waiter {
-                Waiter::Propose(reply) => drop(reply.send(proposed(outcome))),
+                Waiter::Propose(reply, permit) => {
+                    drop(permit);
+                    drop(reply.send(proposed(outcome)));
+                }
                 Waiter::Barrier(reply) => drop(reply.send(read(outcome))),
                 Waiter::Request(reply) => drop(reply.send(outcome)),
                 Waiter::Query(question) => match read(outcome) {
@@ -226,7 +230,7 @@ mod tests {
 
     fn proposal() -> (Waiter, oneshot::Receiver<Result<Applied, ProposeError>>) {
         let (reply, answer) = oneshot::channel();
-        (Waiter::Propose(reply), answer)
+        (Waiter::Propose(reply, None), answer)
     }
 
     fn register(waiters: &Waiters, waiter: Waiter) -> Ticket {

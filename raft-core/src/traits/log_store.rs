@@ -18,7 +18,8 @@ use crate::types::{EntryId, GroupId, HardState, Index, Term};
 /// - a batch is one durable atom: after a crash all of it is there, or nothing (R52);
 /// - when `write` returns `Ok`, the batch survives power loss; batches become durable in the order of the calls;
 /// - after the first error of a call that changes something, every later one fails: what a failed call left on disk is
-///   unknown until the store is opened again (R60). A refused gap is no such error, because nothing of it is stored;
+///   unknown until the store is opened again (R60). A refused gap is no such error, nor is a destroyed group, because nothing of
+///   it is stored;
 /// - a group's entries are contiguous: a batch that would leave a gap is refused with
 ///   [`LogStoreError::NotContiguous`], and nothing of it is stored (R12);
 /// - entries that were purged or truncated are never returned.
@@ -50,7 +51,10 @@ pub trait LogStore: Send + Sync + 'static {
     /// pieces and without a sync; after a crash some of them may be there again.
     async fn compact(&self, group: GroupId, through: EntryId) -> Result<(), LogStoreError>;
 
-    /// Forgets everything about `group`, durably.
+    /// Forgets everything about `group`, durably, but for that it was destroyed: `load`, `write`, `read` and `compact` of it
+    /// fail with [`LogStoreError::Destroyed`] for ever, and nothing of a batch with such a write is stored. That a message
+    /// which was under way for long could bring the group back, without its vote and its log, is thereby impossible. To
+    /// destroy it again does nothing; a group that was never written is destroyed all the same.
     async fn destroy(&self, group: GroupId) -> Result<(), LogStoreError>;
 }
 
@@ -159,6 +163,9 @@ pub enum LogStoreError {
         /// The last stored index.
         last: Index,
     },
+    /// The group was destroyed. Nothing of the call was done.
+    #[error("group {0} was destroyed; a new group needs a new id")]
+    Destroyed(GroupId),
     /// What is stored is damaged.
     #[error("{0}")]
     Corrupt(String),

@@ -43,6 +43,9 @@ pub trait SnapshotStore: Send + Sync + 'static {
 
     /// Forgets every snapshot of `group` that is older than `keep`, and everything unfinished that is.
     async fn remove_older(&self, group: GroupId, keep: EntryId) -> Result<(), SnapshotStoreError>;
+
+    /// Forgets every snapshot of `group`, finished or not. Nobody writes or reads one of them meanwhile.
+    async fn destroy(&self, group: GroupId) -> Result<(), SnapshotStoreError>;
 }
 
 /// A snapshot that is being written. Dropping it keeps what was written, unfinished.

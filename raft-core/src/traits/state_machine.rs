@@ -12,9 +12,10 @@ use crate::types::EntryId;
 
 /// The service that is replicated: a deterministic function of the committed log (mission row S2).
 ///
-/// All methods are called one at a time, from one thread of its own; they may block (but see
-/// [`may_block`](StateMachine::may_block)). An error stops the replica, but for
-/// one of [`query`](StateMachine::query): that is the answer to whoever asked.
+/// All methods are called one at a time, on threads that may block (but see [`may_block`](StateMachine::may_block)): on one
+/// thread of its own, but for [`restore`](StateMachine::restore), in a node that has one group; on whichever of the host's
+/// threads is free in a host with many. An error or a panic stops the replica, but for an error of
+/// [`query`](StateMachine::query): that is the answer to whoever asked.
 ///
 /// Invariants that every implementation keeps:
 /// - the applied position, the applied data and the sessions are stored together: after a crash all of them are there, or

@@ -40,6 +40,9 @@ pub trait Transport: Send + Sync + 'static {
     /// and may have to hear of from just that member. Never blocks.
     fn membership_committed(&self, _group: GroupId, _membership: &Membership) {}
 
+    /// There is no replica of `group` here any more: nobody is a member for its sake. Never blocks.
+    fn group_left(&self, _group: GroupId) {}
+
     /// Streams a snapshot beside the messages. Returns when the receiver has stored and accepted it, or with the
     /// reason why not; never later than a time-out without progress (R49).
     async fn send_snapshot(

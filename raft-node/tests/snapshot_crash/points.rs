@@ -181,6 +181,10 @@ impl<S: SnapshotStore> SnapshotStore for PointedSnapshots<S> {
         self.1.pass("make: after the removal");
         removed
     }
+
+    async fn destroy(&self, group: GroupId) -> Result<(), SnapshotStoreError> {
+        self.0.destroy(group).await
+    }
 }
 
 /// The points of a writer.

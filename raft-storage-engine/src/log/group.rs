@@ -3,7 +3,7 @@
 //! Two locks, each for one purpose, and never both at a time: readers take `published` only, so no reader ever waits for a
 //! disk write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use raft_core::traits::Recovered;
@@ -15,6 +15,9 @@ use crate::format::slot::Promise;
 
 /// The groups of a store.
 pub(crate) type Groups = RwLock<BTreeMap<GroupId, Arc<Group>>>;
+
+/// The groups that were destroyed.
+pub(crate) type Buried = RwLock<BTreeSet<GroupId>>;
 
 /// One group, shared by the writer, the housekeeping and the readers.
 #[derive(Debug)]
@@ -91,4 +94,16 @@ pub(crate) fn insert(groups: &Groups, id: GroupId, group: Arc<Group>) {
 
 pub(crate) fn remove(groups: &Groups, id: GroupId) {
     groups.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+}
+
+/// Whether the group was destroyed.
+pub(crate) fn is_buried(buried: &Buried, id: GroupId) -> bool {
+    buried
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .contains(&id)
+}
+
+pub(crate) fn bury(buried: &Buried, id: GroupId) {
+    buried.write().unwrap_or_else(PoisonError::into_inner).insert(id);
 }

@@ -1,6 +1,6 @@
 //! Opening a store: the one place that decides whether what is on disk may be used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ pub(crate) struct Opened {
     pub(crate) watermarks: WatermarkDir,
     pub(crate) store_mark: Watermark,
     pub(crate) groups: Groups,
+    pub(crate) buried: BTreeSet<GroupId>,
     pub(crate) tails: BTreeMap<GroupId, Tail>,
 }
 
@@ -32,6 +33,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(dir: &Path, options: &EngineLogOptions) -> Result<Opened, OpenError> {
     let watermarks = WatermarkDir::open(dir.join("watermarks"))?;
     let marked = watermarks.groups()?;
+    let buried = watermarks.buried()?;
     let store_mark = watermarks.load_store()?;
     if store_mark.is_none() && !marked.is_empty() {
         return Err(OpenError::WatermarkMissing {
@@ -58,7 +60,13 @@ pub(crate) fn open(dir: &Path, options: &EngineLogOptions) -> Result<Opened, Ope
     ids.extend(marked);
     ids.sort_unstable();
     ids.dedup();
-    ids.into_iter().try_for_each(|id| recovery.group(id))?;
+    for id in ids {
+        if buried.contains(&id) {
+            recovery.forget(id)?;
+        } else {
+            recovery.group(id)?;
+        }
+    }
     let Recovery { groups, tails, .. } = recovery;
     // Last, so that a store without it is one that was never opened to its end.
     let active = database.active_file();
@@ -75,6 +83,7 @@ pub(crate) fn open(dir: &Path, options: &EngineLogOptions) -> Result<Opened, Ope
         watermarks,
         store_mark,
         groups,
+        buried,
         tails,
     })
 }
@@ -107,6 +116,17 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
+    /// Removes what is left of a group that was destroyed: a crash came in between.
+    fn forget(&self, id: GroupId) -> Result<(), OpenError> {
+        if self.database.state(id, StateKind::Purged).is_some() || self.database.bounds(id).is_some() {
+            let mut batch = LogBatch::default();
+            batch.add_command(id.0, Command::Clean);
+            self.write(&mut batch)?;
+        }
+        let removed = self.watermarks.remove(id);
+        removed.map_err(|error| OpenError::directory(&self.watermarks.file(id), error))
+    }
+
     /// Verifies a group that raft-engine or a watermark knows.
     fn group(&mut self, id: GroupId) -> Result<(), OpenError> {
         let has_state = self.database.state(id, StateKind::Purged).is_some();

@@ -14,7 +14,7 @@ use raft_core::types::{EntryId, GroupId, Index};
 use raft_engine::LogBatch;
 
 use super::database::Database;
-use super::group::{self, Groups};
+use super::group::{self, Buried, Groups};
 use super::housekeeping::{Housekeeper, Housekeeping};
 use super::opening::{Opened, open};
 use super::options::EngineLogOptions;
@@ -33,6 +33,7 @@ use crate::worker::{WorkerGone, Workers};
 pub struct EngineLogStore {
     database: Arc<Database>,
     groups: Arc<Groups>,
+    buried: Arc<Buried>,
     queue: Arc<Queue>,
     housekeeping: Arc<Housekeeping>,
     readers: Workers,
@@ -86,6 +87,7 @@ impl EngineLogStore {
     fn spawn(opened: Opened, lock: File, options: &EngineLogOptions) -> io::Result<EngineLogStore> {
         let database = Arc::new(opened.database);
         let groups = Arc::new(opened.groups);
+        let buried = Arc::new(Buried::new(opened.buried));
         let queue = Arc::new(Queue::new(options));
         let housekeeping = Arc::new(Housekeeping::default());
         let readers = Workers::start(
@@ -97,6 +99,7 @@ impl EngineLogStore {
         let mut store = EngineLogStore {
             database: Arc::clone(&database),
             groups: Arc::clone(&groups),
+            buried: Arc::clone(&buried),
             queue: Arc::clone(&queue),
             housekeeping: Arc::clone(&housekeeping),
             readers,
@@ -118,6 +121,7 @@ impl EngineLogStore {
             watermarks: opened.watermarks,
             store_mark: opened.store_mark,
             groups,
+            buried,
             queue,
             housekeeping: Arc::clone(&housekeeping),
             mark_entries_max: options.mark_entries_max.max(1),
@@ -177,6 +181,9 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 #[async_trait]
 impl LogStore for EngineLogStore {
     async fn load(&self, group: GroupId) -> Result<Recovered, LogStoreError> {
+        if group::is_buried(&self.buried, group) {
+            return Err(LogStoreError::Destroyed(group));
+        }
         if let Some(known) = group::find(&self.groups, group)
             && let Some(recovered) = known.published().recovered.clone()
         {
@@ -202,6 +209,9 @@ impl LogStore for EngineLogStore {
         last: Index,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, LogStoreError> {
+        if group::is_buried(&self.buried, group) {
+            return Err(LogStoreError::Destroyed(group));
+        }
         if first > last {
             return Ok(Vec::new());
         }

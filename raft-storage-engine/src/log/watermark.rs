@@ -19,6 +19,7 @@
 //! What is acknowledged between two raises of the mark is not covered by it: see
 //! [`EngineLogOptions::mark_entries_max`](crate::EngineLogOptions).
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -114,6 +115,27 @@ impl WatermarkDir {
 
     pub(crate) fn store_file(&self) -> PathBuf {
         self.path.join("store.mark")
+    }
+
+    /// Notes that `group` is destroyed, durably and for ever.
+    pub(crate) fn bury(&self, group: GroupId) -> io::Result<()> {
+        fs::File::create(self.grave(group))?.sync_all()?;
+        sync_directory(&self.path)
+    }
+
+    /// The groups that are destroyed. Something of one may be left: a crash came in between.
+    pub(crate) fn buried(&self) -> Result<BTreeSet<GroupId>, OpenError> {
+        let failed = |error| OpenError::directory(&self.path, error);
+        let mut groups = BTreeSet::new();
+        for file in fs::read_dir(&self.path).map_err(failed)? {
+            let name = file.map_err(failed)?.file_name();
+            groups.extend(name.to_str().and_then(buried_of));
+        }
+        Ok(groups)
+    }
+
+    pub(crate) fn grave(&self, group: GroupId) -> PathBuf {
+        self.path.join(format!("group-{:020}.destroyed", group.0))
     }
 
     /// Removes the file of a destroyed group.
@@ -240,6 +262,12 @@ impl Watermark {
         self.words = words;
         Ok(())
     }
+}
+
+/// The group that a file of this name says to be destroyed.
+fn buried_of(name: &str) -> Option<GroupId> {
+    let number = name.strip_prefix("group-")?.strip_suffix(".destroyed")?;
+    number.parse().ok().map(GroupId)
 }
 
 fn group_of(name: &str) -> Option<GroupId> {

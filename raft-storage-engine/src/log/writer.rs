@@ -21,7 +21,7 @@ use raft_core::types::GroupId;
 use raft_engine::{Command, LogBatch};
 
 use super::database::Database;
-use super::group::{self, Group, Groups};
+use super::group::{self, Buried, Group, Groups};
 use super::housekeeping::Housekeeping;
 use super::queue::{Job, Queue, Request};
 use super::scan::Scanned;
@@ -38,6 +38,7 @@ pub(crate) struct Writer {
     /// The watermark of the store: which file was written to.
     pub(crate) store_mark: Watermark,
     pub(crate) groups: Arc<Groups>,
+    pub(crate) buried: Arc<Buried>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) housekeeping: Arc<Housekeeping>,
     /// How far a mark may lag before the housekeeping is called.
@@ -108,13 +109,17 @@ impl Writer {
         while failure.is_none()
             && let Some(request) = requests.pop_front_if(|request| !matches!(request.job, Job::Destroy(_)))
         {
-            let result = match &request.job {
-                Job::Write(batch) => stage.write(batch),
-                Job::Compact(group, through) => stage.compact(*group, *through),
-                Job::Destroy(_) => Ok(()),
+            let result = match (&request.job, buried_in(&self.buried, &request.job)) {
+                (_, Some(group)) => Err(LogStoreError::Destroyed(group)),
+                (Job::Write(batch), _) => stage.write(batch),
+                (Job::Compact(group, through), _) => stage.compact(*group, *through),
+                (Job::Destroy(_), _) => Ok(()),
             };
             if let (Job::Write(_), Err(error)) = (&request.job, &result)
-                && !matches!(error, LogStoreError::NotContiguous { .. })
+                && !matches!(
+                    error,
+                    LogStoreError::NotContiguous { .. } | LogStoreError::Destroyed(_)
+                )
             {
                 failure = Some(DiskError::because(self.database.path(), error));
             }
@@ -195,9 +200,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Forgets a group. The watermark promises nothing before the log goes, and its file goes last, so that a crash
-    /// in between is not mistaken for a loss.
+    /// Forgets a group, but for that it was there. That comes first: a crash in between leaves a group that is destroyed
+    /// and not forgotten, which the next start does.
     fn destroy(&mut self, id: GroupId) -> Result<(), DiskError> {
+        let buried = self.watermarks.bury(id);
+        buried.map_err(|error| DiskError::file(&self.watermarks.grave(id), &error))?;
+        group::bury(&self.buried, id);
+        self.forget(id)
+    }
+
+    /// The watermark promises nothing before the log goes, and its file goes last, so that a crash in between is not
+    /// mistaken for a loss.
+    fn forget(&mut self, id: GroupId) -> Result<(), DiskError> {
         let Some(Tail {
             group: Some(group), ..
         }) = self.tails.remove(&id)
@@ -222,6 +236,16 @@ impl Writer {
         self.watermarks
             .remove(id)
             .map_err(|error| DiskError::file(&self.watermarks.file(id), &error))
+    }
+}
+
+/// The first of the groups that `job` is about that was destroyed.
+fn buried_in(buried: &Buried, job: &Job) -> Option<GroupId> {
+    let is_buried = |id: &GroupId| group::is_buried(buried, *id);
+    match job {
+        Job::Write(batch) => batch.iter().map(|write| write.group).find(is_buried),
+        Job::Compact(id, _) => Some(*id).filter(is_buried),
+        Job::Destroy(_) => None,
     }
 }
 

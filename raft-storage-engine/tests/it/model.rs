@@ -19,9 +19,15 @@ struct Log {
     /// The terms of the entries behind `purged`.
     terms: Vec<u64>,
     term: u64,
+    /// How often the group was destroyed: each time another one took its place.
+    destroyed: u64,
 }
 
 impl Log {
+    fn id(&self, group: u64) -> GroupId {
+        GroupId(group + 10 * self.destroyed)
+    }
+
     fn last(&self) -> u64 {
         self.purged + self.terms.len() as u64
     }
@@ -42,7 +48,10 @@ async fn step(store: &EngineLogStore, group: GroupId, log: &mut Log, numbers: &m
         }
         1 => {
             store.destroy(group).await.unwrap();
-            *log = Log::default();
+            *log = Log {
+                destroyed: log.destroyed + 1,
+                ..Log::default()
+            };
         }
         2..=5 => {
             let keep = numbers.below(log.terms.len() as u64 + 1) as usize;
@@ -97,15 +106,15 @@ async fn run(dir: &Path, numbers: &mut Numbers) {
             // Some groups are busy, others quiet.
             let group = 1 + numbers.below(5).min(numbers.below(5));
             let log = logs.get_mut(&group).unwrap();
-            step(&store, GroupId(group), log, numbers).await;
+            step(&store, log.id(group), log, numbers).await;
         }
         for (&group, log) in &logs {
-            check(&store, GroupId(group), log).await;
+            check(&store, log.id(group), log).await;
         }
         drop(store);
         let store = open_with_small_files(dir);
         for (&group, log) in &logs {
-            check(&store, GroupId(group), log).await;
+            check(&store, log.id(group), log).await;
         }
     }
     let first = &engine_files(dir, "raftlog")[0];

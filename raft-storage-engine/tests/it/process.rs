@@ -48,6 +48,15 @@ fn say(line: &str) {
         .unwrap();
 }
 
+/// The first group from 1,000 on that was not destroyed.
+async fn never_destroyed(store: &impl LogStore) -> GroupId {
+    let mut group = 1_000;
+    while let Err(LogStoreError::Destroyed(_)) = store.load(GroupId(group)).await {
+        group += 1;
+    }
+    GroupId(group)
+}
+
 /// Writes for ever: batches for three groups, now and then a truncation that ends higher than the log did, a vote, a
 /// purge, a fourth group that comes and goes.
 async fn write_until_killed(dir: &Path, seed: u64) {
@@ -84,12 +93,13 @@ async fn write_until_killed(dir: &Path, seed: u64) {
         store.write(batch).await.unwrap();
         say(&acked);
         if numbers.below(8) == 0 {
+            let short_lived = never_destroyed(&store).await;
             store
-                .write(vec![append(GroupId(4), commands(term, 1..=3))])
+                .write(vec![append(short_lived, commands(term, 1..=3))])
                 .await
                 .unwrap();
-            store.write(vec![vote(GroupId(4), term, Some(1))]).await.unwrap();
-            store.destroy(GroupId(4)).await.unwrap();
+            store.write(vec![vote(short_lived, term, Some(1))]).await.unwrap();
+            store.destroy(short_lived).await.unwrap();
         }
         if numbers.below(30) == 0 {
             let (purged, last) = last.get_mut(&2).unwrap();

@@ -111,6 +111,19 @@ impl Batch {
         self.bytes.extend_from_slice(&state_key(group, kind));
     }
 
+    /// Deletes everything of a group.
+    pub(crate) fn delete_group(&mut self, group: GroupId) {
+        for kind in [
+            StateKind::Purged,
+            StateKind::HardState,
+            StateKind::Snapshot,
+            StateKind::Deleted,
+        ] {
+            self.delete_state(group, kind);
+        }
+        self.delete_entries(group);
+    }
+
     fn seal_length(&mut self, length_at: usize) {
         let length = self.bytes.len() - length_at - 4;
         let length = u32::try_from(length).expect("limits keep a value below 4 GiB");

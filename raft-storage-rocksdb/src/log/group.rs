@@ -3,7 +3,7 @@
 //! Three locks, each for one purpose, and never two of one group at a time except `purge` before the others: readers take
 //! `published` only, so no reader ever waits for a disk write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use raft_core::traits::Recovered;
@@ -16,6 +16,9 @@ use crate::format::watermark::Promise;
 
 /// The groups of a store.
 pub(crate) type Groups = RwLock<BTreeMap<GroupId, Arc<Group>>>;
+
+/// The groups that were destroyed.
+pub(crate) type Buried = RwLock<BTreeSet<GroupId>>;
 
 /// One group, shared by the writer, the housekeeping and the readers.
 #[derive(Debug)]
@@ -130,4 +133,16 @@ pub(crate) fn insert(groups: &Groups, group: Arc<Group>) {
 
 pub(crate) fn remove(groups: &Groups, id: GroupId) {
     groups.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+}
+
+/// Whether the group was destroyed.
+pub(crate) fn is_buried(buried: &Buried, id: GroupId) -> bool {
+    buried
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .contains(&id)
+}
+
+pub(crate) fn bury(buried: &Buried, id: GroupId) {
+    buried.write().unwrap_or_else(PoisonError::into_inner).insert(id);
 }

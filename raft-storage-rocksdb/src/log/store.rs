@@ -1,6 +1,6 @@
 //! The log store: opens and verifies, answers the calls of the trait, and ends its threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -17,7 +17,7 @@ use super::applier::{self, ApplyFailed, Applying};
 use super::cache::{Budget, Taken};
 use super::counters::{Counters, LogCounters};
 use super::database::Database;
-use super::group::{self, Group, Groups};
+use super::group::{self, Buried, Group, Groups};
 use super::housekeeping::{Housekeeper, Housekeeping};
 use super::journal::{Findings, Journal, Recovery};
 use super::options::{OnLoss, RocksLogOptions};
@@ -40,6 +40,7 @@ use crate::worker::{WorkerGone, Workers};
 pub struct RocksLogStore {
     database: Arc<Database>,
     groups: Arc<Groups>,
+    buried: Arc<Buried>,
     queue: Arc<Queue>,
     applying: Arc<Applying>,
     housekeeping: Arc<Housekeeping>,
@@ -76,6 +77,7 @@ impl RocksLogStore {
         let database = Arc::new(Database::open(dir.join("db"), &options)?);
         let watermarks = WatermarkDir::open(dir.join("watermarks"))?;
         let groups = Arc::new(Groups::default());
+        let buried = watermarks.buried()?;
         let budget = Arc::new(Budget::new(options.cache_bytes_max));
         let (journal, tails) = match replay(&database, &dir.join("journal"), &options)? {
             Findings::Sound {
@@ -90,7 +92,7 @@ impl RocksLogStore {
                 let tails = recover(
                     &database,
                     &watermarks,
-                    &groups,
+                    (&groups, &buried),
                     &budget,
                     options.on_loss,
                     journal_was,
@@ -106,7 +108,7 @@ impl RocksLogStore {
                 let tails = recover(
                     &database,
                     &watermarks,
-                    &groups,
+                    (&groups, &buried),
                     &budget,
                     options.on_loss,
                     Journaled::Lost(&reason),
@@ -127,6 +129,7 @@ impl RocksLogStore {
             journal,
             watermarks,
             groups,
+            buried: Arc::new(Buried::new(buried)),
             tails,
             budget,
         };
@@ -155,6 +158,7 @@ impl RocksLogStore {
             journal,
             watermarks,
             groups,
+            buried,
             tails,
             budget,
         } = opened;
@@ -170,6 +174,7 @@ impl RocksLogStore {
         let mut store = RocksLogStore {
             database: Arc::clone(&database),
             groups: Arc::clone(&groups),
+            buried: Arc::clone(&buried),
             queue: Arc::clone(&queue),
             applying: Arc::clone(&applying),
             housekeeping: Arc::clone(&housekeeping),
@@ -201,6 +206,7 @@ impl RocksLogStore {
             },
             watermarks,
             groups,
+            buried,
             queue,
             mark_entries_max: options.mark_entries_max.max(1),
             tails,
@@ -306,6 +312,7 @@ struct Opened {
     journal: Journal,
     watermarks: WatermarkDir,
     groups: Arc<Groups>,
+    buried: Arc<Buried>,
     tails: BTreeMap<GroupId, Tail>,
     budget: Arc<Budget>,
 }
@@ -369,7 +376,7 @@ type Keep<'a> = dyn FnMut(Batch) -> Result<(), DiskError> + 'a;
 fn recover(
     database: &Database,
     watermarks: &WatermarkDir,
-    groups: &Groups,
+    (groups, buried): (&Groups, &BTreeSet<GroupId>),
     budget: &Arc<Budget>,
     on_loss: OnLoss,
     journal_was: Journaled<'_>,
@@ -383,6 +390,10 @@ fn recover(
     ids.dedup();
     let mut tails = BTreeMap::new();
     for id in ids {
+        if buried.contains(&id) {
+            forget(database, watermarks, id, keep)?;
+            continue;
+        }
         let mut watermark = watermarks.load(id)?;
         let promise = watermark.promise();
         let scanned = scan(database, id, Some((promise.last, promise.chain)));
@@ -423,6 +434,20 @@ fn recover(
     Ok(tails)
 }
 
+/// Removes what is left of a group that was destroyed: a crash came in between.
+fn forget(
+    database: &Database,
+    watermarks: &WatermarkDir,
+    id: GroupId,
+    keep: &mut Keep<'_>,
+) -> Result<(), OpenError> {
+    let mut batch = Batch::default();
+    batch.delete_group(id);
+    keep(batch).map_err(|error| OpenError::disk(database.path(), error))?;
+    let removed = watermarks.remove(id);
+    removed.map_err(|error| OpenError::directory(&watermarks.file(id), error))
+}
+
 /// Stores that the replica of `group` is a suspect, durably, before its watermark is lowered to what is left.
 fn distrust(
     database: &Database,
@@ -446,6 +471,9 @@ fn distrust(
 #[async_trait]
 impl LogStore for RocksLogStore {
     async fn load(&self, group: GroupId) -> Result<Recovered, LogStoreError> {
+        if group::is_buried(&self.buried, group) {
+            return Err(LogStoreError::Destroyed(group));
+        }
         if let Some(known) = group::find(&self.groups, group)
             && let Some(recovered) = known.published().recovered.clone()
         {
@@ -473,6 +501,9 @@ impl LogStore for RocksLogStore {
         last: Index,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, LogStoreError> {
+        if group::is_buried(&self.buried, group) {
+            return Err(LogStoreError::Destroyed(group));
+        }
         if first > last {
             return Ok(Vec::new());
         }

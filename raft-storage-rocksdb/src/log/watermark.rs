@@ -16,6 +16,7 @@
 //! What is acknowledged between two raises of the mark is not covered by it: see
 //! [`RocksLogOptions::mark_entries_max`](crate::RocksLogOptions).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -127,6 +128,27 @@ impl WatermarkDir {
         })
     }
 
+    /// Notes that `group` is destroyed, durably and for ever.
+    pub(crate) fn bury(&self, group: GroupId) -> io::Result<()> {
+        fs::File::create(self.grave(group))?.sync_all()?;
+        sync_directory(&self.path)
+    }
+
+    /// The groups that are destroyed. Something of one may be left: a crash came in between.
+    pub(crate) fn buried(&self) -> Result<BTreeSet<GroupId>, OpenError> {
+        let failed = |error| OpenError::directory(&self.path, error);
+        let mut groups = BTreeSet::new();
+        for file in fs::read_dir(&self.path).map_err(failed)? {
+            let name = file.map_err(failed)?.file_name();
+            groups.extend(name.to_str().and_then(buried_of));
+        }
+        Ok(groups)
+    }
+
+    pub(crate) fn grave(&self, group: GroupId) -> PathBuf {
+        self.path.join(format!("group-{:020}.destroyed", group.0))
+    }
+
     /// Removes the file of a destroyed group.
     pub(crate) fn remove(&self, group: GroupId) -> io::Result<()> {
         match fs::remove_file(self.file(group)) {
@@ -163,6 +185,12 @@ impl Watermark {
     }
 }
 
+/// The group that a file of this name says to be destroyed.
+fn buried_of(name: &str) -> Option<GroupId> {
+    let number = name.strip_prefix("group-")?.strip_suffix(".destroyed")?;
+    number.parse().ok().map(GroupId)
+}
+
 /// The group whose file has this name.
 pub(crate) fn group_of(name: &str) -> Option<GroupId> {
     let number = name.strip_prefix("group-")?.strip_suffix(".mark")?;
@@ -184,6 +212,21 @@ mod tests {
             last: Index(last),
             chain: term * last,
         }
+    }
+
+    /// What is destroyed stays so, and its file is taken for no watermark.
+    #[test]
+    fn a_destroyed_group_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = WatermarkDir::open(dir.path().join("marks")).unwrap();
+        marks.create(GroupId(7)).unwrap();
+        marks.bury(GroupId(7)).unwrap();
+        marks.bury(GroupId(7)).unwrap();
+        marks.bury(GroupId(9)).unwrap();
+        assert_eq!(marks.buried().unwrap(), BTreeSet::from([GroupId(7), GroupId(9)]));
+        assert_eq!(marks.groups().unwrap(), [GroupId(7)]);
+        marks.remove(GroupId(7)).unwrap();
+        assert_eq!(marks.buried().unwrap().len(), 2);
     }
 
     #[test]

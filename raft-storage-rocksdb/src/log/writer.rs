@@ -22,7 +22,7 @@ use super::applier::{ApplyFailed, Applying};
 use super::cache::Budget;
 use super::counters::Counters;
 use super::database::Database;
-use super::group::{self, Group, Groups, Purge};
+use super::group::{self, Buried, Group, Groups, Purge};
 use super::housekeeping::Housekeeping;
 use super::journal::Journal;
 use super::queue::{Hope, Job, Queue, Request};
@@ -42,6 +42,7 @@ pub(crate) struct Writer {
     pub(crate) disk: Disk,
     pub(crate) watermarks: WatermarkDir,
     pub(crate) groups: Arc<Groups>,
+    pub(crate) buried: Arc<Buried>,
     pub(crate) queue: Arc<Queue>,
     /// How far a mark may lag before the housekeeping is called.
     pub(crate) mark_entries_max: u64,
@@ -136,13 +137,17 @@ impl Writer {
             && taken.len() < staged_requests
             && let Some(request) = requests.pop_front_if(|request| !matches!(request.job, Job::Destroy(_)))
         {
-            let result = match &request.job {
-                Job::Write(batch) => stage.write(batch),
-                Job::Compact(group, through) => stage.compact(*group, *through),
-                Job::Destroy(_) => Ok(()),
+            let result = match (&request.job, buried_in(&self.buried, &request.job)) {
+                (_, Some(group)) => Err(LogStoreError::Destroyed(group)),
+                (Job::Write(batch), _) => stage.write(batch),
+                (Job::Compact(group, through), _) => stage.compact(*group, *through),
+                (Job::Destroy(_), _) => Ok(()),
             };
             if let (Job::Write(_), Err(error)) = (&request.job, &result)
-                && !matches!(error, LogStoreError::NotContiguous { .. })
+                && !matches!(
+                    error,
+                    LogStoreError::NotContiguous { .. } | LogStoreError::Destroyed(_)
+                )
             {
                 failure = Some(DiskError::because(self.disk.database.path(), error));
             }
@@ -231,9 +236,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Forgets a group. The watermark promises nothing before the log goes, and its file goes last, so that a crash
-    /// in between is not mistaken for a loss.
+    /// Forgets a group, but for that it was there. That comes first: a crash in between leaves a group that is destroyed
+    /// and not forgotten, which the next start does.
     fn destroy(&mut self, id: GroupId) -> Result<(), DiskError> {
+        let buried = self.watermarks.bury(id);
+        buried.map_err(|error| DiskError::file(&self.watermarks.grave(id), &error))?;
+        group::bury(&self.buried, id);
+        self.forget(id)
+    }
+
+    /// The watermark promises nothing before the log goes, and its file goes last, so that a crash in between is not
+    /// mistaken for a loss.
+    fn forget(&mut self, id: GroupId) -> Result<(), DiskError> {
         let Some(Tail {
             group: Some(group), ..
         }) = self.tails.remove(&id)
@@ -248,15 +262,7 @@ impl Writer {
             result.map_err(|error| DiskError::file(marked.watermark.path(), &error))?;
         }
         let mut batch = Batch::default();
-        for kind in [
-            StateKind::Purged,
-            StateKind::HardState,
-            StateKind::Snapshot,
-            StateKind::Deleted,
-        ] {
-            batch.delete_state(id, kind);
-        }
-        batch.delete_entries(id);
+        batch.delete_group(id);
         let sequence = self.disk.append(&batch)?;
         // Readers must not look for it in RocksDB any more.
         group::remove(&self.groups, id);
@@ -300,6 +306,16 @@ impl Disk {
             self.database.path(),
             &"RocksDB refused a batch that is in the journal",
         )
+    }
+}
+
+/// The first of the groups that `job` is about that was destroyed.
+fn buried_in(buried: &Buried, job: &Job) -> Option<GroupId> {
+    let is_buried = |id: &GroupId| group::is_buried(buried, *id);
+    match job {
+        Job::Write(batch) => batch.iter().map(|write| write.group).find(is_buried),
+        Job::Compact(id, _) => Some(*id).filter(is_buried),
+        Job::Destroy(_) => None,
     }
 }
 

@@ -14,7 +14,7 @@ use super::file::{damaged, failed};
 use super::reader::{FileSnapshotReader, Finished};
 use super::writer::{Claim, FileSnapshotWriter, InUse, Paths, Unfinished};
 use crate::error::OpenError;
-use crate::files::{create_directory, sync_directory};
+use crate::files::{create_directory, sync_directory, sync_parent};
 use crate::worker::{WorkerGone, Workers};
 
 /// One thread may be in a long sync while the other one reads for a peer.
@@ -123,6 +123,16 @@ impl SnapshotStore for FileSnapshotStore {
     async fn remove_older(&self, group: GroupId, keep: EntryId) -> Result<(), SnapshotStoreError> {
         let dir = self.group_dir(group);
         self.run(move || remove_older(&dir, group, keep)).await
+    }
+
+    async fn destroy(&self, group: GroupId) -> Result<(), SnapshotStoreError> {
+        let dir = self.group_dir(group);
+        self.run(move || match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(&dir, &error)),
+            Ok(()) => sync_parent(&dir).map_err(|error| failed(&dir, &error)),
+        })
+        .await
     }
 }
 

@@ -409,29 +409,47 @@ fn first_stored_index(dir: &Path) -> u64 {
 }
 
 #[tokio::test]
-async fn a_destroyed_group_leaves_nothing_and_can_begin_again() {
+async fn a_destroyed_group_leaves_nothing_but_that_it_was_there() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    for group in [GroupId(0), G, GroupId(u64::MAX)] {
+    let groups = [GroupId(0), G, GroupId(u64::MAX)];
+    for group in groups {
         write(&store, append(group, commands(4, 1..=10))).await;
         write(&store, vote(group, 4, Some(1))).await;
         store.destroy(group).await.unwrap();
-        assert!(store.load(group).await.unwrap().is_empty());
     }
-    assert!(
-        fs::read_dir(dir.path().join("watermarks"))
-            .unwrap()
-            .next()
-            .is_none()
-    );
+    let left = files_of(&dir.path().join("watermarks"), "mark");
+    assert!(left.iter().all(|path| path.ends_with("store.mark")), "{left:?}");
     drop(store);
     let store = open(dir.path());
-    assert!(store.load(G).await.unwrap().is_empty());
-    write(&store, append(G, commands(1, 1..=2))).await;
-    drop(store);
+    for group in groups {
+        let error = store.load(group).await.unwrap_err();
+        assert!(
+            matches!(error, LogStoreError::Destroyed(id) if id == group),
+            "{error}"
+        );
+    }
+}
+
+/// A crash in the middle of a destruction, at its worst: the group is destroyed, and all of it is there still.
+#[tokio::test]
+async fn a_destruction_that_a_crash_cut_short_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    assert_eq!(store.load(G).await.unwrap().last_index, Index(2));
-    assert_eq!(store.load(G).await.unwrap().hard_state, HardState::default());
+    write(&store, append(G, commands(4, 1..=10))).await;
+    write(&store, append(GroupId(8), commands(4, 1..=3))).await;
+    drop(store);
+    let marks = dir.path().join("watermarks");
+    std::fs::write(marks.join(format!("group-{:020}.destroyed", G.0)), b"").unwrap();
+    for _ in 0..2 {
+        let store = open(dir.path());
+        let error = store.load(G).await.unwrap_err();
+        assert!(matches!(error, LogStoreError::Destroyed(G)), "{error}");
+        let refused = store.write(vec![append(G, commands(4, 1..=1))]).await;
+        assert!(matches!(refused, Err(LogStoreError::Destroyed(G))));
+        assert_eq!(read(&store, GroupId(8), 1, 3).await, commands(4, 1..=3));
+    }
+    assert!(!marks.join(format!("group-{:020}.mark", G.0)).exists());
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ const CALLS_MAX: u64 = 1_000;
 /// Checks what a store does when a call to its disk fails: at each call in turn, with each effect.
 ///
 /// `open` opens the same, initially empty place each time; with a [`Fault`], the store has that failure. The suite
-/// uses groups 41 to 43, and ends when the operations need fewer calls than the fault waits for.
+/// uses groups from 1,000 on, and ends when the operations need fewer calls than the fault waits for.
 ///
 /// # Panics
 /// Names the invariant that does not hold, and the fault.
@@ -62,14 +62,25 @@ where
 
 /// Runs into `fault`; whether it was reached.
 async fn one_fault(open: &impl AsyncFn(Option<Fault>) -> Arc<dyn LogStore>, fault: Fault) -> bool {
-    let groups = [GroupId(41), GroupId(42), GroupId(43)];
+    // No run meets the groups of another one, most of which are destroyed.
+    let first = 1_000 + 100 * fault.call + 10 * fault.reaches_disk as u64;
+    let groups = [first, first + 1, first + 2].map(GroupId);
+    let reached = run_into(open, fault, &groups).await;
     let store = open(None).await;
-    for group in groups {
+    for group in groups.into_iter().chain([GroupId(first + 9)]) {
         store.destroy(group).await.expect("destroy a group");
     }
-    drop(store);
+    reached
+}
+
+async fn run_into(
+    open: &impl AsyncFn(Option<Fault>) -> Arc<dyn LogStore>,
+    fault: Fault,
+    groups: &[GroupId],
+) -> bool {
     let mut model = Model::default();
-    let mut generator = Generator::new(7, &groups);
+    let mut generator = Generator::new(7, groups);
+    let mut looked_at = groups.to_vec();
     let mut failed: Option<Operation> = None;
     let store = open(Some(fault)).await;
     for _ in 0..OPERATIONS {
@@ -77,6 +88,7 @@ async fn one_fault(open: &impl AsyncFn(Option<Fault>) -> Arc<dyn LogStore>, faul
         if let Operation::Gap(_) = operation {
             continue;
         }
+        looked_at.extend(generator.groups());
         let result = operation.call(&*store).await;
         if failed.is_some() {
             assert!(
@@ -91,7 +103,7 @@ async fn one_fault(open: &impl AsyncFn(Option<Fault>) -> Arc<dyn LogStore>, faul
     }
     drop(store);
     let store = open(None).await;
-    let without = model.differs(&*store, &groups).await;
+    let without = model.differs(&*store, &looked_at).await;
     let Some(failed) = failed else {
         assert_eq!(
             without, None,
@@ -101,13 +113,13 @@ async fn one_fault(open: &impl AsyncFn(Option<Fault>) -> Arc<dyn LogStore>, faul
     };
     let Some(without) = without else { return true };
     failed.apply(&mut model);
-    let with = model.differs(&*store, &groups).await;
+    let with = model.differs(&*store, &looked_at).await;
     assert_eq!(
         with, None,
         "{fault:?}: after reopening, {failed:?}, which failed, must be there wholly or not at all (R52), and everything \
          acknowledged before it. Without it: {without}. With it"
     );
     // It can be written to again.
-    write(&*store, append(groups[0], Vec::new())).await;
+    write(&*store, append(GroupId(groups[0].0 + 9), Vec::new())).await;
     true
 }

@@ -1,18 +1,18 @@
 //! What a log store should hold: the simplest thing that could be right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::writes::*;
 use crate::effect::LogChange;
 use crate::entry::{Entry, Payload};
 use crate::message::SnapshotMeta;
-use crate::traits::{GroupWrite, LogStore};
+use crate::traits::{GroupWrite, LogStore, LogStoreError};
 use crate::types::{EntryId, GroupId, HardState, Index, Term};
 
 /// All groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Model {
     groups: BTreeMap<GroupId, Log>,
+    destroyed: BTreeSet<GroupId>,
 }
 
 /// One group.
@@ -79,12 +79,21 @@ impl Model {
 
     pub(super) fn destroy(&mut self, group: GroupId) {
         self.groups.remove(&group);
+        self.destroyed.insert(group);
     }
 
-    /// Whether `store` holds this, for each of `groups`; otherwise what differs. After a crash some purged entries may be
+    /// Whether `store` holds this, for each of `groups` and for all that were destroyed; otherwise what differs. After a crash some purged entries may be
     /// there again, but never more than what was asked for may be gone.
     pub(super) async fn differs(&self, store: &dyn LogStore, groups: &[GroupId]) -> Option<String> {
-        for &group in groups {
+        for &group in &self.destroyed {
+            let loaded = store.load(group).await;
+            if !matches!(loaded, Err(LogStoreError::Destroyed(id)) if id == group) {
+                return Some(format!(
+                    "group {group} was destroyed, and is loaded as {loaded:?}"
+                ));
+            }
+        }
+        for &group in groups.iter().filter(|group| !self.destroyed.contains(group)) {
             let expected = self.log(group);
             if let Some(difference) = expected.differs(store, group).await {
                 return Some(format!("group {group}: {difference}"));
@@ -96,7 +105,10 @@ impl Model {
 
 impl Log {
     async fn differs(&self, store: &dyn LogStore, group: GroupId) -> Option<String> {
-        let found = load(store, group).await;
+        let found = match store.load(group).await {
+            Ok(found) => found,
+            Err(error) => return Some(format!("it cannot be loaded: {error}")),
+        };
         let last = self.last();
         let complaint = if found.hard_state != self.hard_state {
             format!(

@@ -249,7 +249,7 @@ async fn every_broken_store_is_caught() {
         ),
         (Bug::PurgesOneMore, "stored entries must be readable"),
         (Bug::MixesGroups, "hard state"),
-        (Bug::DestroysUntilReopened, "a destroyed group stays empty"),
+        (Bug::DestroysUntilReopened, "it must not be loaded"),
         (Bug::ForgetsHardStates, "the hard state after reopening"),
         (Bug::AnswersShort, "must fail as Missing"),
         (Bug::TurnsCallsAround, "a call beside others fails"),
