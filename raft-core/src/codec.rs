@@ -67,6 +67,18 @@ pub(crate) trait Recorded: Sized {
     fn put(&self, out: &mut Writer);
     /// Takes it off the front.
     fn take(from: &mut Reader) -> Result<Self, CodecError>;
+
+    /// Appends a list of them.
+    fn put_all(values: &[Self], out: &mut Writer) {
+        values.len().put(out);
+        values.iter().for_each(|value| value.put(out));
+    }
+
+    /// Takes a list of them off the front.
+    fn take_all(from: &mut Reader) -> Result<Vec<Self>, CodecError> {
+        // Nothing is allocated on the word of the count: each value takes its bytes first.
+        (0..from.size()?).map(|_| Self::take(from)).collect()
+    }
 }
 
 /// Where values are put.
@@ -87,6 +99,27 @@ impl Writer {
     /// Seven bits in each byte, the lowest first; the eighth says that more follow (LEB128).
     #[inline]
     pub(crate) fn number(&mut self, mut value: u64) {
+        if value < 0x80 {
+            self.bytes.push(value as u8);
+            return;
+        }
+        // Eight bytes are put at once, and what is too much is taken back: that is one store, whatever the number.
+        let mut word = 0;
+        let mut bits = 0;
+        while value >= 0x80 && bits < 56 {
+            word |= (value & 0x7f | 0x80) << bits;
+            value >>= 7;
+            bits += 8;
+        }
+        let start = self.bytes.len();
+        if value < 0x80 {
+            self.bytes
+                .extend_from_slice(&(word | value << bits).to_le_bytes());
+            self.bytes.truncate(start + bits / 8 + 1);
+            return;
+        }
+        self.bytes.extend_from_slice(&word.to_le_bytes());
+        self.bytes.truncate(start + 7);
         while value >= 0x80 {
             self.bytes.push(value as u8 | 0x80);
             value >>= 7;
@@ -390,13 +423,11 @@ impl<A: Recorded, B: Recorded> Recorded for (A, B) {
 
 impl<T: Recorded> Recorded for Vec<T> {
     fn put(&self, out: &mut Writer) {
-        self.len().put(out);
-        self.iter().for_each(|value| value.put(out));
+        T::put_all(self, out);
     }
 
     fn take(from: &mut Reader) -> Result<Vec<T>, CodecError> {
-        // Nothing is allocated on the word of the count: each value takes its bytes first.
-        (0..from.size()?).map(|_| T::take(from)).collect()
+        T::take_all(from)
     }
 }
 
@@ -407,7 +438,7 @@ impl<T: Recorded> Recorded for VecDeque<T> {
     }
 
     fn take(from: &mut Reader) -> Result<VecDeque<T>, CodecError> {
-        Vec::take(from).map(VecDeque::from)
+        (0..from.size()?).map(|_| T::take(from)).collect()
     }
 }
 

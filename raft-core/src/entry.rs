@@ -1,5 +1,7 @@
 //! Log entries, and slices of a log that are contiguous by construction.
 
+pub(crate) mod recorded;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::codec::{CodecError, Detail, Reader, Recorded, Writer};
-use crate::entry::{self, Entry, Payload, SessionRequest};
-use crate::types::{EntryId, Index};
+use crate::entry::recorded::{put_entries, take_entries};
+use crate::entry::{self, Entry};
+use crate::types::Index;
 
 /// A contiguous run of entries that ends with the last one of the log.
 ///
@@ -83,7 +84,6 @@ impl Tail {
     }
 }
 
-/// Told as runs of entries that are alike: of those whose contents are left out, only the first says more than its size.
 impl Recorded for Tail {
     fn put(&self, out: &mut Writer) {
         let Tail {
@@ -98,54 +98,22 @@ impl Recorded for Tail {
             entries.back().map(|entry| entry.id).put(out);
             return;
         }
-        let mut left = entries.iter().peekable();
-        while let Some(head) = left.next() {
-            let mut count = 1_usize;
-            while out.detail == Detail::Lengths && left.next_if(|next| is_alike(head, next)).is_some() {
-                count += 1;
-            }
-            count.put(out);
-            head.id.term.put(out);
-            head.payload.put(out);
-        }
-        0_usize.put(out);
+        put_entries(entries.iter(), out);
     }
 
     fn take(from: &mut Reader) -> Result<Tail, CodecError> {
-        let first = Index::take(from)?;
-        if first.0 >> 62 != 0 {
-            // Indexes count up by one: no log gets there, and nothing that follows from this one overflows.
-            return Err(CodecError::Invalid("the index of an entry"));
-        }
-        let mut tail = Tail::new(first);
-        loop {
-            let count = from.size()?;
-            if count == 0 {
-                return Ok(tail);
+        let mut tail = Tail::new(Index::take(from)?);
+        let mut is_contiguous = true;
+        take_entries(from, |entry| {
+            is_contiguous &= entry.index().0 == tail.first.0.wrapping_add(tail.entries.len() as u64);
+            if is_contiguous {
+                tail.append(entry);
             }
-            let too_large = CodecError::TooLarge { what: "a log" };
-            from.entries_left = from.entries_left.checked_sub(count).ok_or(too_large)?;
-            let (term, payload) = (Recorded::take(from)?, Payload::take(from)?);
-            for _ in 0..count {
-                let index = tail.first + tail.entries.len() as u64;
-                tail.append(Entry {
-                    id: EntryId { term, index },
-                    payload: payload.clone(),
-                });
-            }
+        })?;
+        if is_contiguous {
+            Ok(tail)
+        } else {
+            Err(CodecError::Invalid("a log with a gap"))
         }
     }
-}
-
-/// Whether two entries differ in nothing but their index and the contents that clients gave them.
-fn is_alike(one: &Entry, other: &Entry) -> bool {
-    let same_kind = match (&one.payload, &other.payload) {
-        (Payload::Command(_), Payload::Command(_)) => true,
-        (Payload::Session(one), Payload::Session(other)) => matches!(
-            (&one.request, &other.request),
-            (SessionRequest::Command(_), SessionRequest::Command(_))
-        ),
-        _ => false,
-    };
-    same_kind && one.term() == other.term() && one.payload_bytes() == other.payload_bytes()
 }

@@ -2,6 +2,7 @@
 
 use super::machine::Raft;
 use super::role::Role;
+use crate::log::TermAt;
 use crate::membership::Membership;
 use crate::status::{PeerProgress, Status};
 use crate::types::{EntryId, Index, NodeId};
@@ -45,6 +46,12 @@ impl Raft {
     pub fn committed_membership(&self) -> Option<&Membership> {
         let common = &self.common;
         (common.membership_index() <= common.commit).then(|| common.membership())
+    }
+
+    /// The term at an index of the log.
+    #[must_use]
+    pub fn term_at(&self, index: Index) -> TermAt {
+        self.common.log.term(index)
     }
 
     /// The oldest snapshot that is needed still: the one in force, once that is durable, because a start after a crash goes on

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::describe::{describe_effect, describe_input, describe_state};
 use super::format::{Header, Record, WallTime, put_record};
-use super::replay::{Replay, ReplayError};
+use super::replay::{Replay, ReplayError, Replayed};
 use super::source::{Source, number};
 use crate::codec::{Detail, Writer};
 use crate::effect::Effect;
@@ -192,7 +192,11 @@ impl Test {
             }
             _ => {}
         }
-        self.replay.take(record, &mut effects)?;
+        let replayed = self.replay.take(record, &mut effects)?;
+        if matches!(replayed, Replayed::Resumed { .. }) {
+            // What came before leads nowhere.
+            (self.start, self.steps, self.taken) = (String::new(), String::new(), None);
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::traits::Recovered;
 use crate::types::{EntryId, Time};
 
 /// After so many steps the state is told by its hash.
-const STEPS_PER_HASH: u64 = 16;
+const STEPS_PER_HASH: u64 = 64;
 
 /// A segment is at least this large, so that states are not told too often.
 const SEGMENT_BYTES_MIN: usize = 64 << 10;

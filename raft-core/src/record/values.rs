@@ -132,7 +132,17 @@ value!(struct EntryId { term, index });
 value!(enum Trust { 0 => Trusted, 1 => Founder, 2 => Suspect });
 value!(struct HardState { term, vote, commit, trust });
 
-value!(struct Entry { id, payload });
+impl Source for Entry {
+    fn source(&self, out: &mut String) {
+        let Entry { id, payload } = self;
+        out.push_str("Entry { id: ");
+        id.source(out);
+        out.push_str(", payload: ");
+        payload.source(out);
+        out.push_str(" }");
+    }
+}
+
 value!(enum Payload { 0 => Noop, 1 => Command(command), 2 => Membership(membership), 3 => Session(session) });
 value!(struct SessionEntry { elapsed_ms, request });
 value!(enum SessionRequest { 0 => Open { ttl_ms }, 1 => KeepAlive(session), 2 => Close(session), 3 => Command(command) });
