@@ -29,6 +29,7 @@ mod format;
 mod html;
 mod log;
 mod recorder;
+mod recording;
 mod state;
 mod summary;
 
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 
 pub use format::{Event, Message, Position, Standing, Trace, What};
 pub use log::{Log, Run};
+pub use recording::of_recording;
 pub use state::{ActiveFault, GroupState, NodeState};
 
 pub(crate) use recorder::Recorder;

@@ -318,7 +318,7 @@ fn of_plan(now: Instant, seen: &Observation<'_>) -> Option<(NodeId, What)> {
 }
 
 /// All that a replica says of itself.
-fn standing(status: &Status) -> Standing {
+pub(super) fn standing(status: &Status) -> Standing {
     let number = |node: Option<NodeId>| Some(node.map_or(0, |node| node.0));
     Standing {
         role: Some(status.role.to_string()),
