@@ -19,6 +19,7 @@ pub mod http2;
 pub mod journal;
 pub mod kv;
 pub mod mutation;
+pub mod recording;
 pub mod sessions;
 pub mod step;
 pub mod storage;
@@ -92,6 +93,11 @@ pub const TARGETS: &[Target] = &[
         name: "payload",
         run: wire::payload,
         seeds: wire::payload_seeds,
+    },
+    Target {
+        name: "recording",
+        run: recording::recording,
+        seeds: recording::seeds,
     },
     Target {
         name: "sessions",
