@@ -9,6 +9,7 @@ use super::dev::DevError;
 use super::log::LogError;
 use super::node::NodeStartError;
 use super::recover::RecoverError;
+use super::replay::ReplayFailure;
 use crate::certificates::error::CertificateError;
 use crate::client::error::ClientError;
 use crate::config::error::ConfigError;
@@ -17,7 +18,7 @@ use crate::data_directory::error::DataDirectoryError;
 /// The exit code of a node that was removed from its cluster: whoever starts processes need not start it again.
 pub(super) const REMOVED: u8 = 3;
 
-/// The exit code of a look at a stopped node that found damage.
+/// The exit code of a look at a stopped node, or at a recording, that found damage.
 pub(super) const DAMAGED: u8 = 4;
 
 /// The exit code of a look at certificates of which one expires soon, or expired.
@@ -45,6 +46,9 @@ pub(super) enum CliError {
     /// A stopped node cannot be looked at.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A recording is not replayed, or diverges.
+    #[error(transparent)]
+    Replay(#[from] ReplayFailure),
     /// A local cluster does not start.
     #[error(transparent)]
     Dev(#[from] DevError),
@@ -60,13 +64,14 @@ pub(super) enum CliError {
 }
 
 impl CliError {
-    /// 2 if the command was given wrongly, 3 if the node was removed from its cluster, else 1.
+    /// 2 if the command was given wrongly, 3 if the node was removed from its cluster, 4 if a recording is damaged, else 1.
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             CliError::Config(_) | CliError::Recover(RecoverError::Unconfirmed(_)) => ExitCode::from(2),
             CliError::Node(NodeStartError::DataDirectory(DataDirectoryError::Removed { .. })) => {
                 ExitCode::from(REMOVED)
             }
+            CliError::Replay(failure) if failure.is_damage() => ExitCode::from(DAMAGED),
             _ => ExitCode::FAILURE,
         }
     }

@@ -18,7 +18,9 @@ mod move_leader;
 mod node;
 mod output;
 mod progress;
+mod recording;
 mod recover;
+mod replay;
 mod set_aside;
 mod signals;
 mod start;
@@ -66,6 +68,7 @@ enum Command {
     Verify(verify::VerifyArguments),
     Recover(recover::RecoverArguments),
     Log(log::LogArguments),
+    Replay(replay::ReplayArguments),
 }
 
 /// Where the cluster is.
@@ -133,6 +136,7 @@ fn run(command_line: CommandLine) -> Result<ExitCode, CliError> {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Recover(arguments) => recover::run(arguments),
         Command::Log(arguments) => log::run(arguments),
+        Command::Replay(arguments) => replay::run(arguments),
     }
 }
 
@@ -179,7 +183,7 @@ mod tests {
     fn every_subcommand_explains_itself_with_examples() {
         let mut command = CommandLine::command();
         command.build();
-        assert_eq!(explained(&mut command, "raft-node"), 25);
+        assert_eq!(explained(&mut command, "raft-node"), 26);
     }
 
     /// Demands examples of every subcommand of `command`, and of theirs; how many there are.

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use raft_core::membership::{Membership, MembershipError};
-use raft_core::runtime::{Node, NodeError, NodeOptions};
+use raft_core::runtime::{Node, NodeError, NodeOptions, RecordingError};
 use raft_core::traits::{LogStoreError, SnapshotStoreError};
 use raft_core::types::NodeId;
 use raft_transport::{ContactAddress, OperatedTransport, SetupError, TransportLimits, TransportOptions};
@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use super::belonging;
 use super::credentials::{self, Watched};
+use super::recording::RunningRecording;
 use super::signals::{Hangups, StopSignals};
 use super::stores::{self, Closer, OnLoss, Stores};
 use crate::certificates::figures::CertificateFigures;
@@ -112,6 +113,9 @@ pub(super) enum NodeStartError {
         /// How long it was waited for.
         source: NodeError,
     },
+    /// It cannot be recorded where it should be.
+    #[error("{0}; correct --record, or leave it out")]
+    Recording(#[from] RecordingError),
     /// The server stopped by itself.
     #[error("{0}")]
     Serve(#[from] ServeError),
@@ -176,6 +180,7 @@ pub(super) async fn run(
         state_machine: Box::new(opened.stores.state_machine),
     }))
     .await?;
+    let recorded = RunningRecording::begin(&config, &node)?;
     report_other_members(&config, &node);
     let log = opened.data.log();
     let mut removed = tokio::spawn(belonging::keep_notes(opened.data, node.clone()));
@@ -227,6 +232,7 @@ pub(super) async fn run(
         signal = signals.next() => tracing::warn!("{signal} again: the node stops at once"),
     }
     removed.abort();
+    recorded.end(matches!(end, End::Failed(Some(_))));
     match end {
         End::Failed(Some(error)) | End::Removed(error) => Err(error),
         End::Failed(None) | End::Asked(_) => Ok(()),

@@ -14,5 +14,6 @@ pub mod log_output;
 pub mod log_store;
 pub mod node_config;
 mod own_urls;
+pub mod recording;
 pub mod settings;
 pub mod transport;

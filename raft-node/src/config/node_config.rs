@@ -13,6 +13,7 @@ use super::error::ConfigError;
 use super::log_output::{LogFormat, check_directives};
 use super::log_store::LogStoreKind;
 use super::own_urls::{Kind, authorities, list};
+use super::recording::RecordingConfig;
 use super::settings::Settings;
 use super::transport::TransportKind;
 use crate::server::REQUEST_BYTES_MAX;
@@ -82,6 +83,8 @@ pub struct NodeConfig {
     pub snapshot_bytes_per_second: Option<u64>,
     /// See [`Config::write_stall_max`].
     pub write_stall_max: Option<Duration>,
+    /// How it is recorded.
+    pub recording: RecordingConfig,
     /// What to log.
     pub log_level: String,
     /// In which form.
@@ -92,6 +95,7 @@ impl NodeConfig {
     /// Completes `settings` with the defaults and checks everything.
     pub fn resolve(settings: Settings) -> Result<NodeConfig, ConfigError> {
         let id = NodeId(required(settings.id, "id")?);
+        let recording = RecordingConfig::of(&settings, |path| with_id(path, id));
         let cluster = required(settings.cluster, "cluster")?;
         let data_dir = with_id(&required(settings.data_dir, "data-dir")?, id);
         let initial_cluster = required(settings.initial_cluster, "initial-cluster")?;
@@ -154,6 +158,7 @@ impl NodeConfig {
                 Some(given) => Some(Duration::from_millis(given)),
                 None => defaults.write_stall_max,
             },
+            recording,
             log_level: settings.log_level.unwrap_or_else(|| "info".to_owned()),
             log_format: settings.log_format.unwrap_or_default(),
         };
@@ -187,6 +192,7 @@ impl NodeConfig {
             });
         }
         self.check_limits()?;
+        self.recording.check()?;
         self.core().validate()?;
         Ok(())
     }
@@ -252,6 +258,8 @@ impl NodeConfig {
         config.snapshot_transfers_max = self.snapshot_transfers_max;
         config.snapshot_bytes_per_second = self.snapshot_bytes_per_second;
         config.write_stall_max = self.write_stall_max;
+        config.recording_bytes = self.recording.memory_bytes;
+        config.recording_payloads = self.recording.payloads;
         // What the client API takes, the log must take.
         config.entry_bytes_max = REQUEST_BYTES_MAX;
         config
@@ -264,7 +272,7 @@ impl NodeConfig {
             .peers
             .iter()
             .map(|(id, address)| (*id, format!("{}://{address}", self.transport)));
-        Settings {
+        let settings = Settings {
             id: Some(self.id.0),
             cluster: Some(self.cluster.clone()),
             data_dir: Some(self.data_dir.clone()),
@@ -292,7 +300,9 @@ impl NodeConfig {
             write_stall_max_ms: Some(self.write_stall_max.map_or(0, in_millis)),
             log_level: Some(self.log_level.clone()),
             log_format: Some(self.log_format),
-        }
+            ..Settings::default()
+        };
+        self.recording.complete(settings)
     }
 }
 
@@ -375,6 +385,8 @@ mod tests {
             lease_drift_max_ms: Some(50),
             snapshot_transfers_max: Some(1),
             snapshot_bytes_per_second: Some(1 << 20),
+            record: Some("/recording/n{id}".into()),
+            record_memory_bytes: Some(0),
             ..settings()
         });
         let config = config.unwrap();
@@ -388,6 +400,11 @@ mod tests {
             ..settings()
         });
         assert_eq!(unlimited.unwrap().core().snapshot_bytes_per_second, None);
+        assert_eq!(
+            config.recording.directory.as_deref(),
+            Some(Path::new("/recording/n2"))
+        );
+        assert_eq!((core.recording_bytes, core.recording_payloads), (0, false));
         let text = toml::to_string(&config.settings()).unwrap();
         let again = super::super::file::parse(&text, Path::new("printed")).unwrap();
         assert_eq!(NodeConfig::resolve(again).unwrap(), config);

@@ -183,6 +183,38 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_stall_max_ms: Option<u64>,
 
+    /// Record everything that the node is given in files of this directory, for `raft-node replay`; `{id}` stands for the node's number
+    ///
+    /// The node never waits for these files: if their disk is too slow the recording has gaps. They tell who the members are and what
+    /// the node decided, but of commands only how long they are.
+    #[arg(long, env = "RAFT_NODE_RECORD", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<PathBuf>,
+
+    /// How many bytes all files of --record may take; the oldest are removed [default: 268435456, which is 256 MiB]
+    #[arg(long, env = "RAFT_NODE_RECORD_BYTES_MAX", value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_bytes_max: Option<u64>,
+
+    /// How many bytes of the newest inputs are kept in memory, recorded or not; 0 keeps none [default: 4194304, which is 4 MiB]
+    ///
+    /// `GET /debug/recording` fetches them; if the node fails they are written to `last-failure.raftrec` in the data directory.
+    #[arg(long, env = "RAFT_NODE_RECORD_MEMORY_BYTES", value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_memory_bytes: Option<usize>,
+
+    /// Record commands with what clients wrote, which then is in the files, too
+    #[arg(
+        long,
+        env = "RAFT_NODE_RECORD_PAYLOADS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_payloads: Option<bool>,
+
     /// What to log: off, error, warn, info, debug or trace, also per module: info,raft_core=debug [default: info]
     #[arg(long, env = "RAFT_NODE_LOG_LEVEL", value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,6 +258,10 @@ impl Settings {
                 .snapshot_bytes_per_second
                 .or(weaker.snapshot_bytes_per_second),
             write_stall_max_ms: self.write_stall_max_ms.or(weaker.write_stall_max_ms),
+            record: self.record.or(weaker.record),
+            record_bytes_max: self.record_bytes_max.or(weaker.record_bytes_max),
+            record_memory_bytes: self.record_memory_bytes.or(weaker.record_memory_bytes),
+            record_payloads: self.record_payloads.or(weaker.record_payloads),
             log_level: self.log_level.or(weaker.log_level),
             log_format: self.log_format.or(weaker.log_format),
         }

@@ -53,6 +53,9 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// Resolves when the state of the replica has changed since the call.
     fn status_changed(&self) -> impl Future<Output = ()> + Send;
 
+    /// The newest of everything that the replica was given; none if that is not kept.
+    fn recording(&self) -> Option<Vec<u8>>;
+
     /// What the transport knows about each peer.
     fn peers(&self) -> Vec<PeerStatus>;
 }

@@ -112,6 +112,10 @@ impl Backend for NodeBackend {
         }
     }
 
+    fn recording(&self) -> Option<Vec<u8>> {
+        self.node.recording()
+    }
+
     fn peers(&self) -> Vec<PeerStatus> {
         self.transport.peers()
     }

@@ -1,5 +1,5 @@
-//! What people, load balancers and Prometheus ask over plain HTTP: `/health`, `/livez`, `/readyz`, `/version` and
-//! `/metrics`.
+//! What people, load balancers and Prometheus ask over plain HTTP: `/health`, `/livez`, `/readyz`, `/version`,
+//! `/metrics` and `/debug/recording`.
 //!
 //! Paths, parameters and answers of the health pages are etcd's, so that existing probes work. A probe never waits for
 //! a leader: a node that knows none says so at once.
@@ -38,6 +38,7 @@ pub(super) fn router<B: Backend>(api: Arc<Api<B>>) -> Router {
         .route("/readyz/{check}", get(readyz_check::<B>))
         .route("/version", get(version::<B>))
         .route("/metrics", get(metrics_page::<B>))
+        .route("/debug/recording", get(recording::<B>))
         .fallback(not_found)
         .with_state(api)
 }
@@ -189,8 +190,20 @@ async fn metrics_page<B: Backend>(State(api): State<Arc<Api<B>>>) -> Response {
     }
 }
 
+/// What the memory has of everything that this node was given, for `raft-node replay`.
+async fn recording<B: Backend>(State(api): State<Arc<Api<B>>>) -> Response {
+    match api.backend.recording() {
+        Some(recording) => ([(CONTENT_TYPE, "application/octet-stream")], recording).into_response(),
+        None => (
+            StatusCode::NOT_FOUND,
+            "nothing is recorded: --record-memory-bytes is 0\n",
+        )
+            .into_response(),
+    }
+}
+
 async fn not_found() -> Response {
-    let hint = "no such page; there are /health, /livez, /readyz, /version and /metrics\n";
+    let hint = "no such page; there are /health, /livez, /readyz, /version, /metrics and /debug/recording\n";
     (StatusCode::NOT_FOUND, hint).into_response()
 }
 

@@ -279,6 +279,22 @@ impl Cluster {
         page
     }
 
+    /// The content of another page of node `id`.
+    pub(crate) fn page(&self, id: usize, path: &str) -> Vec<u8> {
+        let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[id - 1].0)).unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\nHost: node\r\n\r\n");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut page = Vec::new();
+        connection.read_to_end(&mut page).unwrap();
+        let head = page.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        assert!(
+            page.starts_with(b"HTTP/1.0 200"),
+            "{}",
+            String::from_utf8_lossy(&page[..head])
+        );
+        page.split_off(head + 4)
+    }
+
     /// The URL of node `id` for the other nodes.
     pub(crate) fn peer_url(&self, id: usize) -> String {
         format!("quic://127.0.0.1:{}", self.ports[id - 1].1)

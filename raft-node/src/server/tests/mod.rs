@@ -217,6 +217,10 @@ impl Backend for FakeNode {
             .expect("the sender lives as long as the node");
     }
 
+    fn recording(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     fn peers(&self) -> Vec<PeerStatus> {
         vec![PeerStatus {
             id: NodeId(2),
@@ -251,6 +255,7 @@ fn a_follower() -> Status {
         snapshot: EntryId::new(Term(2), Index(5)),
         ready: true,
         suspect: false,
+        asleep: false,
         peers: Vec::new(),
     }
 }
