@@ -1,5 +1,6 @@
 //! A replicated key-value server with the etcd v3 API, and its command line.
 
+pub mod archive;
 pub mod certificates;
 pub mod cli;
 pub mod client;

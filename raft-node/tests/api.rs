@@ -126,6 +126,7 @@ async fn start_member(id: NodeId, first: Option<&Membership>, network: &InProces
         id,
         members: (1..=3).map(|id| (NodeId(id), urls(NodeId(id)))).collect(),
         election_timeout: ELECTION_TIMEOUT,
+        archive: None,
         certificates: std::sync::Arc::default(),
         version: "0.0.0".to_owned(),
     };

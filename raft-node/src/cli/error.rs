@@ -10,6 +10,7 @@ use super::log::LogError;
 use super::node::NodeStartError;
 use super::recover::RecoverError;
 use super::replay::ReplayFailure;
+use super::restore::RestoreCommandError;
 use crate::certificates::error::CertificateError;
 use crate::client::error::ClientError;
 use crate::config::error::ConfigError;
@@ -43,6 +44,9 @@ pub(super) enum CliError {
     /// A node is not recovered.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// A state is not restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreCommandError),
     /// A stopped node cannot be looked at.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -67,7 +71,9 @@ impl CliError {
     /// 2 if the command was given wrongly, 3 if the node was removed from its cluster, 4 if a recording is damaged, else 1.
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
-            CliError::Config(_) | CliError::Recover(RecoverError::Unconfirmed(_)) => ExitCode::from(2),
+            CliError::Config(_)
+            | CliError::Recover(RecoverError::Unconfirmed(_))
+            | CliError::Restore(RestoreCommandError::Time(_)) => ExitCode::from(2),
             CliError::Node(NodeStartError::DataDirectory(DataDirectoryError::Removed { .. })) => {
                 ExitCode::from(REMOVED)
             }

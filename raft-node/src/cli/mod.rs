@@ -17,10 +17,12 @@ mod member;
 mod move_leader;
 mod node;
 mod output;
+mod past;
 mod progress;
 mod recording;
 mod recover;
 mod replay;
+mod restore;
 mod set_aside;
 mod signals;
 mod start;
@@ -67,6 +69,7 @@ enum Command {
     Load(load::LoadArguments),
     Verify(verify::VerifyArguments),
     Recover(recover::RecoverArguments),
+    Restore(restore::RestoreArguments),
     Log(log::LogArguments),
     Replay(replay::ReplayArguments),
 }
@@ -135,6 +138,7 @@ fn run(command_line: CommandLine) -> Result<ExitCode, CliError> {
         Command::Load(arguments) => load::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Recover(arguments) => recover::run(arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
         Command::Log(arguments) => log::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
     }

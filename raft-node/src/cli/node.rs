@@ -26,9 +26,11 @@ use tokio::task::JoinHandle;
 
 use super::belonging;
 use super::credentials::{self, Watched};
+use super::past;
 use super::recording::RunningRecording;
 use super::signals::{Hangups, StopSignals};
 use super::stores::{self, Closer, OnLoss, Stores};
+use crate::archive::error::ArchiveError;
 use crate::certificates::figures::CertificateFigures;
 use crate::certificates::watched::WatchedCertificates;
 use crate::config::log_store::LogStoreKind;
@@ -99,6 +101,9 @@ pub(super) enum NodeStartError {
         /// What is wrong with the snapshot.
         source: SnapshotStoreError,
     },
+    /// The archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The members are refused.
     #[error("`initial-cluster`: {0}")]
     Membership(#[from] MembershipError),
@@ -171,10 +176,11 @@ pub(super) async fn run(
     let opened = Box::pin(open(&config, on_loss, closer)).await?;
     report_start(&config, &opened);
     let transport = opened.transport;
+    let kept = past::archived(&config, &opened.data, &opened.stores)?;
     let node = Box::pin(Node::start(NodeOptions {
         config: seeded(&config),
         bootstrap: first_members(&config, &opened.data)?,
-        log_store: opened.stores.log,
+        log_store: kept.log,
         snapshot_store: opened.stores.snapshots,
         transport: transport.clone(),
         state_machine: Box::new(opened.stores.state_machine),
@@ -192,8 +198,8 @@ pub(super) async fn run(
 
     let figures = Arc::new(CertificateFigures::default());
     let watched = vec![watched_by(certificates, &transport)];
-    let kept = credentials::keep_current(watched, hangups, figures.clone(), config.cert_warn_days);
-    let _credentials = AbortOnDrop(tokio::spawn(kept));
+    let renewed = credentials::keep_current(watched, hangups, figures.clone(), config.cert_warn_days);
+    let _credentials = AbortOnDrop(tokio::spawn(renewed));
 
     let (stop, stopped) = watch::channel(false);
     let server = serve(
@@ -207,6 +213,7 @@ pub(super) async fn run(
             members: members(&config),
             election_timeout: config.core().election_timeout_longest(),
             certificates: figures,
+            archive: kept.figures,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         wait_until(stopped),
@@ -233,10 +240,7 @@ pub(super) async fn run(
     }
     removed.abort();
     recorded.end(matches!(end, End::Failed(Some(_))));
-    match end {
-        End::Failed(Some(error)) | End::Removed(error) => Err(error),
-        End::Failed(None) | End::Asked(_) => Ok(()),
-    }
+    end.into_result()
 }
 
 /// The files that the peers know this node by, before anybody reads them.
@@ -264,6 +268,15 @@ enum End {
     Removed(NodeStartError),
 }
 
+impl End {
+    fn into_result(self) -> Result<(), NodeStartError> {
+        match self {
+            End::Failed(Some(error)) | End::Removed(error) => Err(error),
+            End::Failed(None) | End::Asked(_) => Ok(()),
+        }
+    }
+}
+
 /// A task that ends with its owner.
 struct AbortOnDrop(JoinHandle<()>);
 
@@ -277,6 +290,7 @@ impl Drop for AbortOnDrop {
 async fn belong(config: Arc<NodeConfig>, node: Node, transport: Arc<dyn OperatedTransport>) {
     belonging::remind_to_add(&config, &node, &*transport).await;
     tokio::join!(
+        past::keep_times(DataDirectory::times_in(&config.data_dir), node.clone()),
         belonging::publish_contact(&config, &node),
         belonging::report_refusals(&config, &node, &*transport),
     );

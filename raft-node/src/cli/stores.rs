@@ -76,7 +76,11 @@ pub(super) async fn open(
 }
 
 /// Opens the log in `path`, which is of that kind.
-fn open_log(kind: LogStoreKind, path: &Path, on_loss: OnLoss) -> Result<Arc<dyn LogStore>, NodeStartError> {
+pub(super) fn open_log(
+    kind: LogStoreKind,
+    path: &Path,
+    on_loss: OnLoss,
+) -> Result<Arc<dyn LogStore>, NodeStartError> {
     Ok(match kind {
         LogStoreKind::Rocksdb => {
             let options = RocksLogOptions {
@@ -113,6 +117,14 @@ pub(super) struct Closer {
 }
 
 impl Closer {
+    /// The same for these databases.
+    pub(super) fn with(self, log: Arc<dyn LogStore>, store: Arc<KvStore>) -> Closer {
+        Closer {
+            log: Some(log),
+            store: Some(store),
+        }
+    }
+
     /// Waits until nobody else uses the databases and closes them. To be called when the runtime is gone.
     pub(super) fn close(self) {
         close("log", self.log);

@@ -18,6 +18,17 @@ pub enum LogStoreKind {
     Memory,
 }
 
+impl LogStoreKind {
+    /// This one, or the default in the place of memory.
+    #[must_use]
+    pub fn durable(self) -> LogStoreKind {
+        match self {
+            LogStoreKind::Memory => LogStoreKind::default(),
+            durable => durable,
+        }
+    }
+}
+
 impl fmt::Display for LogStoreKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -24,6 +24,9 @@ pub const GROUP: GroupId = GroupId(1);
 /// From how many days before a certificate expires that is logged, if nothing else is set.
 const CERT_WARN_DAYS: u32 = 30;
 
+/// How many bytes an archive may have.
+const ARCHIVE_BYTES_MAX: u64 = 10 << 30;
+
 /// What stands for the node's number in paths.
 const ID_PLACEHOLDER: &str = "{id}";
 
@@ -81,6 +84,12 @@ pub struct NodeConfig {
     pub snapshot_transfers_max: usize,
     /// See [`Config::snapshot_bytes_per_second`].
     pub snapshot_bytes_per_second: Option<u64>,
+    /// See [`Config::retained_entries`].
+    pub log_retention_entries: u64,
+    /// Where to keep what the log forgets.
+    pub archive: Option<PathBuf>,
+    /// How many bytes of that are kept.
+    pub archive_bytes_max: u64,
     /// See [`Config::write_stall_max`].
     pub write_stall_max: Option<Duration>,
     /// How it is recorded.
@@ -145,14 +154,14 @@ impl NodeConfig {
             election_timeout_max: settings.election_timeout_max_ms.map(Duration::from_millis),
             lease_drift_max: settings.lease_drift_max_ms.map(Duration::from_millis),
             snapshot_entries: settings.snapshot_entries.unwrap_or(defaults.snapshot_entries),
-            snapshot_transfers_max: settings
-                .snapshot_transfers_max
-                .unwrap_or(defaults.snapshot_transfers_max),
-            snapshot_bytes_per_second: match settings.snapshot_bytes_per_second {
-                None => defaults.snapshot_bytes_per_second,
-                Some(0) => None,
-                given => given,
-            },
+            snapshot_transfers_max: or(settings.snapshot_transfers_max, defaults.snapshot_transfers_max),
+            log_retention_entries: or(settings.log_retention_entries, defaults.retained_entries),
+            archive: settings.archive.map(|archive| with_id(&archive, id)),
+            archive_bytes_max: settings.archive_bytes_max.unwrap_or(ARCHIVE_BYTES_MAX),
+            snapshot_bytes_per_second: limit(
+                settings.snapshot_bytes_per_second,
+                defaults.snapshot_bytes_per_second,
+            ),
             write_stall_max: match settings.write_stall_max_ms {
                 Some(0) => None,
                 Some(given) => Some(Duration::from_millis(given)),
@@ -229,6 +238,13 @@ impl NodeConfig {
                 ),
             ),
             (
+                "archive-bytes-max",
+                self.archive_bytes_max,
+                self.archive_bytes_max > 0,
+                "an archive keeps something; give 1 or more, or leave `archive` out for no archive"
+                    .to_owned(),
+            ),
+            (
                 "snapshot-transfers-max",
                 self.snapshot_transfers_max as u64,
                 self.snapshot_transfers_max > 0,
@@ -257,6 +273,7 @@ impl NodeConfig {
         config.snapshot_entries = self.snapshot_entries;
         config.snapshot_transfers_max = self.snapshot_transfers_max;
         config.snapshot_bytes_per_second = self.snapshot_bytes_per_second;
+        config.retained_entries = self.log_retention_entries;
         config.write_stall_max = self.write_stall_max;
         config.recording_bytes = self.recording.memory_bytes;
         config.recording_payloads = self.recording.payloads;
@@ -297,6 +314,9 @@ impl NodeConfig {
             snapshot_entries: Some(self.snapshot_entries),
             snapshot_transfers_max: Some(self.snapshot_transfers_max),
             snapshot_bytes_per_second: Some(self.snapshot_bytes_per_second.unwrap_or(0)),
+            log_retention_entries: Some(self.log_retention_entries),
+            archive: self.archive.clone(),
+            archive_bytes_max: Some(self.archive_bytes_max),
             write_stall_max_ms: Some(self.write_stall_max.map_or(0, in_millis)),
             log_level: Some(self.log_level.clone()),
             log_format: Some(self.log_format),
@@ -329,6 +349,15 @@ fn with_id(path: &Path, id: NodeId) -> PathBuf {
         // A path that is not UTF-8 is taken as it is: no placeholder can be told apart in it.
         None => path.to_owned(),
     }
+}
+
+fn or<T>(given: Option<T>, default: T) -> T {
+    given.unwrap_or(default)
+}
+
+/// A limit, which is none if 0 is given.
+fn limit(given: Option<u64>, default: Option<u64>) -> Option<u64> {
+    given.or(default).filter(|limit| *limit > 0)
 }
 
 fn millis(value: Option<u64>, default: Duration) -> Duration {

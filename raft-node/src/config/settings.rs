@@ -176,6 +176,22 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_bytes_per_second: Option<u64>,
 
+    /// How many entries below a snapshot the log keeps, for nodes that are a little behind [default: 10000]
+    #[arg(long, env = "RAFT_NODE_LOG_RETENTION_ENTRIES", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_retention_entries: Option<u64>,
+
+    /// Keep what the log forgets in this directory, so that `raft-node restore` reaches further back; `{id}` stands for the node's
+    /// number [default: no archive]
+    #[arg(long, env = "RAFT_NODE_ARCHIVE", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<PathBuf>,
+
+    /// How many bytes the archive may have; beyond them it forgets its oldest part [default: 10737418240]
+    #[arg(long, env = "RAFT_NODE_ARCHIVE_BYTES_MAX", value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive_bytes_max: Option<u64>,
+
     /// Stop if the disk does not complete a write of the log for so many milliseconds; 0 waits for ever [default: 20000]
     ///
     /// Before that, after an election timeout, a leader hands leadership over. What was acknowledged is not lost.
@@ -257,6 +273,9 @@ impl Settings {
             snapshot_bytes_per_second: self
                 .snapshot_bytes_per_second
                 .or(weaker.snapshot_bytes_per_second),
+            log_retention_entries: self.log_retention_entries.or(weaker.log_retention_entries),
+            archive: self.archive.or(weaker.archive),
+            archive_bytes_max: self.archive_bytes_max.or(weaker.archive_bytes_max),
             write_stall_max_ms: self.write_stall_max_ms.or(weaker.write_stall_max_ms),
             record: self.record.or(weaker.record),
             record_bytes_max: self.record_bytes_max.or(weaker.record_bytes_max),

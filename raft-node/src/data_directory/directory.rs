@@ -15,6 +15,7 @@ use crate::durable_file;
 
 const IDENTITY: &str = "IDENTITY";
 pub(super) const LOCK: &str = "LOCK";
+const TIMES: &str = "TIMES";
 const PARTS: [&str; 3] = ["log", "snapshots", "kv"];
 
 /// A data directory that this process holds the lock of. The lock ends with the value, or with the process.
@@ -66,6 +67,29 @@ impl DataDirectory {
         let lock = lock(path)?;
         let identity = read_identity(path)?.ok_or_else(missing)?;
         DataDirectory::locked(path, lock, identity, cluster, node)
+    }
+
+    /// Makes the finished parts at `path` the data of node `node` of `cluster`, whose log is in `log_store`. Before, nothing there
+    /// says whose they are, and no node starts from it.
+    pub fn adopt(
+        path: &Path,
+        cluster: &ClusterName,
+        node: NodeId,
+        log_store: LogStoreKind,
+    ) -> Result<(), DataDirectoryError> {
+        let mut identity = Identity::new(cluster.clone(), node, log_store);
+        identity.log_written = true;
+        write_identity(path, &identity)
+    }
+
+    /// Where the parts of a directory at `path` are.
+    #[must_use]
+    pub fn paths(path: &Path) -> Paths {
+        Paths {
+            log: path.join("log"),
+            snapshots: path.join("snapshots"),
+            kv: path.join("kv"),
+        }
     }
 
     fn locked(
@@ -219,6 +243,18 @@ impl DataDirectory {
         self.path.join("kv")
     }
 
+    /// Where it is noted what was applied when.
+    #[must_use]
+    pub fn times(&self) -> PathBuf {
+        DataDirectory::times_in(&self.path)
+    }
+
+    /// The same, of the data directory at `path`.
+    #[must_use]
+    pub fn times_in(path: &Path) -> PathBuf {
+        path.join(TIMES)
+    }
+
     /// Puts what the state machine has out of the way, under a name of its own, which is returned: somebody may want to look
     /// at it. The state machine must be closed; it begins with nothing.
     pub fn set_kv_aside(&self) -> Result<PathBuf, DataDirectoryError> {
@@ -243,6 +279,17 @@ impl DataDirectory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Where the parts of a data directory are.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The log store.
+    pub log: PathBuf,
+    /// The snapshot store.
+    pub snapshots: PathBuf,
+    /// The state machine.
+    pub kv: PathBuf,
 }
 
 /// Makes `path` with all its parents, for this user only, durably.

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/IDENTITY    cluster, node, store of the log, format version (text)
 //! DIR/PUBLISHED   where the node last told the others that it is reached (JSON)
+//! DIR/TIMES       what the node had applied when, by its own clock
 //! DIR/LOCK        held while a process uses the directory
 //! DIR/log         the Raft log, in the store that IDENTITY names; unused if that is memory
 //! DIR/snapshots   snapshots of the state machine

@@ -15,6 +15,7 @@ use super::api::Api;
 use super::identity::{Identity, MemberUrls, cluster_id, member_id};
 use super::listener::{self, ServeError};
 use super::node_backend::NodeBackend;
+use crate::archive::log_store::ArchiveFigures;
 use crate::certificates::figures::CertificateFigures;
 
 /// What [`serve`] needs.
@@ -37,6 +38,8 @@ pub struct ServerOptions {
     pub election_timeout: Duration,
     /// What became of the node's certificates.
     pub certificates: Arc<CertificateFigures>,
+    /// How its archive is, if it has one.
+    pub archive: Option<Arc<ArchiveFigures>>,
     /// The version of this program.
     pub version: String,
 }
@@ -53,5 +56,6 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     let backend = NodeBackend::new(options.node, options.store, options.transport);
     let mut api = Api::new(backend, identity, options.election_timeout);
     api.metrics.certificates = options.certificates;
+    api.metrics.archive = options.archive;
     listener::run(options.listener, Arc::new(api), shutdown).await
 }

@@ -2,6 +2,7 @@
 //!
 //! Counting a request costs a few relaxed atomic additions; everything else happens when somebody scrapes.
 
+mod archive;
 mod certificates;
 mod histogram;
 mod page;
@@ -15,6 +16,7 @@ use histogram::DurationHistogram;
 pub(super) use page::{CONTENT_TYPE, render};
 
 use super::backend::Failure;
+use crate::archive::log_store::ArchiveFigures;
 use crate::certificates::figures::CertificateFigures;
 
 /// How a request ended.
@@ -103,6 +105,8 @@ pub(super) struct Metrics {
     pub(super) connections: AtomicU64,
     /// What became of the node's certificates.
     pub(super) certificates: Arc<CertificateFigures>,
+    /// How its archive is, if it has one.
+    pub(super) archive: Option<Arc<ArchiveFigures>>,
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use raft_core::traits::PeerStatus;
 
 use super::histogram::DurationCounts;
 use super::process::ProcessUsage;
-use super::{Metrics, Outcome, RequestCounters, certificates};
+use super::{Metrics, Outcome, RequestCounters, archive, certificates};
+use crate::archive::log_store::ArchiveFigures;
 use crate::certificates::figures::CertificateFigures;
 use crate::server::backend::Backend;
 
@@ -40,6 +41,7 @@ pub(in crate::server) fn render<B: Backend>(metrics: &Metrics, backend: &B) -> R
         requests_in_flight: metrics.requests_in_flight.load(Ordering::Relaxed),
         connections: metrics.connections.load(Ordering::Relaxed),
         certificates: metrics.certificates.clone(),
+        archive: metrics.archive.clone(),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(sample));
@@ -65,6 +67,7 @@ struct Sample {
     requests_in_flight: u64,
     connections: u64,
     certificates: Arc<CertificateFigures>,
+    archive: Option<Arc<ArchiveFigures>>,
 }
 
 /// What was counted of one kind of request.
@@ -92,6 +95,9 @@ impl Collector for Sample {
         self.replica(&mut page)?;
         self.transport(&mut page)?;
         certificates::encode(&self.certificates, &mut page)?;
+        if let Some(figures) = &self.archive {
+            archive::encode(figures, &mut page)?;
+        }
         self.store(&mut page)?;
         self.requests(&mut page)?;
         self.process(&mut page)
@@ -362,7 +368,7 @@ impl Page<'_> {
             .try_for_each(|(name, help, value)| self.gauge(name, help, value))
     }
 
-    fn gauge<V>(&mut self, name: &str, help: &str, value: V) -> Result<(), fmt::Error>
+    pub(super) fn gauge<V>(&mut self, name: &str, help: &str, value: V) -> Result<(), fmt::Error>
     where
         ConstGauge<V>: EncodeMetric,
     {
@@ -372,7 +378,7 @@ impl Page<'_> {
         ConstGauge::new(value).encode(metric)
     }
 
-    fn counter<V>(&mut self, name: &str, help: &str, value: V) -> Result<(), fmt::Error>
+    pub(super) fn counter<V>(&mut self, name: &str, help: &str, value: V) -> Result<(), fmt::Error>
     where
         ConstCounter<V>: EncodeMetric,
     {
