@@ -57,7 +57,8 @@ pub enum Input {
     /// [`election_timeout_max`](crate::config::Config::election_timeout_max).
     RoundTrips(Vec<(NodeId, Duration)>),
     /// The node of a peer does not answer any more, or was started again, or leads this group no more: whoever sleeps under
-    /// that leader must look for another one ([`pulse`](crate::pulse)). Means nothing to anybody else.
+    /// that leader must look for another one, and a leader that sleeps contacts that follower ([`pulse`](crate::pulse)). Means
+    /// nothing to anybody else.
     PeerLost(NodeId),
     /// Start an election now, as if the election timeout had passed.
     Campaign,

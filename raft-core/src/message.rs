@@ -9,7 +9,7 @@ use crate::types::{EntryId, GroupId, Index, NodeId, Round, Term, Ticket};
 
 /// The group of what nodes say to each other on behalf of all their groups: [`Body::Pulse`], and nothing else. No group has
 /// this id.
-pub const PULSE_GROUP: GroupId = GroupId(u64::MAX);
+pub const PULSE_GROUP: GroupId = GroupId(0);
 
 /// One message between two replicas of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -216,6 +216,7 @@ scenarios! {
         a_deposed_sleeper
         a_learner_wakes_the_leader
         a_proposal_wakes
+        a_restarted_peer_is_contacted
         a_sleeper_has_a_leader
         a_sleeper_has_no_lease
         a_transfer_wakes

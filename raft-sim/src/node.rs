@@ -8,6 +8,7 @@ use raft_core::driver::{ApplyBatch, Driver};
 use raft_core::effect::Write;
 use raft_core::membership::Membership;
 use raft_core::message::{Message, SnapshotMeta};
+use raft_core::pulse::Pulses;
 use raft_core::sessions::ReplicatedState;
 use raft_core::status::Status;
 use raft_core::traits::GroupWrite;
@@ -127,6 +128,8 @@ impl Node {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) driver: Driver,
+    /// Which groups of it sleep, and whom it watches for that; none where no group sleeps.
+    pub(crate) pulses: Option<Pulses>,
     /// The state after the last step.
     pub(crate) status: Status,
     pub(crate) state: ReplicatedState,

@@ -1,6 +1,6 @@
 //! What the invariants see of a run: everything that happens, in order.
 
-use raft_core::effect::{RoleChange, RoleKind, SuspicionReason, Write};
+use raft_core::effect::{Rest, RoleChange, RoleKind, SuspicionReason, Write};
 use raft_core::entry::Entry;
 use raft_core::membership::Membership;
 use raft_core::message::{InstallSnapshot, Message, SnapshotMeta};
@@ -66,6 +66,8 @@ pub(crate) enum Observation<'a> {
     Suspected { node: NodeId, reason: SuspicionReason },
     /// A suspect is trusted again, within a step that is not over.
     TrustRestored { node: NodeId },
+    /// A replica fell asleep, woke up, or asks others to sleep, within a step that is not over.
+    Rested { node: NodeId, rest: Rest },
     /// A step of a replica is over, and everything that it asked for was begun.
     Stepped { before: &'a Status, after: &'a Status },
     /// A state machine applied an entry.

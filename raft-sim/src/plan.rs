@@ -31,6 +31,13 @@ pub struct Settings {
     /// How far the election timeout may grow with the round trip, in milliseconds; none if it does not.
     #[serde(default)]
     pub election_timeout_max_ms: Option<u64>,
+    /// After how long without anything to do the group sleeps, in milliseconds; none if it never does. Then clients rest
+    /// now and then.
+    #[serde(default)]
+    pub quiesce_after_ms: Option<u64>,
+    /// Whether nodes pulse all the time, for other groups that sleep.
+    #[serde(default)]
+    pub other_groups_sleep: bool,
     /// The heartbeat interval of every replica, in milliseconds.
     pub heartbeat_interval_ms: u64,
     /// Whether reads are served by lease.

@@ -1,7 +1,7 @@
 //! What a driver asks for within one step, in the order in which it asks.
 
 use raft_core::driver::{ApplyBatch, Outcome, Ports};
-use raft_core::effect::{FatalReason, RoleChange, SuspicionReason, Write};
+use raft_core::effect::{FatalReason, Rest, RoleChange, SuspicionReason, Write};
 use raft_core::input::LogRead;
 use raft_core::membership::Membership;
 use raft_core::message::{InstallSnapshot, Message, SnapshotMeta};
@@ -23,6 +23,7 @@ pub(crate) enum Asked {
     Suspected(SuspicionReason),
     TrustRestored,
     RoleChanged(RoleChange),
+    Rested(Rest),
     Fatal(FatalReason),
 }
 
@@ -81,6 +82,10 @@ impl Ports for Notes {
 
     fn role_changed(&mut self, change: &RoleChange) {
         self.0.push(Asked::RoleChanged(*change));
+    }
+
+    fn rested(&mut self, rest: Rest) {
+        self.0.push(Asked::Rested(rest));
     }
 
     fn fatal(&mut self, reason: FatalReason) {

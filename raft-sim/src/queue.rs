@@ -40,6 +40,8 @@ pub(crate) enum Event {
     },
     /// The stream of a snapshot ends.
     SnapshotArrives(Box<SnapshotTransfer>),
+    /// A replica is told that a peer is gone, or was started again.
+    PeerLost { node: NodeId, life: u64, peer: NodeId },
     /// A timer rings.
     Timer { node: NodeId, life: u64 },
     /// A process is started.

@@ -169,6 +169,7 @@ fn pick<T: Copy>(random: &mut Random, choices: &[T]) -> T {
 }
 
 fn draw_settings(seed: u64, random: &mut Random) -> Settings {
+    let mut quiescence = Random::fork(seed, "quiescence");
     let election_timeout_ms = pick(random, &[300, 1_000, 1_000, 2_000]);
     Settings {
         election_timeout_ms,
@@ -177,6 +178,8 @@ fn draw_settings(seed: u64, random: &mut Random) -> Settings {
             &[None, None, Some(2), Some(5)],
         )
         .map(|times: u64| election_timeout_ms * times),
+        quiesce_after_ms: pick(&mut quiescence, &[None, None, None, Some(1), Some(50), Some(300)]),
+        other_groups_sleep: quiescence.percent(50),
         heartbeat_interval_ms: election_timeout_ms / pick(random, &[3, 5, 10]),
         leases: random.percent(35),
         clock_error_ppm: pick(random, &[0, 500, 50_000, 200_000]),

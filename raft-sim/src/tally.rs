@@ -41,6 +41,8 @@ pub struct Tally {
     pub suspected: u64,
     /// Suspects that were trusted again.
     pub trust_restored: u64,
+    /// How often a group fell asleep.
+    pub slept: u64,
     /// Messages that were sent.
     pub messages: u64,
     /// Messages that were lost.
@@ -104,6 +106,7 @@ impl AddAssign<&Tally> for Tally {
             (&mut self.transfers, other.transfers),
             (&mut self.suspected, other.suspected),
             (&mut self.trust_restored, other.trust_restored),
+            (&mut self.slept, other.slept),
             (&mut self.messages, other.messages),
             (&mut self.messages_lost, other.messages_lost),
             (&mut self.messages_duplicated, other.messages_duplicated),

@@ -64,7 +64,8 @@ impl Peer {
         }
     }
 
-    /// A pulse of it arrived, to the process `incarnation`. Gives the groups away whose leadership may be over.
+    /// A pulse of it arrived, to the process `incarnation`. Gives the groups away whose leadership may be over, and
+    /// those that are led here and slept there before it was started again.
     pub(super) fn heard(&mut self, pulse: &Pulse, incarnation: u64, now: Time, lost: &mut Vec<GroupId>) {
         let (mut is_late, mut follows) = (false, false);
         if let Some((known, _)) = self.heard {
@@ -74,8 +75,9 @@ impl Peer {
             } else if mutants::is(Mutant::RestartedPulseCounted) {
                 follows = true;
             } else {
-                // Nobody there watches anything but what this pulse says.
-                self.watchers.clear();
+                // Nobody there watches anything but what this pulse says. What slept there is awake, and knows no leader.
+                let watched = std::mem::take(&mut self.watchers).into_iter();
+                lost.extend(watched.filter_map(|(group, asleep)| asleep.then_some(group)));
                 self.asleep = 0;
                 self.ended.clear();
             }

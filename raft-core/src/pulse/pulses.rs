@@ -48,12 +48,12 @@ pub enum PulseInput {
 pub enum PulseEffect {
     /// Send this now.
     Send(Message),
-    /// Tell the replica of this group that its leader is [gone](crate::input::Input::PeerLost).
+    /// Tell the replica of this group that a peer is [gone](crate::input::Input::PeerLost).
     Lost {
         /// The group.
         group: GroupId,
-        /// The leader under which it sleeps.
-        leader: NodeId,
+        /// The leader under which it sleeps, or, if it leads, a follower that slept and was started again.
+        peer: NodeId,
     },
 }
 
@@ -181,15 +181,17 @@ impl Pulses {
                 }));
             }
         }
-        for (leader, groups) in lost {
-            self.lose(leader, groups, effects);
+        for (peer, groups) in lost {
+            self.lose(peer, groups, effects);
         }
     }
 
-    fn lose(&mut self, leader: NodeId, groups: Vec<GroupId>, effects: &mut Vec<PulseEffect>) {
+    fn lose(&mut self, peer: NodeId, groups: Vec<GroupId>, effects: &mut Vec<PulseEffect>) {
         for group in groups {
-            self.groups.remove(&group);
-            effects.push(PulseEffect::Lost { group, leader });
+            if let Some(Rest::Following { .. }) = self.groups.get(&group) {
+                self.groups.remove(&group);
+            }
+            effects.push(PulseEffect::Lost { group, peer });
         }
     }
 }

@@ -77,7 +77,7 @@ impl Nodes {
         self.nodes[node as usize - 1].step(self.now, input, &mut effects);
         for effect in effects {
             match effect {
-                PulseEffect::Lost { group, leader } => self.lost.push((node, group, leader.0)),
+                PulseEffect::Lost { group, peer } => self.lost.push((node, group, peer.0)),
                 PulseEffect::Send(message) => {
                     self.sent += 1;
                     let to = message.to.0;
@@ -224,16 +224,18 @@ fn a_leadership_that_does_not_exist_is_lost() {
     assert_eq!(nodes.lost[1..], [(2, GROUP, 3)]);
 }
 
-/// A node that follows and is started again watches nothing: nobody goes on telling it that he lives.
+/// R68: a node that follows and is started again watches nothing, and its replica is awake without a leader: the leader is told,
+/// and nobody goes on saying that he lives.
 #[test]
 fn nobody_pulses_for_nobody() {
     let mut nodes = Nodes::asleep();
     nodes.restart(2);
     nodes.run(3 * INTERVAL);
+    assert_eq!(nodes.lost, [(1, GROUP, 2)]);
     nodes.sent = 0;
     nodes.run(10 * TIMEOUT);
     assert_eq!(nodes.sent, 0);
-    assert_eq!(nodes.lost, []);
+    assert_eq!(nodes.lost.len(), 1);
     // Nor does a leader that is awake, whose heartbeats say it.
     let mut nodes = Nodes::asleep();
     nodes.rest(1, GROUP, leading(3, false));

@@ -311,11 +311,15 @@ impl Raft {
         }
     }
 
-    /// A node is gone, or leads this group no more: who slept under it looks for another leader.
+    /// A node is gone, was started again, or leads this group no more: who slept under it looks for another leader. A leader
+    /// that sleeps contacts everybody, since who was started again knows of none (R68).
     pub(super) fn peer_lost(&mut self, peer: NodeId) {
-        if let Role::Follower(follower) = &self.role
-            && follower.leader == Some(peer)
-        {
+        let concerns = match &self.role {
+            Role::Follower(follower) => follower.leader == Some(peer),
+            Role::Leader(leader) => leader.is_asleep() && self.knows(peer),
+            Role::Candidate(_) => false,
+        };
+        if concerns {
             self.rise();
         }
     }

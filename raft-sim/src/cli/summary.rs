@@ -56,6 +56,7 @@ impl Campaign {
             ("membership changes", tally.membership_changes),
             ("transfers", tally.transfers),
             ("suspects", tally.suspected),
+            ("sleeps", tally.slept),
             ("suspects trusted again", tally.trust_restored),
             ("messages", tally.messages),
             ("messages lost", tally.messages_lost),

@@ -77,7 +77,7 @@ impl Leases {
 }
 
 /// The index at which a replica would answer a read at this very moment; none if it would ask others first.
-fn would_answer(node: &Node, view: &View<'_>) -> Option<Index> {
+pub(super) fn would_answer(node: &Node, view: &View<'_>) -> Option<Index> {
     let mut copy = node.process.as_ref()?.driver.raft().clone();
     let mut effects = Vec::new();
     let ticket = Ticket(u64::MAX);

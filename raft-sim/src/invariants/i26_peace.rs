@@ -262,9 +262,16 @@ impl Peace {
                 after.id, before.term, after.term
             ));
         }
-        let Some(leadership) = self.leaders.get(&after.id) else {
+        let Some(leadership) = self.leaders.get_mut(&after.id) else {
             return Ok(());
         };
+        if before.asleep || after.asleep {
+            // Who wakes counts everybody as heard from, once; I29 sees to it that it slept by the leave of all.
+            leadership.since = now;
+        }
+        if after.asleep {
+            return Ok(());
+        }
         leadership.check_contact(node, now)?;
         match &node.process {
             Some(process) => leadership.check_progress(process, applying_since, after, now),

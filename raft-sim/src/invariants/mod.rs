@@ -30,6 +30,7 @@ mod i24_strangers;
 mod i25_limits;
 mod i26_peace;
 mod i27_recovery_of_service;
+mod i29_sleepers;
 mod quorums;
 #[cfg(test)]
 pub(crate) mod world_for_tests;
@@ -38,6 +39,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use raft_core::entry::{Entry, Payload, SessionRequest};
+use raft_core::message::PULSE_GROUP;
 
 use crate::observation::{Observation, View};
 use crate::violation::Violation;
@@ -94,15 +96,25 @@ impl Invariants {
             Box::<i25_limits::Limits>::default(),
             Box::<i26_peace::Peace>::default(),
             Box::<i27_recovery_of_service::ServiceReturns>::default(),
+            Box::<i29_sleepers::Sleepers>::default(),
         ])
     }
 
     /// Shows all of them what happened.
     pub(crate) fn observe(&mut self, seen: &Observation<'_>, view: &View<'_>) -> Result<(), Violation> {
-        // What is said in another group is nobody's business but that of I24.
-        let is_strange = matches!(seen, Observation::Received { message } if message.group != GROUP);
+        // What is said in another group is nobody's business but that of I24, and what nodes say for groups that sleep
+        // that of I29.
+        let only_for = match seen {
+            Observation::Received { message } | Observation::Sent { message }
+                if message.group == PULSE_GROUP =>
+            {
+                Some("I29")
+            }
+            Observation::Received { message } if message.group != GROUP => Some("I24"),
+            _ => None,
+        };
         self.check(view, |invariant| {
-            if is_strange && invariant.name() != "I24" {
+            if only_for.is_some_and(|name| invariant.name() != name) {
                 return Ok(());
             }
             invariant.observe(seen, view)

@@ -212,6 +212,7 @@ impl SmallWorld {
         node.process = Some(Process {
             status: driver.status(),
             driver,
+            pulses: None,
             state,
             sightings: std::sync::mpsc::channel().1,
             writes: Default::default(),

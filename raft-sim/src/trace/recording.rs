@@ -334,6 +334,8 @@ fn plan(config: Option<&Config>, now: &GroupState) -> Plan {
         settings: Settings {
             election_timeout_ms: millis(config.election_timeout),
             election_timeout_max_ms: config.election_timeout_max.map(millis),
+            quiesce_after_ms: config.quiesce_after.map(millis),
+            other_groups_sleep: false,
             heartbeat_interval_ms: millis(config.heartbeat_interval),
             leases: config.lease_drift_max.is_some(),
             clock_error_ppm: 0,

@@ -167,7 +167,19 @@ impl World<'_> {
         let micros = u64::try_from(mean.as_micros()).unwrap_or(u64::MAX);
         let after = Duration::from_micros(1 + one.random.exponential(micros));
         let turn = one.turn;
-        self.queue.push(self.now + after, Event::Client { client, turn });
+        let at = self.after_rest(self.now + after);
+        self.queue.push(at, Event::Client { client, turn });
+    }
+
+    /// Where groups sleep, clients rest now and then so that they may: nobody begins anything in every other `REST`.
+    fn after_rest(&self, at: Instant) -> Instant {
+        const REST: u64 = 4_000_000_000;
+        let rests = self.is_faulty && self.plan.settings.quiesce_after_ms.is_some();
+        if rests && at.0 / REST % 2 == 1 {
+            Instant(at.0 + REST - at.0 % REST)
+        } else {
+            at
+        }
     }
 
     /// A client begins something, or tries again what it began.

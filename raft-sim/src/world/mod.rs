@@ -6,6 +6,7 @@ mod faults;
 mod operator;
 mod phases;
 mod processes;
+mod pulses;
 mod snapshots;
 mod state_machines;
 
@@ -161,6 +162,7 @@ impl<'r> World<'r> {
                 content,
             } => self.snapshot_written(node, life, meta, content),
             Event::SnapshotArrives(transfer) => self.snapshot_arrives(*transfer),
+            Event::PeerLost { node, life, peer } => self.peer_lost(node, life, peer),
             Event::Timer { node, life } => self.timer(node, life),
             Event::Start { node, life } => self.start(node, life),
             Event::Client { client, turn } => self.client_acts(client, turn),
@@ -218,7 +220,7 @@ impl<'r> World<'r> {
         Ok(())
     }
 
-    fn deliver(&mut self, parcels: Vec<Parcel>, disks: u64) -> Result<(), Violation> {
+    fn deliver(&mut self, mut parcels: Vec<Parcel>, disks: u64) -> Result<(), Violation> {
         let ends = |parcel: &Parcel| (parcel.message.from, parcel.message.to);
         let Some((from, to)) = parcels.first().map(ends) else {
             return Ok(());
@@ -239,6 +241,10 @@ impl<'r> World<'r> {
             let message = &parcel.message;
             self.watch
                 .observe(self.now, &self.nodes, &Observation::Received { message })?;
+        }
+        self.receive_pulses(to, &mut parcels)?;
+        if parcels.is_empty() {
+            return Ok(());
         }
         let inputs = parcels
             .into_iter()

@@ -8,6 +8,7 @@ use raft_core::driver::Driver;
 use raft_core::effect::LogChange;
 use raft_core::input::Input;
 use raft_core::message::SnapshotMeta;
+use raft_core::pulse::PulseInput;
 use raft_core::raft::{Raft, RaftError};
 use raft_core::sessions::ReplicatedState;
 use raft_core::traits::{GroupWrite, Recovered};
@@ -44,6 +45,7 @@ impl World<'_> {
         config.election_timeout = settings.election_timeout();
         config.election_timeout_max = settings.election_timeout_max_ms.map(Duration::from_millis);
         config.heartbeat_interval = Duration::from_millis(settings.heartbeat_interval_ms);
+        config.quiesce_after = settings.quiesce_after_ms.map(Duration::from_millis);
         config.lease_drift_max = settings.lease_drift_max();
         if settings.priorities {
             config.priority = random.below(u64::from(PRIORITY_MAX) + 1) as u8;
@@ -82,11 +84,13 @@ impl World<'_> {
                 .push(self.now + RESTART_AFTER, Event::Start { node: id, life });
             return Ok(());
         };
+        let pulses = self.new_pulses(id, self.nodes.get(id).config.incarnation);
         let node = self.nodes.get_mut(id);
         node.issued = node.storage.durable().clone();
         node.process = Some(Process {
             status: driver.status(),
             driver,
+            pulses,
             state,
             sightings,
             writes: Default::default(),
@@ -106,6 +110,7 @@ impl World<'_> {
             is_suspicious,
         };
         self.observe(&seen)?;
+        self.begin_pulses(id)?;
         self.step(id, vec![Input::Tick])
     }
 
@@ -318,6 +323,7 @@ impl World<'_> {
             }),
             Asked::Suspected(reason) => self.observe(&Observation::Suspected { node: id, reason }),
             Asked::TrustRestored => self.observe(&Observation::TrustRestored { node: id }),
+            Asked::Rested(rest) => self.rested(id, rest),
             Asked::RoleChanged(change) => self.observe(&Observation::RoleChanged {
                 node: id,
                 change: &change,
@@ -333,7 +339,8 @@ impl World<'_> {
         let node = self.nodes.get_mut(id);
         let life = node.life;
         let Some(process) = &mut node.process else { return };
-        let Some(at) = node.clock.when(process.driver.next_deadline()) else {
+        let deadline = process.driver.next_deadline().min(World::pulse_deadline(process));
+        let Some(at) = node.clock.when(deadline) else {
             return;
         };
         // A deadline that has passed is looked at a moment later, so that time goes on.
@@ -361,6 +368,14 @@ impl World<'_> {
             return Ok(());
         }
         process.timer = Instant(u64::MAX);
+        let local_now = node.clock.at(now);
+        if local_now >= World::pulse_deadline(process) {
+            self.step_pulses(id, PulseInput::Tick)?;
+        }
+        let node = self.nodes.get_mut(id);
+        let Some(process) = &node.process else {
+            return Ok(());
+        };
         if node.clock.at(now) >= process.driver.next_deadline() {
             return self.step(id, vec![Input::Tick]);
         }
