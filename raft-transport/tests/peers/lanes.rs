@@ -71,7 +71,7 @@ async fn an_urgent_message_overtakes_entries() {
     let (_certificates, nodes) = start_cluster(2, &limits).await;
     let urgent = Message {
         body: Body::RequestVoteResponse(RequestVoteResponse {
-            granted: true,
+            refusal: None,
             incarnation: 1,
         }),
         ..message(1, 2, 0, Bytes::new())
