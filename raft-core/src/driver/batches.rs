@@ -22,6 +22,10 @@ impl Outbox {
         }
     }
 
+    pub(super) fn shrink(&mut self) {
+        self.peers.shrink_to_fit();
+    }
+
     pub(super) fn flush<P: Ports + ?Sized>(&mut self, ports: &mut P) {
         for (to, messages) in self.peers.drain(..) {
             ports.send(to, messages);
@@ -42,6 +46,10 @@ impl WriteBacklog {
         let bytes = entries.iter().map(Entry::payload_bytes).sum();
         self.bytes += bytes;
         self.writes.push_back((seq, bytes));
+    }
+
+    pub(super) fn shrink(&mut self) {
+        self.writes.shrink_to_fit();
     }
 
     pub(super) fn persisted(&mut self, seq: WriteSeq) {

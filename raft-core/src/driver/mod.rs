@@ -97,6 +97,18 @@ impl Driver {
         self.raft.status()
     }
 
+    /// Gives back the memory that only a busy replica needs: this one has nothing to do for a while.
+    pub fn shrink(&mut self) {
+        self.effects.shrink_to_fit();
+        self.inputs.shrink_to_fit();
+        self.proposals.shrink_to_fit();
+        self.reads.shrink_to_fit();
+        self.pending.shrink_to_fit();
+        self.outbox.shrink();
+        self.writes.shrink();
+        self.raft.shrink();
+    }
+
     /// The replica itself, to look at.
     #[must_use]
     pub fn raft(&self) -> &Raft {

@@ -78,6 +78,12 @@ impl RaftLog {
         }
     }
 
+    /// Gives back memory that is not needed now.
+    pub(crate) fn shrink(&mut self) {
+        self.in_flight.shrink_to_fit();
+        self.tail.shrink();
+    }
+
     /// The last entry.
     #[must_use]
     pub fn last(&self) -> EntryId {

@@ -28,6 +28,11 @@ impl Tail {
         }
     }
 
+    /// Gives back memory that is not needed now.
+    pub(crate) fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+    }
+
     /// The index of the first entry in memory, or of the next one to come.
     #[must_use]
     pub fn first(&self) -> Index {

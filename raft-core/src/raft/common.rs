@@ -132,6 +132,16 @@ impl Common {
         }
     }
 
+    /// Gives back the memory of what is empty, or smaller than it was.
+    pub(super) fn shrink(&mut self) {
+        self.effects.shrink_to_fit();
+        self.memberships.shrink_to_fit();
+        self.writes_in_flight.shrink_to_fit();
+        self.promises.shrink_to_fit();
+        self.apply.batches.shrink_to_fit();
+        self.log.shrink();
+    }
+
     pub(super) fn id(&self) -> NodeId {
         self.config.id
     }

@@ -139,6 +139,11 @@ impl Raft {
         std::mem::swap(effects, &mut self.common.effects);
     }
 
+    /// Gives back the memory that only a busy replica needs.
+    pub fn shrink(&mut self) {
+        self.common.shrink();
+    }
+
     /// When [`Input::Tick`] is due if nothing else happens before; never, once the replica has stopped, and while it sleeps.
     #[must_use]
     pub fn next_deadline(&self) -> Time {

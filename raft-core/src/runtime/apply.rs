@@ -110,7 +110,8 @@ impl Applying {
     /// Begins a turn: the state machine, unless it has ended, with what it has to do.
     fn begin(&self, jobs: &mut Vec<Job>) -> Option<Box<ReplicatedState>> {
         let mut state = self.lock();
-        std::mem::swap(&mut state.jobs, jobs);
+        // An idle state machine keeps no buffer.
+        *jobs = std::mem::take(&mut state.jobs);
         if state.closed {
             return None;
         }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::group::{Alive, Group};
+use super::pulses;
 use super::shared::HostShared;
 use crate::input::Input;
 use crate::message::{InstallSnapshot, Message, SnapshotContent};
@@ -48,6 +49,7 @@ impl Inbound for HostInbound {
         let Ok(host) = self.host() else {
             return;
         };
+        pulses::take(&host, &mut messages);
         if host.inboxes.len() == 1 {
             return host.inboxes[0].receive(messages);
         }

@@ -30,6 +30,9 @@
 //!
 //! A replica with much to do takes a limited part of it in each round, so that those who share its worker have theirs.
 //!
+//! Groups may sleep ([`Config::quiesce_after`](crate::config::Config)): one task of the host watches the nodes of their leaders
+//! for all of them ([`crate::pulse`]).
+//!
 //! Every queue is bounded: clients are refused with `Busy`, messages are dropped (they may be lost anyway), and what the
 //! host does for itself is bounded by the protocol's windows. This module must never decide anything about the protocol.
 
@@ -45,6 +48,7 @@ mod lifecycle;
 mod node;
 mod options;
 mod pace;
+mod pulses;
 mod queue;
 mod recording;
 mod recording_files;

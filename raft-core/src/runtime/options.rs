@@ -32,6 +32,12 @@ pub struct HostOptions {
     /// The host stops if its log store takes longer than this for one write: see
     /// [`Config::write_stall_max`], which it takes the place of. Default: 20 s.
     pub write_stall_max: Option<Duration>,
+    /// How often the host tells other nodes that it lives, for the sake of groups that
+    /// [sleep](Config::quiesce_after). As long as the heartbeat interval of those. Default: 100 ms.
+    pub heartbeat_interval: Duration,
+    /// After how long a silence the host wakes the groups that sleep under a leader of another node. As long as the election
+    /// timeout of those. Default: 1 s.
+    pub election_timeout: Duration,
     /// How many snapshots the host sends at once, over all groups; the others wait. At least 1. Default: 8.
     pub snapshot_transfers_max: usize,
     /// How many bytes of snapshots are sent per second, over all groups: see [`Config::snapshot_bytes_per_second`], which
@@ -58,6 +64,8 @@ impl HostOptions {
             apply_threads: cores,
             proposal_bytes_max: Some(256 << 20),
             write_stall_max: Some(Duration::from_secs(20)),
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_secs(1),
             snapshot_transfers_max: 8,
             snapshot_bytes_per_second: Some(100 << 20),
         }
@@ -156,6 +164,8 @@ impl NodeOptions {
             apply_threads: 1,
             proposal_bytes_max: None,
             write_stall_max: config.write_stall_max,
+            heartbeat_interval: config.heartbeat_interval,
+            election_timeout: config.election_timeout,
             snapshot_transfers_max: config.snapshot_transfers_max,
             snapshot_bytes_per_second: config.snapshot_bytes_per_second,
             ..HostOptions::new(config.id, log_store, snapshot_store, transport)

@@ -70,7 +70,22 @@ impl<T> TaskQueue<T> {
         }
     }
 
+    /// Adds one item at the end. Drops it if the queue is closed, or has `items_max`.
+    pub(super) fn push(&self, item: T, items_max: usize) {
+        let mut state = lock(&self.state);
+        if state.closed || state.items.len() >= items_max {
+            return;
+        }
+        state.items.push(item);
+        let asleep = std::mem::take(&mut state.asleep);
+        drop(state);
+        if asleep {
+            self.wake.notify_one();
+        }
+    }
+
     /// Waits until there is something and moves all of it to `into`, which must be empty. False if the queue is closed.
+    /// Nothing is lost if the future is dropped.
     pub(super) async fn take(&self, into: &mut Vec<T>) -> bool {
         loop {
             {

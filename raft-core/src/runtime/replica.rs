@@ -10,14 +10,19 @@ use super::round::{Round, StepPorts};
 use super::snapshots;
 use super::waiters::Waiter;
 use crate::driver::Driver;
+use crate::effect::Rest;
 use crate::input::{ChangeRequest, Input, Proposal, Proposed};
 use crate::message::Message;
+use crate::pulse::PulseInput;
 use crate::request::ClientRequest;
 use crate::types::{EntryId, NodeId, Ticket, Time};
 
 /// How many messages, and how many requests of clients, a replica takes in one step while others share its worker: their
 /// turn comes soon, however much one of them has to do.
 pub(super) const STEP_INPUTS_MAX: usize = 1_024;
+
+/// How many empty mails a worker keeps for whoever gets something next.
+const SPARE_MAILS_MAX: usize = 64;
 
 /// A replica that its worker owns outright: no lock guards it.
 #[derive(Debug)]
@@ -113,6 +118,9 @@ impl Replica {
 
     pub(super) fn publish(&mut self) {
         self.is_unpublished = false;
+        if self.driver.raft().is_asleep() {
+            self.driver.shrink();
+        }
         self.alive.status.send_replace(self.driver.status());
     }
 
@@ -137,7 +145,7 @@ impl Replica {
             more = !mail.is_empty();
             if more {
                 self.mail = Some(mail);
-            } else {
+            } else if round.spare_mails.len() < SPARE_MAILS_MAX {
                 round.spare_mails.push(mail);
             }
         }
@@ -266,6 +274,10 @@ impl Drop for Replica {
         if let Some(mail) = self.mail.take() {
             self.alive.refuse_stopped(mail.into_waiters());
         }
+        // Nobody sleeps under it any more, and it need not be woken.
+        let (group, rest) = (self.alive.config.group, Rest::Awake);
+        let rested = PulseInput::Rested { group, rest };
+        self.alive.host.pulses.push_all(&mut vec![rested]);
         self.alive.replica_stopped();
     }
 }

@@ -10,10 +10,11 @@ use super::shared::HostShared;
 use super::snapshots;
 use super::writer::PendingWrite;
 use crate::driver::{ApplyBatch, Outcome, Ports};
-use crate::effect::{FatalReason, RoleChange, RoleKind, SuspicionReason, Write};
+use crate::effect::{FatalReason, Rest, RoleChange, RoleKind, SuspicionReason, Write};
 use crate::input::{Input, LogRead, LogReadResult};
 use crate::membership::Membership;
 use crate::message::{InstallSnapshot, Message, SnapshotMeta};
+use crate::pulse::PulseInput;
 use crate::traits::PeerStatus;
 use crate::types::{EntryId, NodeId, Ticket, Time};
 
@@ -24,6 +25,8 @@ pub(super) struct Round {
     outbox: Vec<(NodeId, Vec<Message>)>,
     pub(super) writes: Vec<PendingWrite>,
     jobs: Vec<(Alive, Vec<Job>)>,
+    /// For the watch over other nodes.
+    pub(super) rests: Vec<PulseInput>,
     /// Of the step that is under way; empty between two steps.
     step_writes: Vec<Write>,
     step_outcomes: Vec<(Ticket, Outcome)>,
@@ -48,6 +51,7 @@ impl Round {
     pub(super) fn flush(&mut self, host: &HostShared) {
         self.send(host);
         host.writes.push_all(&mut self.writes);
+        host.pulses.push_all(&mut self.rests);
         for (group, mut jobs) in self.jobs.drain(..) {
             group.applying.push(&group, &mut jobs);
         }
@@ -219,6 +223,11 @@ impl Ports for StepPorts<'_> {
 
     fn role_changed(&mut self, change: &RoleChange) {
         tracing::info!("{}", describe(&self.group.to_string(), change));
+    }
+
+    fn rested(&mut self, rest: Rest) {
+        let group = self.group.config.group;
+        self.round.rests.push(PulseInput::Rested { group, rest });
     }
 
     fn fatal(&mut self, reason: FatalReason) {

@@ -19,6 +19,7 @@ use super::pace::Pace;
 use super::queue::TaskQueue;
 use super::writer::PendingWrite;
 use crate::message::Message;
+use crate::pulse::PulseInput;
 use crate::traits::{LogStore, SnapshotStore, Transport};
 use crate::types::{GroupId, NodeId, Time};
 
@@ -32,6 +33,8 @@ pub(super) struct HostShared {
     /// To the log writer. Bounded by the windows of the protocol and by the drivers' limits on unwritten bytes.
     pub(super) writes: TaskQueue<PendingWrite>,
     pub(super) appliers: Appliers,
+    /// To the watch over other nodes. Bounded by how often replicas fall asleep, and by a limit on pulses.
+    pub(super) pulses: TaskQueue<PulseInput>,
     pub(super) lifecycle: Lifecycle,
     pub(super) log_store: Arc<dyn LogStore>,
     /// The log store never waits: the workers call it themselves.

@@ -20,6 +20,7 @@ use super::inbox::Inbox;
 use super::lifecycle::{AllEnded, Lifecycle};
 use super::options::{GroupOptions, HostOptions, NodeOptions};
 use super::pace::Pace;
+use super::pulses;
 use super::queue::TaskQueue;
 use super::recording::Recording;
 use super::replica::Replica;
@@ -31,7 +32,8 @@ use crate::config::Config;
 use crate::driver::Driver;
 use crate::effect::LogChange;
 use crate::membership::Membership;
-use crate::message::SnapshotMeta;
+use crate::message::{PULSE_GROUP, SnapshotMeta};
+use crate::pulse::PulseSettings;
 use crate::raft::Raft;
 use crate::sessions::ReplicatedState;
 use crate::traits::{GroupWrite, Recovered};
@@ -39,9 +41,6 @@ use crate::types::{EntryId, GroupId};
 
 /// How long a host whose disk stands still waits for what uses that disk.
 const STALLED_END_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// No group may have this id.
-const RESERVED_GROUP: GroupId = GroupId(u64::MAX);
 
 /// What the log store may have of a group that starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +55,10 @@ pub(super) enum Origin {
 
 /// Starts a host without groups.
 pub(super) async fn start_host(options: HostOptions) -> Result<Arc<HostShared>, NodeError> {
+    let pulse = pulse_settings(&options);
     let (host, all_ended) = prepare_host(options, false);
     host.transport.start(Arc::new(HostInbound::new(&host))).await?;
-    run(&host, all_ended);
+    run(&host, pulse, all_ended);
     Ok(host)
 }
 
@@ -66,6 +66,7 @@ pub(super) async fn start_host(options: HostOptions) -> Result<Arc<HostShared>, 
 pub(super) async fn start_node(options: NodeOptions) -> Result<Arc<Group>, NodeError> {
     let (host_options, group_options) = options.split();
     let id = group_options.config.group;
+    let pulse = pulse_settings(&host_options);
     let (host, all_ended) = prepare_host(host_options, true);
     let claim = claim(&host, &group_options.config)?;
     // Before anybody can connect: whoever is a member must not find that nobody knows him.
@@ -76,7 +77,7 @@ pub(super) async fn start_node(options: NodeOptions) -> Result<Arc<Group>, NodeE
         drop(host.inbox_of(id).close());
         return Err(error.into());
     }
-    run(&host, all_ended);
+    run(&host, pulse, all_ended);
     Ok(group)
 }
 
@@ -111,7 +112,7 @@ pub(super) async fn destroy_group(host: &Arc<HostShared>, id: GroupId) -> Result
 }
 
 fn check_id(id: GroupId) -> Result<(), NodeError> {
-    if id == RESERVED_GROUP {
+    if id == PULSE_GROUP {
         return Err(NodeError::GroupReserved(id));
     }
     Ok(())
@@ -143,6 +144,15 @@ fn place(claim: Claim<'_>, replica: Replica) -> Result<Arc<Group>, NodeError> {
     }
 }
 
+fn pulse_settings(options: &HostOptions) -> PulseSettings {
+    PulseSettings {
+        node: options.id,
+        incarnation: incarnation(),
+        interval: options.heartbeat_interval,
+        timeout: options.election_timeout,
+    }
+}
+
 fn prepare_host(options: HostOptions, is_sole: bool) -> (Arc<HostShared>, AllEnded) {
     let (lifecycle, all_ended) = Lifecycle::new();
     let workers = options.workers.max(1);
@@ -154,6 +164,7 @@ fn prepare_host(options: HostOptions, is_sole: bool) -> (Arc<HostShared>, AllEnd
         directory: Directory::default(),
         inboxes: (0..workers).map(|_| Inbox::default()).collect(),
         writes: TaskQueue::new(),
+        pulses: TaskQueue::new(),
         appliers: Appliers::new(options.apply_threads, workers),
         lifecycle,
         writes_here: !options.log_store.may_block(),
@@ -176,8 +187,9 @@ fn prepare_host(options: HostOptions, is_sole: bool) -> (Arc<HostShared>, AllEnd
 }
 
 /// Starts the tasks of a host.
-fn run(host: &Arc<HostShared>, all_ended: AllEnded) {
+fn run(host: &Arc<HostShared>, pulse: PulseSettings, all_ended: AllEnded) {
     writer::spawn(host);
+    pulses::spawn(host, pulse);
     let mut workers = JoinSet::new();
     for index in 0..host.inboxes.len() {
         workers.spawn_on(Worker::new(host, index).run(), &host.handle);
@@ -197,8 +209,12 @@ async fn prepare_group(
         state_machine,
     } = options;
     let recovered = recover(host, config.group, bootstrap, origin).await?;
+    let incarnation = incarnation();
     let config = Arc::new(Config {
-        incarnation: incarnation(),
+        incarnation,
+        // By default the seeds of two replicas differ by what the generator adds with each draw, so that one may draw what the
+        // other drew before, and the two campaign at the same time for ever.
+        random_seed: config.random_seed ^ incarnation.rotate_left(17),
         ..config
     });
     let state = ReplicatedState::open(state_machine)?;
@@ -313,6 +329,7 @@ impl EndOnDrop {
             }
         }
         host.writes.close();
+        host.pulses.close();
         host.appliers.close();
     }
 }

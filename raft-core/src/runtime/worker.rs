@@ -258,6 +258,8 @@ impl Worker {
             Stepped::Panicked => {
                 self.timetable.cancel(group, replica.alarm);
                 self.messages_held -= replica.waiting_messages();
+                // What it said of its rest comes before that it rests no more.
+                self.host.pulses.push_all(&mut self.round.rests);
                 if let Some(replica) = self.replicas.remove(&group) {
                     replica.abandon();
                 }
