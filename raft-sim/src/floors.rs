@@ -44,6 +44,9 @@ pub const OF_CAMPAIGN: &[Floor] = &[
     least("suspects trusted again an hour", 5.0, |tally| {
         an_hour(tally, tally.trust_restored)
     }),
+    least("times that a group fell asleep an hour", 100.0, |tally| {
+        an_hour(tally, tally.slept)
+    }),
     least("messages of another group an hour", 20.0, |tally| {
         an_hour(tally, tally.strangers)
     }),

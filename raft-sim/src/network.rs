@@ -95,7 +95,8 @@ impl Network {
         self.is_faulty = false;
         for link in &mut self.links {
             // What is late already arrives late; nothing waits for it.
-            (link.cuts, link.clogged_until, link.last_arrival) = (0, Instant::ZERO, [Instant::ZERO; LANES]);
+            (link.cuts, link.clogged_until, link.under_way) = (0, Instant::ZERO, 0);
+            link.last_arrival = [Instant::ZERO; LANES];
         }
     }
 
