@@ -68,3 +68,60 @@ fn keep_last_failure(node: &Node, data: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read};
+
+    use bytes::Bytes;
+    use raft_core::entry::Entry;
+    use raft_core::membership::Membership;
+    use raft_core::memory::InProcessNetwork;
+    use raft_core::message::SnapshotMeta;
+    use raft_core::record::{Records, Replay};
+    use raft_core::runtime::NodeOptions;
+    use raft_core::traits::{StateMachine, StateMachineError};
+    use raft_core::types::{EntryId, NodeId};
+
+    use super::*;
+
+    /// Fails at the first entry.
+    struct Broken;
+
+    impl StateMachine for Broken {
+        fn last_applied(&self) -> EntryId {
+            EntryId::ZERO
+        }
+        fn apply(&mut self, _: &[Entry]) -> Result<Vec<Bytes>, StateMachineError> {
+            Err(StateMachineError::new("it is broken"))
+        }
+        fn query(&self, _: &[u8]) -> Result<Bytes, StateMachineError> {
+            Ok(Bytes::new())
+        }
+        fn snapshot(&mut self) -> Result<Box<dyn Read + Send>, StateMachineError> {
+            Ok(Box::new(io::empty()))
+        }
+        fn restore(&mut self, _: &SnapshotMeta, _: &mut dyn Read) -> Result<(), StateMachineError> {
+            Ok(())
+        }
+    }
+
+    /// A node that failed leaves a recording behind that ends in the state in which it stopped.
+    #[tokio::test]
+    async fn a_failure_leaves_a_recording_behind() {
+        let voters = Membership::of_voters([NodeId(1)]).unwrap();
+        let mut options = NodeOptions::in_memory(NodeId(1), &voters, &InProcessNetwork::new(), Broken);
+        options.config.recording_bytes = 1 << 20;
+        let node = Node::start(options).await.unwrap();
+        assert!(node.stopped().await.is_err());
+        let directory = tempfile::tempdir().unwrap();
+        keep_last_failure(&node, directory.path());
+        let bytes = fs::read(directory.path().join(LAST_FAILURE)).unwrap();
+        let mut replay = Replay::default();
+        for record in Records::new(bytes.into()).unwrap() {
+            replay.take(record.unwrap(), &mut Vec::new()).unwrap();
+        }
+        assert!(replay.steps() > 2);
+        assert_eq!(replay.verified(), Some(replay.steps()));
+    }
+}
