@@ -1,5 +1,6 @@
 //! Clusters: three nodes in this process that commit what concurrent clients propose.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -67,6 +68,18 @@ impl Cluster {
         }
     }
 
+    /// Records every node in a directory of its own in `directory`.
+    ///
+    /// # Panics
+    /// If that cannot be used.
+    pub fn record_to(&self, directory: &Path, bytes_max: u64) {
+        for (number, node) in self.nodes.iter().enumerate() {
+            let own = directory.join(number.to_string());
+            node.record_to(&own, bytes_max)
+                .expect("a new directory can be used");
+        }
+    }
+
     /// Stops every node.
     pub async fn shutdown(self) {
         for node in &self.nodes {
@@ -81,8 +94,8 @@ impl Cluster {
 /// If a node cannot be started.
 pub async fn clusters() -> Vec<(&'static str, Cluster)> {
     vec![
-        ("memory", in_memory().await),
-        ("rocksdb-quic", rocksdb_quic().await),
+        ("memory", in_memory(|_| {}).await),
+        ("rocksdb-quic", rocksdb_quic(|_| {}).await),
     ]
 }
 
@@ -92,17 +105,27 @@ fn members() -> (Vec<NodeId>, Membership) {
     (ids, membership)
 }
 
-async fn in_memory() -> Cluster {
+/// Three nodes that keep everything in memory; `change` changes their settings.
+///
+/// # Panics
+/// If a node cannot be started.
+pub async fn in_memory(change: impl Fn(&mut Config)) -> Cluster {
     let network = InProcessNetwork::new();
     let (ids, voters) = members();
-    let options = ids
-        .iter()
-        .map(|&id| NodeOptions::in_memory(id, &voters, &network, Counter::default()))
-        .collect();
+    let options = |id| {
+        let mut options = NodeOptions::in_memory(id, &voters, &network, Counter::default());
+        change(&mut options.config);
+        options
+    };
+    let options = ids.iter().copied().map(options).collect();
     Cluster::start(options, Vec::new(), None).await
 }
 
-async fn rocksdb_quic() -> Cluster {
+/// Three nodes with their logs on RocksDB that talk over QUIC; `change` changes their settings.
+///
+/// # Panics
+/// If a node cannot be started.
+pub async fn rocksdb_quic(change: impl Fn(&mut Config)) -> Cluster {
     let (ids, voters) = members();
     let certificates = Certificates::new(3);
     let mut dirs = Vec::new();
@@ -111,8 +134,10 @@ async fn rocksdb_quic() -> Cluster {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let log = RocksLogStore::open(dir.path().join("log"), RocksLogOptions::default());
         let snapshots = FileSnapshotStore::open(dir.path().join("snapshots"));
+        let mut config = Config::new(GroupId(1), id);
+        change(&mut config);
         options.push(NodeOptions {
-            config: Config::new(GroupId(1), id),
+            config,
             bootstrap: Some(voters.clone()),
             log_store: Arc::new(log.expect("an empty directory opens")),
             snapshot_store: Arc::new(snapshots.expect("an empty directory opens")),
