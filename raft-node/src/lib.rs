@@ -10,3 +10,4 @@ pub mod durable_file;
 pub mod member_contact;
 pub mod proto;
 pub mod server;
+pub mod why;

@@ -9,6 +9,7 @@ mod cert;
 mod credentials;
 mod dev;
 mod error;
+mod explaining;
 mod key_value;
 mod load;
 mod log;
@@ -29,6 +30,7 @@ mod start;
 mod status;
 mod stores;
 mod verify;
+mod why;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -52,6 +54,7 @@ Examples:
   raft-node cert --cluster demo --nodes 3 --out pki certificates for three nodes
   raft-node start --config demo.toml --id 1         one node of a cluster
   raft-node status                                  how the cluster is
+  raft-node why                                     what is wrong with it, and what to do
   raft-node member list                             who belongs to it
   etcdctl --endpoints=127.0.0.1:2379 put a b        any etcd client works";
 
@@ -62,6 +65,7 @@ enum Command {
     Cert(cert::CertArguments),
     Dev(dev::DevArguments),
     Status(status::StatusArguments),
+    Why(why::WhyArguments),
     Member(member::MemberArguments),
     MoveLeader(move_leader::MoveLeaderArguments),
     Put(key_value::PutArguments),
@@ -131,6 +135,7 @@ fn run(command_line: CommandLine) -> Result<ExitCode, CliError> {
         Command::Cert(arguments) => cert::run(arguments),
         Command::Dev(arguments) => dev::run(arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Why(arguments) => why::run(arguments),
         Command::Member(arguments) => member::run(arguments),
         Command::MoveLeader(arguments) => move_leader::run(arguments),
         Command::Put(arguments) => key_value::put(arguments),
@@ -187,7 +192,7 @@ mod tests {
     fn every_subcommand_explains_itself_with_examples() {
         let mut command = CommandLine::command();
         command.build();
-        assert_eq!(explained(&mut command, "raft-node"), 26);
+        assert_eq!(explained(&mut command, "raft-node"), 28);
     }
 
     /// Demands examples of every subcommand of `command`, and of theirs; how many there are.

@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use super::belonging;
 use super::credentials::{self, Watched};
+use super::explaining;
 use super::past;
 use super::recording::RunningRecording;
 use super::signals::{Hangups, StopSignals};
@@ -291,6 +292,7 @@ async fn belong(config: Arc<NodeConfig>, node: Node, transport: Arc<dyn Operated
     belonging::remind_to_add(&config, &node, &*transport).await;
     tokio::join!(
         past::keep_times(DataDirectory::times_in(&config.data_dir), node.clone()),
+        explaining::warn_without_leader(node.clone()),
         belonging::publish_contact(&config, &node),
         belonging::report_refusals(&config, &node, &*transport),
     );

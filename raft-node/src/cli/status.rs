@@ -15,7 +15,7 @@ use crate::client::status::{self, NodeAnswer, NodeStatus};
 /// Show the state of every node
 ///
 /// Asks the endpoints and every member that they name; below the table stand the members, learners and the halves of a
-/// joint configuration among them, who of them is behind, and the way from each node to each peer: round-trip
+/// joint configuration among them, who of them is behind, what is wrong if anything is (`raft-node why` tells more), and the way from each node to each peer: round-trip
 /// time, lost packets, what waits and what was dropped. Fails only if nobody answers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -77,7 +77,20 @@ pub(super) fn table(nodes: &[NodeStatus]) -> String {
     for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{table}{reasons}{}{}", membership(nodes), paths(nodes))
+    format!(
+        "{table}{reasons}{}{}{}",
+        membership(nodes),
+        trouble(nodes),
+        paths(nodes)
+    )
+}
+
+/// What is wrong, in one line: what the leader says, or whoever sees it worst if nobody leads. Nothing if nothing is.
+fn trouble(nodes: &[NodeStatus]) -> String {
+    let answers = nodes.iter().filter_map(|node| node.answer.as_ref());
+    let troubles = answers.filter_map(|answer| answer.trouble.as_ref());
+    let worst = troubles.max_by_key(|why| (why.leads, why.severity));
+    worst.map_or(String::new(), |why| format!("\n{}", why.text))
 }
 
 /// One row for each way from a node to a peer; nothing if no node tells of any.

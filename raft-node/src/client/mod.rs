@@ -1,4 +1,4 @@
-//! The client side of the command line: status, members, put, get, load and verify.
+//! The client side of the command line: status, explanations, members, put, get, load and verify.
 //!
 //! Everything here speaks the same API as any other client of the server, over the network only, so that what it
 //! reports is what a stranger's program would see. It never opens a data directory and prints nothing: it returns
@@ -13,3 +13,4 @@ pub mod membership;
 pub mod peers;
 pub mod status;
 pub mod verify;
+pub mod why;

@@ -13,9 +13,11 @@ use super::endpoints::{self, Endpoint, EndpointUrl};
 use super::error::{ClientError, Failed, reason};
 use super::membership::{self, Configuration, MemberProgress};
 use super::peers::{self, PeerPath};
+use super::why::{self, About};
 use crate::proto::etcdserverpb::cluster_client::ClusterClient;
 use crate::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::proto::etcdserverpb::{MemberListRequest, StatusRequest, StatusResponse};
+use crate::why::Why;
 
 /// What is known about one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,6 +63,8 @@ pub struct NodeAnswer {
     pub progress: Vec<MemberProgress>,
     /// What it knows about its way to each peer, sorted by id; empty if it does not tell.
     pub peers: Vec<PeerPath>,
+    /// What is wrong as it sees it; absent if nothing is, or if it does not tell.
+    pub trouble: Option<Why>,
 }
 
 /// Asks `urls`, and every member that they name besides, each for at most `timeout`; sorted by id.
@@ -122,13 +126,16 @@ async fn ask(endpoint: Endpoint, timeout: Duration) -> NodeStatus {
         Ok(status) => {
             let metrics = tokio::time::timeout(timeout, metrics(endpoint.channel()));
             let asked = [endpoint.clone()];
-            let (metrics, members) = tokio::join!(metrics, membership::describe(&asked, false, timeout));
+            let members = membership::describe(&asked, false, timeout);
+            let why = why::ask(&endpoint, About::Now, timeout);
+            let (metrics, members, why) = tokio::join!(metrics, members, why);
             let mut answer = node_answer(&status, &metrics.unwrap_or_default());
             // Who does not tell the members has still told about himself.
             if let Ok(members) = members {
                 answer.configuration = Some(members.configuration);
                 answer.progress = members.progress;
             }
+            answer.trouble = why.why.filter(|why| why.severity > 0);
             NodeStatus {
                 endpoint: endpoint.url().to_owned(),
                 id: status.header.as_ref().map(|header| header.member_id),
@@ -176,6 +183,7 @@ fn node_answer(status: &StatusResponse, metrics: &str) -> NodeAnswer {
         configuration: None,
         progress: Vec::new(),
         peers: peers::of_page(metrics),
+        trouble: None,
     }
 }
 

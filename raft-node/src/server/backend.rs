@@ -7,6 +7,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
+use raft_core::explain::{Explanation, Question};
 use raft_core::membership::MemberChange;
 use raft_core::request::ChangePreview;
 use raft_core::runtime::{ChangeMembershipError, MembershipChanged, TransferError};
@@ -49,6 +50,9 @@ pub(super) trait Backend: Send + Sync + 'static {
 
     /// Looks at the state of the replica without copying it. `look` must be short: it holds up whoever updates it.
     fn with_status<T>(&self, look: impl FnOnce(&Status) -> T) -> T;
+
+    /// Why something is as it is; none if the node stops.
+    fn explain(&self, question: Question) -> impl Future<Output = Option<Explanation>> + Send;
 
     /// Resolves when the state of the replica has changed since the call.
     fn status_changed(&self) -> impl Future<Output = ()> + Send;

@@ -30,6 +30,7 @@ mod refusal;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod why;
 
 pub use self::api::REQUEST_BYTES_MAX;
 pub use self::identity::{MemberUrls, cluster_id, member_id, member_name};

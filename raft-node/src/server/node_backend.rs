@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use raft_core::explain::{Explanation, Question};
 use raft_core::membership::MemberChange;
 use raft_core::request::{ChangePreview, RefusalReason};
 use raft_core::runtime::{
@@ -102,6 +103,10 @@ impl Backend for NodeBackend {
 
     fn with_status<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
         look(&self.status.borrow())
+    }
+
+    async fn explain(&self, question: Question) -> Option<Explanation> {
+        self.node.explain(question).await
     }
 
     async fn status_changed(&self) {

@@ -1,4 +1,4 @@
-//! What people, load balancers and Prometheus ask over plain HTTP: `/health`, `/livez`, `/readyz`, `/version`,
+//! What people, load balancers and Prometheus ask over plain HTTP: `/health`, `/livez`, `/readyz`, `/why`, `/version`,
 //! `/metrics` and `/debug/recording`.
 //!
 //! Paths, parameters and answers of the health pages are etcd's, so that existing probes work. A probe never waits for
@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use raft_core::explain::Question;
 use serde_json::{Value, json};
 use tonic::Status;
 
@@ -20,7 +21,7 @@ use super::api::{Api, has_leader};
 use super::backend::Backend;
 use super::grpc::Terms;
 use super::maintenance::API_VERSION;
-use super::metrics;
+use super::{metrics, why};
 
 /// How a probe asks: an error at once if there is no leader, and no time limit but the server's.
 const PROBE_TERMS: Terms = Terms {
@@ -39,6 +40,7 @@ pub(super) fn router<B: Backend>(api: Arc<Api<B>>) -> Router {
         .route("/version", get(version::<B>))
         .route("/metrics", get(metrics_page::<B>))
         .route("/debug/recording", get(recording::<B>))
+        .route("/why", get(why_page::<B>))
         .fallback(not_found)
         .with_state(api)
 }
@@ -184,7 +186,9 @@ async fn version<B: Backend>(State(api): State<Arc<Api<B>>>) -> Response {
 }
 
 async fn metrics_page<B: Backend>(State(api): State<Arc<Api<B>>>) -> Response {
-    match metrics::render(&api.metrics, &api.backend) {
+    let explanation = api.backend.explain(Question::WhatIsWrong).await;
+    let cause = explanation.map(|explanation| explanation.label());
+    match metrics::render(&api.metrics, &api.backend, cause) {
         Ok(page) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -202,8 +206,14 @@ async fn recording<B: Backend>(State(api): State<Arc<Api<B>>>) -> Response {
     }
 }
 
+/// Why something is as it is.
+async fn why_page<B: Backend>(State(api): State<Arc<Api<B>>>, parameters: Parameters) -> Response {
+    why::page(&api.backend, &parameters).await
+}
+
 async fn not_found() -> Response {
-    let hint = "no such page; there are /health, /livez, /readyz, /version, /metrics and /debug/recording\n";
+    let hint =
+        "no such page; there are /health, /livez, /readyz, /why, /version, /metrics and /debug/recording\n";
     (StatusCode::NOT_FOUND, hint).into_response()
 }
 

@@ -11,3 +11,4 @@ mod narrow_link;
 mod noise;
 mod partition;
 mod scene;
+mod why;

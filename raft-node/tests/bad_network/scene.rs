@@ -174,7 +174,7 @@ impl Scene {
     }
 
     /// Runs a client's command to its end and demands success; what it printed.
-    fn ask(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> String {
         let ended = run(&mut self.client(&ALL, arguments));
         assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
         ended.stdout

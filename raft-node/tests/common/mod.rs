@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "every test program uses its own part of this module")]
 
+pub(crate) mod disk;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -267,14 +269,46 @@ impl Cluster {
         fs::read_to_string(self.path(&format!("n{id}.log"))).unwrap_or_default()
     }
 
-    /// The page of figures of node `id`.
-    pub(crate) fn metrics(&self, id: usize) -> String {
+    /// What node `id` answers to a request for `path`, with its head.
+    pub(crate) fn answer(&self, id: usize, path: &str) -> String {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[id - 1].0)).unwrap();
         connection
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").as_bytes())
             .unwrap();
         let mut page = String::new();
         connection.read_to_string(&mut page).unwrap();
+        page
+    }
+
+    /// What node `id` says is wrong, in one word and as a paragraph.
+    pub(crate) fn why(&self, id: usize) -> (String, String) {
+        let page = self.answer(id, "/why?format=json");
+        let (_, body) = page.split_once("\r\n\r\n").unwrap();
+        let why: serde_json::Value = serde_json::from_str(body).unwrap();
+        let text = |field: &str| why[field].as_str().unwrap().to_owned();
+        (text("cause"), text("text"))
+    }
+
+    /// Waits until node `id` names one of `causes` as what is wrong, and demands that it does within `limit` of `since`:
+    /// whatever is asked later is answered by one of them. The paragraph.
+    pub(crate) fn named(&self, id: usize, causes: &[&str], since: Instant, limit: Duration) -> String {
+        wait_for(&format!("node {id} to name one of {causes:?}"), || {
+            let asked = since.elapsed();
+            let (cause, text) = self.why(id);
+            if causes.contains(&cause.as_str()) {
+                return Some(text);
+            }
+            assert!(
+                asked < limit,
+                "asked {asked:?} after the failure: {cause}: {text}"
+            );
+            None
+        })
+    }
+
+    /// The page of figures of node `id`.
+    pub(crate) fn metrics(&self, id: usize) -> String {
+        let page = self.answer(id, "/metrics");
         assert!(page.contains("raft_role"), "{page}");
         page
     }

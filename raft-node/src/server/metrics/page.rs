@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use raft_core::effect::RoleKind;
+use raft_core::explain::Explanation;
 use raft_core::status::Status;
 use raft_core::traits::PeerStatus;
 
@@ -24,9 +25,14 @@ use crate::server::backend::Backend;
 /// The media type of the page.
 pub(in crate::server) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The page.
-pub(in crate::server) fn render<B: Backend>(metrics: &Metrics, backend: &B) -> Result<String, fmt::Error> {
+/// The page. `cause` is what is wrong as the replica sees it.
+pub(in crate::server) fn render<B: Backend>(
+    metrics: &Metrics,
+    backend: &B,
+    cause: Option<&'static str>,
+) -> Result<String, fmt::Error> {
     let sample = Sample {
+        cause,
         status: backend.with_status(Status::clone),
         peers: backend.peers(),
         revision: backend.revision(),
@@ -53,6 +59,8 @@ pub(in crate::server) fn render<B: Backend>(metrics: &Metrics, backend: &B) -> R
 /// Every figure at the moment of a scrape.
 #[derive(Debug)]
 struct Sample {
+    /// What is wrong, in one word; none if the node stops.
+    cause: Option<&'static str>,
     status: Status,
     peers: Vec<PeerStatus>,
     revision: i64,
@@ -118,6 +126,12 @@ impl Sample {
             "1 for the role of this replica, 0 for the others",
             "role",
             roles.map(|role| (role.to_string(), u64::from(role == status.role))),
+        )?;
+        page.gauges(
+            "raft_trouble",
+            "1 for what is wrong as this replica sees it, 0 for the others; none if nothing is",
+            "cause",
+            Explanation::LABELS.map(|cause| (cause, u64::from(Some(cause) == self.cause))),
         )?;
         let leader = status.leader.map_or(0, |leader| leader.0);
         page.each_gauge([

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::effect::RoleKind;
+use raft_core::explain::{Case, Explanation, Question};
 use raft_core::membership::{MemberChange, Membership, MembershipPlan};
 use raft_core::request::{ChangePreview, RefusalReason};
 use raft_core::runtime::{ChangeMembershipError, MembershipChanged, TransferError};
@@ -63,6 +64,7 @@ type Barrier = dyn FnMut() -> Reply<()> + Send;
 type Read = dyn FnMut(RangeRequest) -> Result<RangeResponse, Failure> + Send;
 type Change = dyn FnMut(Vec<MemberChange>) -> Result<MembershipChanged, ChangeMembershipError> + Send;
 type Preview = dyn FnMut(Vec<MemberChange>) -> Result<ChangePreview, ChangeMembershipError> + Send;
+type Explain = dyn FnMut(Question) -> Option<Explanation> + Send;
 type Transfer = dyn FnMut(NodeId) -> Result<Term, TransferError> + Send;
 
 /// A node that does what the test says.
@@ -74,6 +76,7 @@ struct FakeNode {
     change: Mutex<Box<Change>>,
     preview: Mutex<Box<Preview>>,
     transfer: Mutex<Box<Transfer>>,
+    explain: Mutex<Box<Explain>>,
 }
 
 impl FakeNode {
@@ -91,6 +94,18 @@ impl FakeNode {
                 Err(ChangeMembershipError::Refused(RefusalReason::Stopped))
             })),
             transfer: Mutex::new(Box::new(|_| Err(TransferError::Refused(RefusalReason::Stopped)))),
+            explain: Mutex::new(Box::new(|_| {
+                Some(Explanation {
+                    by: NodeId(1),
+                    case: Case::Well {
+                        leader: NodeId(2),
+                        term: Term(7),
+                        commit: Index(12),
+                        applied: Index(11),
+                    },
+                    causes: Vec::new(),
+                })
+            })),
         }
     }
 
@@ -151,6 +166,14 @@ impl FakeNode {
         self
     }
 
+    fn explaining(
+        mut self,
+        explain: impl FnMut(Question) -> Option<Explanation> + Send + 'static,
+    ) -> FakeNode {
+        self.explain = Mutex::new(Box::new(explain));
+        self
+    }
+
     fn without_leader(self) -> FakeNode {
         self.status.send_modify(|status| status.leader = None);
         self
@@ -207,6 +230,10 @@ impl Backend for FakeNode {
 
     fn with_status<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
         look(&self.status.borrow())
+    }
+
+    async fn explain(&self, question: Question) -> Option<Explanation> {
+        (self.explain.lock().unwrap())(question)
     }
 
     async fn status_changed(&self) {

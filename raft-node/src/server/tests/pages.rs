@@ -1,5 +1,7 @@
 //! The pages for probes and Prometheus.
 
+use raft_core::explain::{Case, Explanation, Question};
+use raft_core::types::{Index, NodeId};
 use raft_kv::{Header, PutResponse, RangeResponse, Response};
 
 use super::port::get;
@@ -79,6 +81,44 @@ async fn the_version_page_names_the_api_and_the_program() {
     assert_eq!(versions["etcdserver"], "3.5.0");
     assert_eq!(versions["etcdcluster"], "3.5.0");
     assert_eq!(versions["raft-node"], "1.2.3");
+}
+
+#[tokio::test]
+async fn a_node_explains_itself() {
+    let server = Server::start(FakeNode::new()).await;
+    let (status, body) = page(&server, "/why").await;
+    assert_eq!(status, OK);
+    assert!(
+        body.starts_with("All is well as far as node 1 knows: it follows node 2"),
+        "{body}"
+    );
+    let (_, metrics) = page(&server, "/metrics").await;
+    assert!(metrics.contains("raft_trouble{cause=\"none\"} 1"), "{metrics}");
+
+    let node = FakeNode::new().explaining(|question| {
+        (question == Question::NotApplied(Index(5))).then(|| Explanation {
+            by: NodeId(1),
+            case: Case::LeaderSilent {
+                leader: NodeId(2),
+                lasts: std::time::Duration::from_millis(700),
+            },
+            causes: Vec::new(),
+        })
+    });
+    let server = Server::start(node).await;
+    let (status, body) = page(&server, "/why?index=5&format=json").await;
+    assert_eq!(status, OK);
+    let why: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(why["cause"], "leader_silent");
+    assert_eq!(
+        (&why["severity"], &why["silent"][0]),
+        (&4.into(), &2.into()),
+        "{body}"
+    );
+    assert_eq!(page(&server, "/why").await.0, UNAVAILABLE);
+    for bad in ["/why?index=x", "/why?member=-1", "/why?what"] {
+        assert_eq!(page(&server, bad).await.0, "HTTP/1.1 400 Bad Request", "{bad}");
+    }
 }
 
 #[tokio::test]
