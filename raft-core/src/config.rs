@@ -46,7 +46,8 @@ pub struct Config {
     /// Differs from one start of this replica to the next: tells its answers from those of an earlier start, which may
     /// have known more (R68). The runtime draws one; a simulator counts. Default: 0.
     pub incarnation: u64,
-    /// The seed of the randomised election timeouts; replicas of one group should differ. Default: from `id`.
+    /// The seed of the randomised election timeouts; replicas of one group should differ. The runtime mixes it with the
+    /// incarnation. Default: from `id`.
     pub random_seed: u64,
     /// The largest command, in bytes. Default: 1 MiB.
     pub entry_bytes_max: usize,

@@ -55,6 +55,22 @@ async fn a_destroyed_group_never_comes_back() {
     ));
     let listed = raft_core::traits::SnapshotStore::list(&snapshots, GroupId(1)).await;
     assert!(listed.unwrap().is_empty());
+    stays_destroyed(&mut hosts).await;
+    hosts.host(1).destroy_group(GroupId(1)).await.unwrap();
+    done.store(true, Ordering::SeqCst);
+    timeout(PATIENCE, load)
+        .await
+        .expect("nobody waits for ever")
+        .unwrap();
+    assert_eq!(
+        add(&hosts.node(1, 2), 5).await.1,
+        5,
+        "its neighbour does not notice"
+    );
+}
+
+/// Host 3 neither creates nor opens group 1, before and after a restart.
+async fn stays_destroyed(hosts: &mut Hosts) {
     for restarted in [false, true] {
         if restarted {
             hosts.stop(3).await;
@@ -77,17 +93,6 @@ async fn a_destroyed_group_never_comes_back() {
             .await
             .expect("it does nothing");
     }
-    hosts.host(1).destroy_group(GroupId(1)).await.unwrap();
-    done.store(true, Ordering::SeqCst);
-    timeout(PATIENCE, load)
-        .await
-        .expect("nobody waits for ever")
-        .unwrap();
-    assert_eq!(
-        add(&hosts.node(1, 2), 5).await.1,
-        5,
-        "its neighbour does not notice"
-    );
 }
 
 /// A state machine that fails, and one that panics, end their groups, with the cause, and nobody else's.

@@ -204,10 +204,13 @@ impl LogStore for NotingLogStore {
     }
 }
 
+/// The receiver of a batch, and the groups that it has entries of.
+pub type Batch = (NodeId, BTreeSet<GroupId>);
+
 /// A transport that notes of which groups each batch has entries, by its receiver.
 pub struct NotingTransport {
     pub inner: Arc<dyn Transport>,
-    pub sent: Arc<Mutex<Vec<(NodeId, BTreeSet<GroupId>)>>>,
+    pub sent: Arc<Mutex<Vec<Batch>>>,
 }
 
 #[async_trait]
