@@ -148,6 +148,8 @@ pub struct RequestPreVote {
     pub candidate_term: Term,
     /// The sender's last entry.
     pub last_log: EntryId,
+    /// The sender's [incarnation](crate::config::Config::incarnation); the response repeats it.
+    pub incarnation: u64,
 }
 
 /// Result of RequestPreVote.
@@ -157,6 +159,8 @@ pub struct RequestPreVoteResponse {
     pub candidate_term: Term,
     /// Why the sender would not vote for the candidate in that term; none if it would.
     pub refusal: Option<VoteRefusal>,
+    /// The incarnation of the candidate that asked: what a voter would do for a log that was lost since is worth nothing (R68).
+    pub incarnation: u64,
 }
 
 impl RequestPreVoteResponse {

@@ -239,6 +239,7 @@ fn what_others_say_proves_nothing_about_the_own_disk() {
             Body::RequestPreVoteResponse(RequestPreVoteResponse {
                 candidate_term,
                 refusal: (!granted).then_some(VoteRefusal::LaterTerm),
+                incarnation: 0,
             })
         };
         let mut pre_vote = message(GROUP, 1, granted(Term(3), true));

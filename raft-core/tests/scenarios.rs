@@ -302,6 +302,7 @@ scenarios! {
     trust {
         late_acknowledgement
         late_answer_of_a_former_suspect
+        late_pre_vote_for_a_wiped_founder
         late_vote_for_a_wiped_founder
         learns_of_the_past_while_it_campaigns
         lost_entries

@@ -126,6 +126,7 @@ mod tests {
             Body::RequestPreVote(RequestPreVote {
                 candidate_term: Term(1),
                 last_log: EntryId::ZERO,
+                incarnation: 1,
             }),
             Body::AppendEntries(AppendEntries {
                 prev: EntryId::ZERO,

@@ -44,10 +44,12 @@ pub(super) fn message(node: &Node, input: &mut Unstructured<'_>) -> Result<Messa
         2 => Body::RequestPreVote(RequestPreVote {
             candidate_term: self::term(node, input)?,
             last_log: id(node, input)?,
+            incarnation: 0,
         }),
         3 => Body::RequestPreVoteResponse(RequestPreVoteResponse {
             candidate_term: node.status().term.next(),
             refusal: refusal(node, input)?,
+            incarnation: node.config.incarnation - u64::from(flag && node.config.incarnation > 0),
         }),
         4..8 => Body::AppendEntries(append_entries(node, input, term)?),
         8..11 => Body::AppendEntriesResponse(response(node, input, flag)?),

@@ -123,10 +123,12 @@ fn elections() -> Vec<Body> {
         Body::RequestPreVote(RequestPreVote {
             candidate_term: Term(6),
             last_log: id(2, 7),
+            incarnation: 4,
         }),
         Body::RequestPreVoteResponse(RequestPreVoteResponse {
             candidate_term: Term(6),
             refusal: Some(VoteRefusal::LaterTerm),
+            incarnation: 4,
         }),
         Body::TimeoutNow(TimeoutNow { last_log: id(5, 9) }),
         Body::TrustRestored(TrustRestored {

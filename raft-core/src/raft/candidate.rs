@@ -80,6 +80,7 @@ impl Common {
                     let request = RequestPreVote {
                         candidate_term: self.term.next(),
                         last_log,
+                        incarnation: self.config.incarnation,
                     };
                     self.send_now_or_when_durable(voter, Body::RequestPreVote(request));
                 }
@@ -143,6 +144,7 @@ impl Common {
         let response = RequestPreVoteResponse {
             candidate_term: request.candidate_term,
             refusal,
+            incarnation: request.incarnation,
         };
         self.send_when_durable(from, Body::RequestPreVoteResponse(response));
     }

@@ -7,9 +7,9 @@ use super::machine::Raft;
 use super::role::Role;
 use crate::effect::RoleChangeReason;
 use crate::membership::VoteResult;
-use crate::message::RequestVoteResponse;
+use crate::message::{RequestPreVoteResponse, RequestVoteResponse};
 use crate::mutants::{self, Mutant};
-use crate::types::{NodeId, Term};
+use crate::types::NodeId;
 
 impl Raft {
     pub(super) fn check_timers(&mut self) {
@@ -83,18 +83,26 @@ impl Raft {
             reason,
         );
         self.common.request_votes(Phase::PreVote, false);
-        let (own_id, candidate_term) = (self.id(), self.term().next());
-        self.pre_vote_response(own_id, candidate_term, true);
+        let own_vote = RequestPreVoteResponse {
+            candidate_term: self.term().next(),
+            refusal: None,
+            incarnation: self.common.config.incarnation,
+        };
+        self.pre_vote_response(self.id(), own_vote);
     }
 
-    pub(super) fn pre_vote_response(&mut self, from: NodeId, candidate_term: Term, granted: bool) {
+    /// A pre-vote was answered. Answers to an earlier incarnation are worth nothing, as those to votes are: they are about a log
+    /// that may be gone (R68).
+    pub(super) fn pre_vote_response(&mut self, from: NodeId, response: RequestPreVoteResponse) {
         let Role::Candidate(candidate) = &mut self.role else {
             return;
         };
-        if candidate.phase != Phase::PreVote || candidate_term != self.common.term.next() {
+        let is_of_this_start = response.incarnation == self.common.config.incarnation;
+        let is_of_this_term = response.candidate_term == self.common.term.next();
+        if candidate.phase != Phase::PreVote || !is_of_this_start || !is_of_this_term {
             return;
         }
-        let result = candidate.record(&self.common, from, granted);
+        let result = candidate.record(&self.common, from, response.is_granted());
         let result = if mutants::is(Mutant::NoPreVote) {
             VoteResult::Won
         } else {

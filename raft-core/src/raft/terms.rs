@@ -105,7 +105,7 @@ impl Raft {
                     .send_when_durable(message.from, Body::RequestVoteResponse(response));
             }
             Body::RequestPreVoteResponse(response) => {
-                self.pre_vote_response(message.from, response.candidate_term, response.is_granted());
+                self.pre_vote_response(message.from, response);
             }
             _ => {}
         }
@@ -133,7 +133,7 @@ impl Raft {
             }
             Body::RequestVoteResponse(response) => self.vote_response(from, response),
             Body::RequestPreVoteResponse(response) => {
-                self.pre_vote_response(from, response.candidate_term, response.is_granted());
+                self.pre_vote_response(from, response);
             }
             Body::TimeoutNow(request) => self.timeout_now(from, request),
             Body::TrustRestored(restored) => {

@@ -183,8 +183,8 @@ value!(enum VoteRefusal {
     5 => Suspect,
     6 => Founder,
 });
-value!(struct RequestPreVote { candidate_term, last_log });
-value!(struct RequestPreVoteResponse { candidate_term, refusal });
+value!(struct RequestPreVote { candidate_term, last_log, incarnation });
+value!(struct RequestPreVoteResponse { candidate_term, refusal, incarnation });
 value!(struct AppendEntries { prev, prev_acknowledged, entries, leader_commit, round, sleep });
 value!(struct AppendEntriesResponse {
     round, prev_acknowledged, incarnation, suspect, lease_ms, sleeps,

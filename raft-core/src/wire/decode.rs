@@ -281,10 +281,12 @@ impl Reader {
             3 => Body::RequestPreVote(RequestPreVote {
                 candidate_term: self.term()?,
                 last_log: self.id()?,
+                incarnation: self.u64()?,
             }),
             4 => Body::RequestPreVoteResponse(RequestPreVoteResponse {
                 candidate_term: self.term()?,
                 refusal: self.vote_refusal()?,
+                incarnation: self.u64()?,
             }),
             5 => Body::AppendEntries(self.append_entries()?),
             6 => Body::AppendEntriesResponse(self.append_entries_response()?),

@@ -104,11 +104,13 @@ fn put_message<S: Sink>(message: &Message, sink: &mut S) {
             out.push(3);
             put_u64(request.candidate_term.0, out);
             put_id(request.last_log, out);
+            put_u64(request.incarnation, out);
         }
         Body::RequestPreVoteResponse(response) => {
             out.push(4);
             put_u64(response.candidate_term.0, out);
             put_refusal(response.refusal, out);
+            put_u64(response.incarnation, out);
         }
         Body::AppendEntries(request) => {
             out.push(5);

@@ -87,10 +87,12 @@ fn votes() -> Vec<Body> {
         Body::RequestPreVote(RequestPreVote {
             candidate_term: Term(4),
             last_log: id(2, 10),
+            incarnation: 1,
         }),
         Body::RequestPreVoteResponse(RequestPreVoteResponse {
             candidate_term: Term(4),
             refusal: Some(VoteRefusal::LogBehind(id(3, 8))),
+            incarnation: 1,
         }),
     ]
 }

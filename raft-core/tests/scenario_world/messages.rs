@@ -49,10 +49,12 @@ pub(crate) fn parse(
         "RequestPreVote" => Body::RequestPreVote(RequestPreVote {
             candidate_term,
             last_log: id("last"),
+            incarnation: arguments.number("incarnation", 1),
         }),
         "RequestPreVoteResponse" => Body::RequestPreVoteResponse(RequestPreVoteResponse {
             candidate_term: Term(arguments.number("candidate_term", term.0)),
             refusal: refusal(),
+            incarnation: arguments.number("incarnation", incarnation(to)),
         }),
         "AppendEntries" => Body::AppendEntries(append_entries(arguments, known, round)),
         "AppendEntriesResponse" => Body::AppendEntriesResponse(AppendEntriesResponse {

@@ -156,10 +156,12 @@ fn bodies() -> Vec<Body> {
         Body::RequestPreVote(RequestPreVote {
             candidate_term: Term(6),
             last_log: EntryId::ZERO,
+            incarnation: 7,
         }),
         Body::RequestPreVoteResponse(RequestPreVoteResponse {
             candidate_term: Term(6),
             refusal: None,
+            incarnation: 7,
         }),
         refused_vote(VoteRefusal::LaterTerm),
         refused_vote(VoteRefusal::VotedFor(NodeId(u64::MAX))),

@@ -48,6 +48,7 @@ fn a_pre_vote_against_a_leader_is_found() {
         let response = RequestPreVoteResponse {
             candidate_term: Term(2),
             refusal: (!granted).then_some(VoteRefusal::LaterTerm),
+            incarnation: 0,
         };
         message(2, 3, 1, Body::RequestPreVoteResponse(response))
     };
@@ -136,6 +137,7 @@ fn a_campaign_without_pre_votes_is_found() {
     let response = RequestPreVoteResponse {
         candidate_term: Term(1),
         refusal: None,
+        incarnation: 0,
     };
     let granted = message(2, 1, 0, Body::RequestPreVoteResponse(response));
     receive(&mut world, &mut peace, &granted);
