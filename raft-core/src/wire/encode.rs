@@ -7,8 +7,8 @@ use super::encode_request::{encode_forward_request, encode_forward_response, enc
 use crate::entry::{Entry, Payload};
 use crate::membership::Membership;
 use crate::message::{
-    AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message, Pulse, PulseId, SnapshotContent,
-    VoteRefusal,
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, InstallSnapshot, Message, Pulse, PulseId,
+    SnapshotContent, VoteRefusal,
 };
 use crate::types::{EntryId, NodeId};
 
@@ -114,14 +114,7 @@ fn put_message<S: Sink>(message: &Message, sink: &mut S) {
         }
         Body::AppendEntries(request) => {
             out.push(5);
-            put_compact_id(request.prev, out);
-            put_compact(request.leader_commit.0, out);
-            put_compact(request.round.0, out);
-            out.push(two_flags(request.prev_acknowledged, request.sleep));
-            put_compact(request.entries.len() as u64, out);
-            for entry in &request.entries {
-                put_entry(entry, sink);
-            }
+            put_append(request, sink);
         }
         Body::AppendEntriesResponse(response) => {
             out.push(6);
@@ -153,6 +146,18 @@ fn put_message<S: Sink>(message: &Message, sink: &mut S) {
             out.push(12);
             encode_pulse(pulse, out);
         }
+    }
+}
+
+fn put_append<S: Sink>(request: &AppendEntries, sink: &mut S) {
+    let out = sink.copied();
+    put_compact_id(request.prev, out);
+    put_compact(request.leader_commit.0, out);
+    put_compact(request.round.0, out);
+    out.push(two_flags(request.prev_acknowledged, request.sleep));
+    put_compact(request.entries.len() as u64, out);
+    for entry in &request.entries {
+        put_entry(entry, sink);
     }
 }
 
