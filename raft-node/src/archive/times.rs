@@ -2,7 +2,7 @@
 //!
 //! One file of records of 20 bytes: milliseconds since 1970 (8, little-endian), applied index (8), CRC-32C of both (4). A
 //! record is added once a second while the index moves, and is on the disk before the next one. A clock that steps back is taken
-//! to stand still until it is past the last record. A file of [`RECORDS_MAX`] records is thinned out: of its older half every
+//! to stand still until it is past the last record. A file of a million records is thinned out: of its older half every
 //! second one stays.
 
 use std::fs::{self, File, OpenOptions};
