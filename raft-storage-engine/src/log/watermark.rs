@@ -19,7 +19,7 @@
 //! What is acknowledged between two raises of the mark is not covered by it: see
 //! [`EngineLogOptions::mark_entries_max`](crate::EngineLogOptions).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -32,6 +32,10 @@ use crate::files::{create_directory, sync_directory};
 use crate::format::slot::{
     BODY_BYTES, Promise, SLOT_BYTES, STORE, Slot, VERSION, Words, decode_slot, encode_slot, owner_of, slot_at,
 };
+
+/// What the files of a destroyed group end with.
+const GRAVE: &str = "destroyed";
+const TWIN: &str = "destroyed-twin";
 
 impl Promise {
     /// Compares what was recovered with what was promised (R11).
@@ -119,23 +123,33 @@ impl WatermarkDir {
 
     /// Notes that `group` is destroyed, durably and for ever.
     pub(crate) fn bury(&self, group: GroupId) -> io::Result<()> {
-        fs::File::create(self.grave(group))?.sync_all()?;
+        // Two files: one that is lost must not bring the group back.
+        let grave = self.grave(group);
+        for file in [grave.with_extension(TWIN), grave] {
+            fs::File::create(file)?.sync_all()?;
+        }
         sync_directory(&self.path)
     }
 
-    /// The groups that are destroyed. Something of one may be left: a crash came in between.
+    /// The groups that are destroyed. Something of one may be left: a crash came in between. A file that is missing beside its twin
+    /// is put back.
     pub(crate) fn buried(&self) -> Result<BTreeSet<GroupId>, OpenError> {
         let failed = |error| OpenError::directory(&self.path, error);
-        let mut groups = BTreeSet::new();
+        let mut files = BTreeMap::new();
         for file in fs::read_dir(&self.path).map_err(failed)? {
             let name = file.map_err(failed)?.file_name();
-            groups.extend(name.to_str().and_then(buried_of));
+            if let Some(group) = name.to_str().and_then(buried_of) {
+                *files.entry(group).or_insert(0) += 1;
+            }
         }
-        Ok(groups)
+        for (group, _) in files.iter().filter(|(_, count)| **count < 2) {
+            self.bury(*group).map_err(failed)?;
+        }
+        Ok(files.into_keys().collect())
     }
 
     pub(crate) fn grave(&self, group: GroupId) -> PathBuf {
-        self.path.join(format!("group-{:020}.destroyed", group.0))
+        self.path.join(format!("group-{:020}.{GRAVE}", group.0))
     }
 
     /// Removes the file of a destroyed group.
@@ -266,8 +280,9 @@ impl Watermark {
 
 /// The group that a file of this name says to be destroyed.
 fn buried_of(name: &str) -> Option<GroupId> {
-    let number = name.strip_prefix("group-")?.strip_suffix(".destroyed")?;
-    number.parse().ok().map(GroupId)
+    let (number, kind) = name.strip_prefix("group-")?.split_once('.')?;
+    let is_grave = kind == GRAVE || kind == TWIN;
+    number.parse().ok().map(GroupId).filter(|_| is_grave)
 }
 
 fn group_of(name: &str) -> Option<GroupId> {

@@ -16,7 +16,7 @@
 //! What is acknowledged between two raises of the mark is not covered by it: see
 //! [`RocksLogOptions::mark_entries_max`](crate::RocksLogOptions).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,10 @@ use crate::files::{create_directory, sync_directory};
 use crate::format::journal::HeadError;
 use crate::format::watermark::{Promise, Slot, VERSION, decode_slot, encode_slot};
 use crate::slots::{self, Slots};
+
+/// What the files of a destroyed group end with.
+const GRAVE: &str = "destroyed";
+const TWIN: &str = "destroyed-twin";
 
 impl Promise {
     /// Compares what was recovered with what was promised (R11).
@@ -130,23 +134,33 @@ impl WatermarkDir {
 
     /// Notes that `group` is destroyed, durably and for ever.
     pub(crate) fn bury(&self, group: GroupId) -> io::Result<()> {
-        fs::File::create(self.grave(group))?.sync_all()?;
+        // Two files: one that is lost must not bring the group back.
+        let grave = self.grave(group);
+        for file in [grave.with_extension(TWIN), grave] {
+            fs::File::create(file)?.sync_all()?;
+        }
         sync_directory(&self.path)
     }
 
-    /// The groups that are destroyed. Something of one may be left: a crash came in between.
+    /// The groups that are destroyed. Something of one may be left: a crash came in between. A file that is missing beside its twin
+    /// is put back.
     pub(crate) fn buried(&self) -> Result<BTreeSet<GroupId>, OpenError> {
         let failed = |error| OpenError::directory(&self.path, error);
-        let mut groups = BTreeSet::new();
+        let mut files = BTreeMap::new();
         for file in fs::read_dir(&self.path).map_err(failed)? {
             let name = file.map_err(failed)?.file_name();
-            groups.extend(name.to_str().and_then(buried_of));
+            if let Some(group) = name.to_str().and_then(buried_of) {
+                *files.entry(group).or_insert(0) += 1;
+            }
         }
-        Ok(groups)
+        for (group, _) in files.iter().filter(|(_, count)| **count < 2) {
+            self.bury(*group).map_err(failed)?;
+        }
+        Ok(files.into_keys().collect())
     }
 
     pub(crate) fn grave(&self, group: GroupId) -> PathBuf {
-        self.path.join(format!("group-{:020}.destroyed", group.0))
+        self.path.join(format!("group-{:020}.{GRAVE}", group.0))
     }
 
     /// Removes the file of a destroyed group.
@@ -187,8 +201,9 @@ impl Watermark {
 
 /// The group that a file of this name says to be destroyed.
 fn buried_of(name: &str) -> Option<GroupId> {
-    let number = name.strip_prefix("group-")?.strip_suffix(".destroyed")?;
-    number.parse().ok().map(GroupId)
+    let (number, kind) = name.strip_prefix("group-")?.split_once('.')?;
+    let is_grave = kind == GRAVE || kind == TWIN;
+    number.parse().ok().map(GroupId).filter(|_| is_grave)
 }
 
 /// The group whose file has this name.
@@ -227,6 +242,14 @@ mod tests {
         assert_eq!(marks.groups().unwrap(), [GroupId(7)]);
         marks.remove(GroupId(7)).unwrap();
         assert_eq!(marks.buried().unwrap().len(), 2);
+        for file in [
+            marks.grave(GroupId(7)),
+            marks.grave(GroupId(9)).with_extension(TWIN),
+        ] {
+            fs::remove_file(file).unwrap();
+            assert_eq!(marks.buried().unwrap().len(), 2, "its twin remembers");
+        }
+        assert!(marks.grave(GroupId(7)).exists(), "it was put back");
     }
 
     #[test]
