@@ -7,7 +7,7 @@
 mod scenario_mutants;
 mod scenario_world;
 
-use scenario_world::{check, load_all};
+use scenario_world::{check, kinds_without, load_all};
 
 macro_rules! scenarios {
     ($($folder:ident { $($name:ident)* })*) => {
@@ -80,27 +80,40 @@ scenarios! {
         votes_before_the_completion
     }
     explain {
+        a_disk_keeps_from_standing
         a_follower_is_silent
         a_followers_disk_is_slow
         a_group_that_sleeps
+        a_leader_that_nobody_answers
         a_leader_that_others_hear
         a_lease_keeps_from_standing
+        a_read_is_refused
+        a_replica_that_stopped
         a_snapshot_is_on_its_way
         a_snapshot_is_restored
+        a_snapshot_keeps_from_standing
+        a_snapshot_waits_for_its_turn
         a_window_is_full
         all_is_well
+        an_election_is_under_way
         an_entry_of_an_earlier_term
+        entries_are_read_back
+        entries_to_apply_are_read_back
         founders_vote_for_founders
         no_quorum
         older_last_term
         own_disk_stands_still
         refusals
+        started_again
         the_leader_changed
+        the_leader_to_ask_is_silent
+        the_old_half_of_a_joint_configuration
         the_state_machine_is_slow
         voters_that_may_not_vote
         votes_are_refused
         votes_given_to_another
         which_half_of_a_joint_configuration
+        who_may_have_lost_its_promises
         why_a_replica_does_not_stand
     }
     figure_2 {
@@ -356,4 +369,18 @@ fn every_file_opens_with_a_rule_and_a_reason() {
             scenario.name
         );
     }
+}
+
+/// S18: every kind of answer that a replica gives about itself is shown by a scenario, with the paragraph that people read.
+#[test]
+fn every_kind_of_answer_has_a_scenario() {
+    let scenarios = load_all();
+    let lines: Vec<&str> = scenarios.iter().flat_map(|scenario| scenario.answers()).collect();
+    assert!(lines.len() > 60, "the answers are found: {}", lines.len());
+    let missing = kinds_without(&lines);
+    assert!(missing.is_empty(), "no scenario shows {}", missing.join("; "));
+    assert!(
+        kinds_without(&[]).len() > 60,
+        "without scenarios every kind is missing"
+    );
 }

@@ -75,6 +75,28 @@ fn a_member_command_that_is_not_understood_says_why() {
 }
 
 #[test]
+fn a_question_that_is_not_understood_says_why() {
+    let why = |arguments: &[&str]| run(raft_node().arg("why").args(arguments));
+    assert_refused(
+        &why(&["--index", "0"]),
+        2,
+        &["--index", "from 1 on", "raft-node status"],
+    );
+    assert_refused(&why(&["--member", "n3"]), 2, &["n3", "raft-node member list"]);
+    assert_refused(
+        &why(&["--index", "3", "--member", "2"]),
+        2,
+        &["--index", "--member"],
+    );
+    let nobody = why(&["--endpoints", "http://127.0.0.1:1", "--timeout", "1"]);
+    assert_refused(
+        &nobody,
+        1,
+        &["http://127.0.0.1:1", "start the cluster", "--endpoints"],
+    );
+}
+
+#[test]
 fn a_setting_that_is_missing_is_named_with_all_the_places_it_may_stand_in() {
     let ended = start(&["--id", "1"]);
     assert_refused(

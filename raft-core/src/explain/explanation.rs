@@ -146,6 +146,11 @@ pub enum Case {
     },
     /// A request was refused.
     Refused(RefusalReason),
+    /// This replica has stopped: whatever else it knows is of the past.
+    Stopped {
+        /// Its term then.
+        term: Term,
+    },
     /// A member lacks entries, or does not answer.
     Lagging(NodeId),
     /// A member has everything.
@@ -161,8 +166,17 @@ pub enum Case {
 pub enum Cause {
     /// This replica has stopped, because an invariant of the protocol does not hold.
     Stopped,
-    /// A majority lacks votes, or lacks the entry.
+    /// A majority cannot be reached, or lacks the entry.
     NoQuorum(Quorum),
+    /// No leader has been known for so long, which is why what was asked about does not go on.
+    NoLeader(Duration),
+    /// The leader has not been heard for so long.
+    LeaderSilent {
+        /// Who leads, or did.
+        leader: NodeId,
+        /// For how long.
+        lasts: Duration,
+    },
     /// Why this replica does not stand for election.
     NoCampaign(CampaignBar),
     /// How a voter answered, or did not.
@@ -178,8 +192,10 @@ pub enum Cause {
     CampaignDue(Duration),
     /// A member lacks entries, or does not answer.
     Behind(Lag),
-    /// The oldest write of this replica is not durable for so long.
+    /// The oldest write of this replica is not durable for so long, which is trouble.
     OwnDisk(Duration),
+    /// The oldest write of this replica is not durable for so long, which is no trouble yet.
+    OwnWrite(Duration),
     /// The state machine of this replica has not finished what it was given for so long.
     OwnStateMachine {
         /// For how long.
@@ -250,9 +266,22 @@ pub enum Half {
     Outgoing,
 }
 
+/// What a majority is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// To elect a leader: it must be reached.
+    Votes,
+    /// To commit anything at all: it must be reached.
+    Contact,
+    /// To commit one entry: it must have that.
+    Entry,
+}
+
 /// A majority, and who of it is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quorum {
+    /// What for.
+    pub need: Need,
     /// Which one.
     pub half: Half,
     /// Its voters, sorted.
@@ -331,7 +360,7 @@ impl Explanation {
     pub fn severity(&self) -> Severity {
         match self.case {
             Case::NoLeader { .. } | Case::LeaderSilent { .. } => Severity::NoLeader,
-            Case::NotCommitted { .. } => Severity::NotCommitted,
+            Case::NotCommitted { .. } | Case::Stopped { .. } => Severity::NotCommitted,
             Case::NotApplied { .. } => Severity::NotApplied,
             Case::Lagging(_) | Case::NoMember(_) => Severity::Lagging,
             Case::LeaderChanged { leader: None, .. } => Severity::NoLeader,
@@ -357,10 +386,11 @@ impl Explanation {
         })
     }
 
-    /// Whether so many voters do not answer that nobody can be elected.
-    pub(super) fn lacks_votes(&self) -> bool {
-        let is_vote = |cause: &Cause| matches!(cause, Cause::Vote { .. });
-        matches!(self.causes.first(), Some(Cause::NoQuorum(_))) && self.causes.iter().any(is_vote)
+    /// Whether so many voters do not answer that nobody can be elected, or nothing committed.
+    pub(super) fn lacks_contact(&self) -> bool {
+        let is_out_of_reach =
+            |cause: &Cause| matches!(cause, Cause::NoQuorum(quorum) if quorum.need != Need::Entry);
+        self.causes.iter().any(is_out_of_reach)
     }
 
     /// Who is said not to answer. If one of them answers somebody else, it is the way that is broken, not the node.
@@ -384,6 +414,7 @@ impl Cause {
                 state: VoteState::Silent { .. },
             } => Some(*voter),
             Cause::Behind(lag) if lag.is_silent() => Some(lag.member),
+            Cause::LeaderSilent { leader, .. } => Some(*leader),
             _ => None,
         }
     }

@@ -31,11 +31,12 @@ impl Explanation {
     #[must_use]
     pub fn label(&self) -> &'static str {
         let case = match self.case {
+            _ if self.causes.first() == Some(&Cause::Stopped) => Some("stopped"),
             Case::LeaderSilent { .. } => Some("leader_silent"),
             Case::Well { .. } | Case::Asleep { .. } | Case::Led { .. } | Case::KeepsUp(_) => Some("none"),
             Case::Committed { .. } | Case::Applied { .. } => Some("none"),
             // What lacks a majority otherwise lacks it for a reason that follows.
-            _ if self.lacks_votes() => Some("no_quorum"),
+            _ if self.lacks_contact() => Some("no_quorum"),
             _ => None,
         };
         let cause = || self.causes.iter().find_map(Cause::label).unwrap_or("other");
@@ -56,6 +57,7 @@ impl Cause {
                 VoteState::Silent { .. } => return None,
                 VoteState::NotAsked | VoteState::Asked(_) | VoteState::Granted { .. } => return None,
             },
+            Cause::LeaderSilent { .. } => "leader_silent",
             Cause::Campaign(_) | Cause::CampaignDue(_) => "election",
             Cause::Behind(lag) => match lag.reason {
                 LagReason::Silent { .. } => "peer_silent",
@@ -67,10 +69,12 @@ impl Cause {
                 LagReason::LogRead { .. } => "log_read",
                 LagReason::UnderWay => "under_way",
             },
+            Cause::OwnWrite(_) => "under_way",
             Cause::OwnStateMachine { .. } => "own_state_machine",
             Cause::OwnLogRead { .. } => "log_read",
             Cause::UncommittedFull { .. } | Cause::ReadsFull { .. } => "full",
             Cause::NoQuorum(_)
+            | Cause::NoLeader(_)
             | Cause::EarlierTerm { .. }
             | Cause::AskLeader(_)
             | Cause::LeaderChange(_)

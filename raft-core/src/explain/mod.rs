@@ -11,6 +11,7 @@
 //! This room must never decide anything: nothing of the protocol depends on it. Times are durations before the moment at which
 //! the question was asked; the core has no wall clock.
 
+mod advice;
 mod explanation;
 mod label;
 mod lag;
@@ -18,6 +19,6 @@ mod text;
 mod words;
 
 pub use explanation::{
-    CampaignBar, Case, Cause, Explanation, Half, LeaderChange, Question, Quorum, Severity, VoteState,
+    CampaignBar, Case, Cause, Explanation, Half, LeaderChange, Need, Question, Quorum, Severity, VoteState,
 };
 pub use lag::{FullWindow, Lag, LagReason};

@@ -3,11 +3,16 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::explanation::{CampaignBar, Case, Cause, Explanation, Half, LeaderChange, Quorum, VoteState};
+use super::explanation::{
+    CampaignBar, Case, Cause, Explanation, Half, LeaderChange, Need, Quorum, VoteState,
+};
 use super::lag::{FullWindow, Lag, LagReason};
 use super::words::{bytes, duration, entries, list, nodes};
 use crate::message::VoteRefusal;
 use crate::types::{EntryId, Index, NodeId, Term};
+
+/// What is shorter says nothing.
+const TELLABLE: Duration = Duration::from_millis(1);
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,11 +49,7 @@ impl Explanation {
                 "There is no leader: node {by}, a {role} in term {term}, has known none for {}.",
                 duration(*lasts)
             ),
-            Case::LeaderSilent { leader, lasts } => format!(
-                "Node {by} has not heard from its leader, node {leader}, for {}: node {leader} has stopped, or nothing gets \
-                 through from it.",
-                duration(*lasts)
-            ),
+            Case::LeaderSilent { leader, lasts } => leader_silent(by, *leader, *lasts),
             Case::Led { leader, term } => format!("There is a leader: node {leader} leads term {term}."),
             Case::NotCommitted { index, commit, lasts } => {
                 let stands = lasts.map_or(String::new(), |lasts| {
@@ -83,8 +84,9 @@ impl Explanation {
                 None => format!("Node {by} knows no leader of term {term}."),
             },
             Case::Refused(reason) => format!("The request was refused by node {by}: {reason}."),
+            Case::Stopped { term } => format!("Node {by} does nothing any more since term {term}."),
             Case::Lagging(member) if *member == by => format!("Node {by} has trouble of its own."),
-            Case::Lagging(member) => format!("Node {member} does not keep up."),
+            Case::Lagging(member) => self.who_lags(*member),
             Case::KeepsUp(member) => format!("Node {member} keeps up: it has everything."),
             Case::LeaderKnows(member) => {
                 format!("Nothing is wrong on node {by}; how far node {member} is, only the leader knows.")
@@ -101,7 +103,12 @@ impl Explanation {
             Cause::Stopped => {
                 format!("Node {by} has stopped, because replicas contradict each other; its log says how.")
             }
-            Cause::NoQuorum(quorum) => self.quorum(quorum),
+            Cause::NoQuorum(lacking) => quorum(lacking),
+            Cause::NoLeader(lasts) => format!(
+                "There is no leader: node {by} has known none for {}.",
+                duration(*lasts)
+            ),
+            Cause::LeaderSilent { leader, lasts } => leader_silent(by, *leader, *lasts),
             Cause::NoCampaign(bar) => campaign_bar(by, *bar),
             Cause::Vote { voter, state } => vote(by, *voter, *state),
             Cause::Campaign(role) => format!("Node {by} asks for votes now, as a {role}."),
@@ -111,23 +118,17 @@ impl Explanation {
                 "The oldest write of node {by} has not become durable for {}: its disk or its log writer is slow.",
                 duration(*waits)
             ),
-            Cause::OwnStateMachine {
-                lasts,
-                entries: count,
-            } => format!(
-                "The state machine of node {by} has been busy for {} with {} that it was given.",
-                duration(*lasts),
-                entries(*count)
-            ),
+            Cause::OwnWrite(waits) => {
+                format!(
+                    "Node {by} has been writing it to its own disk for {}.",
+                    duration(*waits)
+                )
+            }
+            Cause::OwnStateMachine { lasts, entries } => own_state_machine(by, *lasts, *entries),
             Cause::OwnRestore(last) => format!(
                 "Node {by} is replacing its state by the snapshot at {last}, and applies nothing before that is done."
             ),
-            Cause::OwnLogRead { failed: false } => {
-                format!("Node {by} is reading the entries back from its log.")
-            }
-            Cause::OwnLogRead { failed: true } => {
-                format!("Node {by} cannot read the entries back from its log, and tries again.")
-            }
+            Cause::OwnLogRead { failed } => own_log_read(by, *failed),
             Cause::OwnSuspicion => format!(
                 "Node {by} may have lost what it had promised, so it neither votes nor counts until the leader has brought it \
                  up to date."
@@ -137,11 +138,7 @@ impl Explanation {
             ),
             Cause::AskLeader(leader) => format!("The leader, node {leader}, knows more."),
             Cause::LeaderChange(change) => leader_change(by, change),
-            Cause::Transfer { to, left, lacks } => format!(
-                "Leadership is being handed to node {to}, which lacks {}; that is given up in {}.",
-                entries(*lacks),
-                duration(*left)
-            ),
+            Cause::Transfer { to, left, lacks } => transfer(*to, *left, *lacks),
             Cause::UncommittedFull {
                 bytes: held,
                 bytes_max,
@@ -153,42 +150,95 @@ impl Explanation {
             Cause::ReadsFull { reads, reads_max } => {
                 format!("{reads} reads wait for a majority, and the limit is {reads_max}.")
             }
-            Cause::ChangePending { index, is_joint } => {
-                let kind = if *is_joint {
-                    "joint configuration"
-                } else {
-                    "configuration"
-                };
-                format!("The {kind} at entry {index} is not through yet.")
-            }
+            Cause::ChangePending { index, is_joint } => change_pending(*index, *is_joint),
         }
     }
 
-    fn quorum(&self, quorum: &Quorum) -> String {
-        let of = match quorum.half {
-            Half::Only => "voters",
-            Half::Incoming => "new voters of the joint configuration,",
-            Half::Outgoing => "old voters of the joint configuration,",
-        };
-        let Quorum {
-            voters, have, needed, ..
-        } = quorum;
-        let what = match have.len() {
-            _ if self.lacks_votes() => "can be reached",
-            1 => "has it",
-            _ => "have it",
-        };
-        let those = if have.is_empty() {
-            "none".to_owned()
-        } else {
-            format!("only {}", nodes(have))
-        };
-        format!(
-            "It takes {needed} of the {} {of} {}, and {those} {what}.",
-            voters.len(),
-            list(voters)
-        )
+    /// All those who do not answer, if one of them is what matters most; else the one that does.
+    fn who_lags(&self, first: NodeId) -> String {
+        let silent = self.silent();
+        match silent.as_slice() {
+            _ if !silent.contains(&first) => format!("Node {first} does not keep up."),
+            [one] => format!("Node {one} does not answer."),
+            more => format!("Nodes {} do not answer.", list(more)),
+        }
     }
+}
+
+fn quorum(quorum: &Quorum) -> String {
+    let comma = if quorum.half == Half::Only { "" } else { "," };
+    let of = match quorum.half {
+        Half::Only => "voters",
+        Half::Incoming => "new voters of the joint configuration,",
+        Half::Outgoing => "old voters of the joint configuration,",
+    };
+    let Quorum {
+        voters, have, needed, ..
+    } = quorum;
+    let purpose = match quorum.need {
+        Need::Votes => "elect a leader",
+        Need::Contact => "commit anything",
+        Need::Entry => "commit it",
+    };
+    let what = match quorum.need {
+        Need::Votes | Need::Contact => "can be reached",
+        Need::Entry if have.len() == 1 => "has it",
+        Need::Entry => "have it",
+    };
+    let those = if have.is_empty() {
+        "none".to_owned()
+    } else {
+        format!("only {}", nodes(have))
+    };
+    format!(
+        "It takes {needed} of the {} {of} {}{comma} to {purpose}, and {those} {what}.",
+        voters.len(),
+        list(voters)
+    )
+}
+
+fn own_state_machine(by: NodeId, lasts: Duration, count: u64) -> String {
+    format!(
+        "The state machine of node {by} has been busy for {} with {} that it was given.",
+        duration(lasts),
+        entries(count)
+    )
+}
+
+fn own_log_read(by: NodeId, failed: bool) -> String {
+    if failed {
+        format!("Node {by} cannot read the entries back from its log, and tries again.")
+    } else {
+        format!("Node {by} is reading the entries back from its log.")
+    }
+}
+
+fn transfer(to: NodeId, left: Duration, lacks: u64) -> String {
+    let state = match lacks {
+        0 => "has everything".to_owned(),
+        _ => format!("lacks {}", entries(lacks)),
+    };
+    format!(
+        "Leadership is being handed to node {to}, which {state}; that is given up in {}.",
+        duration(left)
+    )
+}
+
+fn change_pending(index: Index, is_joint: bool) -> String {
+    let kind = if is_joint {
+        "joint configuration"
+    } else {
+        "configuration"
+    };
+    format!("The {kind} at entry {index} is not through yet.")
+}
+
+fn leader_silent(by: NodeId, leader: NodeId, lasts: Duration) -> String {
+    format!(
+        "Node {by} has not heard from its leader, node {leader}, for {}: node {leader} has stopped, or nothing gets through \
+         from it.",
+        duration(lasts)
+    )
 }
 
 fn well(by: NodeId, leader: NodeId, term: Term, commit: Index, applied: Index) -> String {
@@ -302,23 +352,27 @@ fn behind(lag: &Lag) -> String {
         window,
         reason,
     } = lag;
+    let acknowledged = match (lacks, match_index) {
+        (0, _) => "everything".to_owned(),
+        (_, &Index::ZERO) => "nothing yet".to_owned(),
+        _ => format!("everything up to entry {match_index}"),
+    };
     let owes = match (lacks, stands) {
-        (0, _) => format!("Node {member} has acknowledged everything"),
-        (_, Some(stands)) => format!(
-            "Node {member} has acknowledged up to entry {match_index}, lacks {}, and its next acknowledgement has been missing \
-             for {}",
+        (0, _) => format!("Node {member} has acknowledged {acknowledged}, but"),
+        (_, Some(stands)) if *stands >= TELLABLE => format!(
+            "Node {member} has acknowledged {acknowledged}, lacks {}, and its next acknowledgement has been missing for {}:",
             entries(*lacks),
             duration(*stands)
         ),
-        (_, None) => format!(
-            "Node {member} has acknowledged up to entry {match_index} and lacks {}",
+        _ => format!(
+            "Node {member} has acknowledged {acknowledged} and lacks {}:",
             entries(*lacks)
         ),
     };
     let window = window
         .as_ref()
         .map_or(String::new(), |window| full_window(*member, window));
-    format!("{owes}: {}.{window}", lag_reason(*member, *reason))
+    format!("{owes} {}.{window}", lag_reason(*member, *reason))
 }
 
 fn lag_reason(member: NodeId, reason: LagReason) -> String {
@@ -348,7 +402,7 @@ fn lag_reason(member: NodeId, reason: LagReason) -> String {
         LagReason::AwaitsSnapshot => {
             "the log that it lacks is gone, and it waits for its turn to be sent a snapshot".to_owned()
         }
-        LagReason::Probe => "the leader is finding out where its log parts from its own".to_owned(),
+        LagReason::Probe => "the leader is finding out up to where its log agrees with the leader's".to_owned(),
         LagReason::LogRead { failed: false } => {
             "the leader is reading the entries for it back from its log".to_owned()
         }
@@ -398,80 +452,5 @@ fn leader_change(by: NodeId, change: &LeaderChange) -> String {
         (Some(before), None) if *before == by => format!("{ago} ago node {by} ceased to lead: {reason}."),
         (Some(before), None) => format!("{ago} ago node {by} gave up its leader, node {before}: {reason}."),
         (None, None) => format!("{ago} ago node {by} moved to term {term}: {reason}."),
-    }
-}
-
-impl Case {
-    fn advice(&self) -> Option<&'static str> {
-        match self {
-            Case::LeaderSilent { .. } => Some(START_OR_MEND),
-            Case::NotInLog { .. } => Some("propose something, or ask for an entry that exists"),
-            _ => None,
-        }
-    }
-}
-
-const START_OR_MEND: &str =
-    "see whether the nodes that do not answer run, start them if not, and mend the links to them if they do";
-const DISK: &str =
-    "look at the load and the health of that disk; the node may be restarted or replaced, but not wiped";
-
-impl Cause {
-    /// What to do about it; none if it passes by itself or follows from another cause.
-    fn advice(&self) -> Option<&'static str> {
-        match self {
-            Cause::Stopped => Some("read the log of that node, and follow what it says"),
-            Cause::Vote {
-                state: VoteState::Silent { .. },
-                ..
-            } => Some(START_OR_MEND),
-            Cause::Vote {
-                state:
-                    VoteState::Refused {
-                        reason: VoteRefusal::HearsLeader(_),
-                        ..
-                    },
-                ..
-            } => Some("if the leader that others hear runs, mend the link to it"),
-            Cause::OwnDisk(_) | Cause::NoCampaign(CampaignBar::Disk) => Some(DISK),
-            Cause::NoCampaign(CampaignBar::NoConfiguration) => {
-                Some("add the node to a group, or wait for its leader")
-            }
-            Cause::OwnStateMachine { .. } => {
-                Some("look at what the state machine of that node is doing, and at its disk")
-            }
-            Cause::OwnRestore(_) => Some("wait; it is as much work as reading the whole state"),
-            Cause::OwnLogRead { failed: true } => {
-                Some("read the log of that node: it says why the read failed")
-            }
-            Cause::Behind(lag) => lag.advice(),
-            Cause::UncommittedFull { .. } | Cause::ReadsFull { .. } => {
-                Some("retry in a moment, and send less at once")
-            }
-            Cause::AskLeader(_) => Some("ask the leader"),
-            Cause::OwnSuspicion | Cause::NoCampaign(CampaignBar::Suspect) => {
-                Some("wait for the leader; the node may be used as soon as it has caught up")
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Lag {
-    fn advice(&self) -> Option<&'static str> {
-        match self.reason {
-            LagReason::Silent { .. } => Some(START_OR_MEND),
-            LagReason::Disk(_) => Some(DISK),
-            LagReason::Snapshot(_) | LagReason::AwaitsSnapshot => {
-                Some("wait for the snapshot; its way may be widened by its byte rate in the settings")
-            }
-            LagReason::LogRead { failed: true } => {
-                Some("read the log of the leader: it says why the read failed")
-            }
-            _ if self.window.is_some() => Some(
-                "widen the link to that node, or send less; the window grows with the settings of the leader",
-            ),
-            _ => None,
-        }
     }
 }

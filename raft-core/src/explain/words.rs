@@ -8,6 +8,7 @@ use crate::types::NodeId;
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
+        0 if duration.as_millis() == 0 => "less than 1 ms".to_owned(),
         0 => format!("{} ms", duration.as_millis()),
         1..60 => format!("{:.1} s", duration.as_millis() as f64 / 1e3),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
@@ -66,7 +67,8 @@ mod tests {
     #[test]
     fn durations_are_readable() {
         let of = |ms| duration(Duration::from_millis(ms));
-        assert_eq!(of(0), "0 ms");
+        assert_eq!(of(0), "less than 1 ms");
+        assert_eq!(of(1), "1 ms");
         assert_eq!(of(999), "999 ms");
         assert_eq!(of(2_340), "2.3 s");
         assert_eq!(of(320_000), "5 min 20 s");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::leader::Leader;
 use super::machine::Raft;
 use super::role::Role;
-use crate::explain::{Case, Cause, Explanation, Half, LeaderChange, Question, Quorum};
+use crate::explain::{Case, Cause, Explanation, Half, LeaderChange, Need, Question, Quorum};
 use crate::membership::majority::quorum;
 use crate::request::RefusalReason;
 use crate::types::{Index, NodeId, Time};
@@ -22,6 +22,7 @@ impl Raft {
     pub fn explain(&self, now: Time, question: Question) -> Explanation {
         let now = now.max(self.common.now);
         let (case, mut causes) = match question {
+            Question::WhatIsWrong if self.common.stopped => (Case::Stopped { term: self.term() }, Vec::new()),
             Question::WhatIsWrong => self.what_is_wrong(now),
             Question::NoLeader => self.why_no_leader(now),
             Question::NotCommitted(index) => self.why_not_committed(now, index),
@@ -106,9 +107,8 @@ impl Raft {
     fn why_refused(&self, now: Time, reason: RefusalReason) -> (Case, Vec<Cause>) {
         let causes = match (reason, &self.role) {
             (RefusalReason::NotLeader { .. } | RefusalReason::Removed, _) => match self.leader() {
-                Some(leader) if leader != self.id() => vec![Cause::AskLeader(leader)],
-                Some(_) => Vec::new(),
-                None => self.why_no_leader(now).1,
+                Some(leader) if leader == self.id() => Vec::new(),
+                _ => self.whom_to_ask(now),
             },
             (RefusalReason::Busy, Role::Leader(leader)) => self.what_is_full(now, leader),
             (RefusalReason::MembershipChangePending, Role::Leader(_)) => {
@@ -161,6 +161,7 @@ impl Raft {
                 reads: leader.reads.pending(),
                 reads_max: config.reads_max,
             });
+            causes.extend(self.who_lags(now).map(|(_, causes)| causes).unwrap_or_default());
         }
         if leader.uncommitted_bytes() > 0 {
             causes.push(Cause::UncommittedFull {
@@ -172,8 +173,32 @@ impl Raft {
         causes
     }
 
+    /// For a replica that does not lead: the leader knows more, unless that is not heard, or there is none.
+    fn whom_to_ask(&self, now: Time) -> Vec<Cause> {
+        let Some(leader) = self.leader() else {
+            let (_, waits_for) = self.why_no_leader(now);
+            return [Cause::NoLeader(self.leaderless_for(now))]
+                .into_iter()
+                .chain(waits_for)
+                .collect();
+        };
+        match self.why_leader_is_silent(now, leader) {
+            Some((Case::LeaderSilent { leader, lasts }, due)) => {
+                let silent = Cause::LeaderSilent { leader, lasts };
+                [silent].into_iter().chain(due).collect()
+            }
+            _ => vec![Cause::AskLeader(leader)],
+        }
+    }
+
+    /// For how long no leader has been known.
+    fn leaderless_for(&self, now: Time) -> Duration {
+        let since = self.common.recollection.leaderless_since();
+        since.map(|since| now.since(since)).unwrap_or_default()
+    }
+
     /// The majorities that lack someone: all those of which fewer `have` something than are needed.
-    fn missing_quorums(&self, have: impl Fn(NodeId) -> bool) -> Vec<Cause> {
+    fn missing_quorums(&self, need: Need, have: impl Fn(NodeId) -> bool) -> Vec<Cause> {
         let membership = self.common.membership();
         let halves = if membership.is_joint() {
             vec![
@@ -184,6 +209,7 @@ impl Raft {
             vec![(Half::Only, membership.voters())]
         };
         let halves = halves.into_iter().map(|(half, voters)| Quorum {
+            need,
             half,
             voters: voters.to_vec(),
             have: voters.iter().copied().filter(|voter| have(*voter)).collect(),

@@ -1,17 +1,20 @@
 //! How an explanation is written in a trace: its case and causes as they are typed, and the paragraph that people read.
 
 use raft_core::explain::{Case, Cause, Explanation, LagReason, Quorum, VoteState};
+use raft_core::types::NodeId;
+
+use super::kinds;
 
 /// How long a line of a paragraph becomes.
 const LINE_CHARS: usize = 118;
 
-/// `n1 explains [no_quorum] NoLeader: NoQuorum(Only, [1] of [1, 2, 3]), Vote(2: Silent)`, and below it the paragraph.
+/// `n1 [no_quorum] NoLeader: NoQuorum(Votes Only, [1] of [1, 2, 3]), Vote(2: Silent)`, and below it the paragraph.
 pub(crate) fn explanation(explanation: &Explanation) -> Vec<String> {
-    let case = name(&format!("{:?}", explanation.case));
+    let case = kinds::case(&explanation.case);
     let causes: Vec<String> = explanation.causes.iter().map(cause).collect();
     let typed = match explanation.case {
         Case::Lagging(member) => format!("{case}({member})"),
-        _ => case,
+        _ => case.to_owned(),
     };
     let label = explanation.label();
     assert!(Explanation::LABELS.contains(&label), "{label} is a label");
@@ -25,45 +28,43 @@ pub(crate) fn explanation(explanation: &Explanation) -> Vec<String> {
 }
 
 fn cause(cause: &Cause) -> String {
-    let kind = name(&format!("{cause:?}"));
+    let kind = kinds::cause(cause);
     match cause {
         Cause::NoQuorum(Quorum {
-            half, voters, have, ..
+            need,
+            half,
+            voters,
+            have,
+            ..
         }) => {
-            let (have, voters): (Vec<u64>, Vec<u64>) = (
-                have.iter().map(|id| id.0).collect(),
-                voters.iter().map(|id| id.0).collect(),
-            );
-            format!("NoQuorum({half:?}, {have:?} of {voters:?})")
+            let ids = |nodes: &[NodeId]| nodes.iter().map(|id| id.0).collect::<Vec<u64>>();
+            let (need, half) = (kinds::need(need), kinds::half(half));
+            format!("{kind}({need} {half}, {:?} of {:?})", ids(have), ids(voters))
         }
-        Cause::Vote { voter, state } => match state {
-            VoteState::Refused { reason, .. } => {
-                format!("Vote({voter}: Refused {})", name(&format!("{reason:?}")))
+        Cause::Vote { voter, state } => {
+            let answer = kinds::vote_state(state);
+            match state {
+                VoteState::Refused { reason, .. } => {
+                    format!("{kind}({voter}: {answer} {})", kinds::vote_refusal(reason))
+                }
+                _ => format!("{kind}({voter}: {answer})"),
             }
-            _ => format!("Vote({voter}: {})", name(&format!("{state:?}"))),
-        },
+        }
         Cause::Behind(lag) => {
             let window = if lag.window.is_some() { ", window full" } else { "" };
-            let reason = match lag.reason {
-                LagReason::Snapshot(index) => format!("Snapshot {index}"),
-                reason => name(&format!("{reason:?}")),
-            };
-            format!("Behind({}: {reason}{window})", lag.member)
+            let mut reason = kinds::lag_reason(&lag.reason).to_owned();
+            if let LagReason::Snapshot(index) = lag.reason {
+                reason = format!("{reason} {index}");
+            }
+            format!("{kind}({}: {reason}{window})", lag.member)
         }
-        Cause::NoCampaign(bar) => format!("NoCampaign({})", name(&format!("{bar:?}"))),
+        Cause::NoCampaign(bar) => format!("{kind}({})", kinds::campaign_bar(bar)),
         Cause::LeaderChange(change) => {
-            let id =
-                |node: Option<raft_core::types::NodeId>| node.map_or("-".to_owned(), |node| node.to_string());
-            format!("LeaderChange({} to {})", id(change.before), id(change.after))
+            let id = |node: Option<NodeId>| node.map_or("-".to_owned(), |node| node.to_string());
+            format!("{kind}({} to {})", id(change.before), id(change.after))
         }
-        _ => kind,
+        _ => kind.to_owned(),
     }
-}
-
-/// The name of a variant, without what is in it.
-fn name(debug: &str) -> String {
-    let end = debug.find(|c: char| !c.is_alphanumeric());
-    debug[..end.unwrap_or(debug.len())].to_owned()
 }
 
 fn wrapped(text: &str) -> Vec<String> {

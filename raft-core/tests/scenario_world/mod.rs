@@ -24,6 +24,7 @@ mod disk;
 mod explanations;
 mod faults;
 mod history;
+mod kinds;
 mod messages;
 mod node;
 mod operations;
@@ -32,6 +33,7 @@ mod script;
 mod views;
 mod world;
 
+pub(crate) use kinds::kinds_without;
 #[cfg(feature = "mutants")]
 pub(crate) use script::holds;
 pub(crate) use script::{check, load_all};

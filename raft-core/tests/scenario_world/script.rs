@@ -92,6 +92,14 @@ impl Scenario {
         self.text.split("\n>").next().unwrap_or_default().trim()
     }
 
+    /// The lines of the file in which a replica explains itself: `  n1 [label] Case: causes`.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = &str> {
+        let is_answer = |line: &&str| {
+            line.starts_with("  n") && line.split(' ').nth(3).is_some_and(|word| word.starts_with('['))
+        };
+        self.text.lines().filter(is_answer)
+    }
+
     /// The text of the file with fresh output.
     fn run(&self) -> String {
         let mut world = World::new();

@@ -31,6 +31,33 @@ pub(super) fn complain(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// How long the lines of a paragraph become on a terminal.
+const LINE_CHARS: usize = 100;
+
+/// Paragraphs with an empty line between two; broken into lines if a person is likely to look at them, and one line each for `grep`.
+pub(super) fn for_people(paragraphs: &[String]) -> String {
+    if io::stdout().is_terminal() {
+        let wrapped: Vec<String> = paragraphs.iter().map(|text| wrapped(text, LINE_CHARS)).collect();
+        return wrapped.join("\n\n");
+    }
+    paragraphs.join("\n\n")
+}
+
+/// The words of `text` on lines of at most `chars`, or of one word.
+fn wrapped(text: &str, chars: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= chars => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
 /// Whether a person is likely to be looking at standard error.
 pub(super) fn stderr_is_interactive() -> bool {
     io::stderr().is_terminal()
@@ -39,4 +66,18 @@ pub(super) fn stderr_is_interactive() -> bool {
 /// Whether standard output may be coloured: it is a terminal, and nobody objects (no-color.org).
 pub(super) fn stdout_has_colors() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paragraph_is_broken_between_words() {
+        assert_eq!(wrapped("one two three", 7), "one two\nthree");
+        assert_eq!(wrapped("one two three", 8), "one two\nthree");
+        assert_eq!(wrapped("inseparable", 4), "inseparable");
+        let text = wrapped(["word"; 101].join(" ").as_str(), LINE_CHARS);
+        assert!(text.lines().all(|line| line.len() <= LINE_CHARS) && text.lines().count() == 6);
+    }
 }

@@ -27,7 +27,7 @@ pub(super) struct WhyArguments {
     endpoints: EndpointArguments,
 
     /// Explain the state of the entry at this index of the log
-    #[arg(long, value_name = "N", group = "about")]
+    #[arg(long, value_name = "N", group = "about", value_parser = parse_index)]
     index: Option<u64>,
 
     /// Explain why the member with this id is behind
@@ -45,6 +45,16 @@ pub(super) struct WhyArguments {
     /// How long to wait for each node, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = parse_seconds)]
     timeout: Duration,
+}
+
+/// The index of an entry.
+fn parse_index(text: &str) -> Result<u64, String> {
+    match text.parse::<u64>() {
+        Ok(index) if index > 0 => Ok(index),
+        _ => {
+            Err("an entry has a whole number from 1 on; `raft-node status` shows how far they go".to_owned())
+        }
+    }
 }
 
 impl WhyArguments {
@@ -66,7 +76,7 @@ pub(super) fn run(arguments: WhyArguments) -> Result<ExitCode, CliError> {
     if arguments.json {
         output::print_json(&answers)?;
     } else {
-        output::print(&why::paragraphs(&answers).join("\n"))?;
+        output::print(&output::for_people(&why::paragraphs(&answers)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

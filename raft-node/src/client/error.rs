@@ -19,7 +19,7 @@ pub enum ClientError {
         reason: String,
     },
     /// No endpoint served the request.
-    #[error("no endpoint answered{}; start the cluster, or name its client URLs with --endpoints", list(.0))]
+    #[error("no endpoint served it{}; {}", list(.0), remedy(.0))]
     NoAnswer(Vec<Failed>),
     /// The server refused the request.
     #[error("{endpoint} refused: {message}")]
@@ -84,6 +84,18 @@ pub struct Failed {
     pub reason: String,
 }
 
+/// What may help: whoever answers with an error runs, and knows why.
+fn remedy(failed: &[Failed]) -> &'static str {
+    if failed
+        .iter()
+        .any(|failed| failed.reason.starts_with("etcdserver"))
+    {
+        "`raft-node why`, asked at the same --endpoints, says what is wrong"
+    } else {
+        "start the cluster, or name the client URLs of all its nodes with --endpoints"
+    }
+}
+
 fn list(failed: &[Failed]) -> String {
     let mut text = String::new();
     for Failed { endpoint, reason } in failed {
@@ -129,6 +141,12 @@ mod tests {
             text.contains("(http://a:1: refused, http://b:1: timed out)"),
             "{text}"
         );
-        assert!(text.contains("--endpoints"), "{text}");
+        assert!(text.contains("start the cluster, or name"), "{text}");
+        let error = ClientError::NoAnswer(vec![failed("http://a:1", "etcdserver: request timed out")]);
+        let text = error.to_string();
+        assert!(
+            text.contains("`raft-node why`") && !text.contains("start the cluster"),
+            "{text}"
+        );
     }
 }

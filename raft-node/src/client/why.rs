@@ -173,29 +173,46 @@ pub fn paragraphs(answers: &[Answer]) -> Vec<String> {
     };
     let mut paragraphs = vec![main.text.clone()];
     let others = answers.iter().filter_map(|answer| answer.why.as_ref());
-    let others = others.filter(|why| why.severity > 0 && *why != main);
+    // Who only knows that the leader knows more adds nothing once that has spoken.
+    let adds = |why: &Why| why.severity > 0 && !(main.leads && why.cause == "other");
+    let others = others.filter(|why| adds(why) && *why != main);
     paragraphs.extend(others.map(|why| format!("Node {} says: {}", why.node, why.text)));
-    let whys = answers.iter().filter_map(|answer| answer.why.as_ref());
-    let silent: BTreeSet<u64> = whys.flat_map(|why| why.silent.iter().copied()).collect();
-    let trouble = answers.iter().filter_map(|answer| cross_check(answer, &silent));
-    paragraphs.extend(trouble);
+    paragraphs.extend(answers.iter().filter_map(unanswered));
+    paragraphs.extend(broken_links(answers));
     paragraphs
 }
 
-/// A node that others do not hear and that answers clients runs; one that answers nobody does not, or stands still.
-fn cross_check(answer: &Answer, silent: &BTreeSet<u64>) -> Option<String> {
-    let endpoint = &answer.endpoint;
+/// Who answers nobody does not run, or stands still.
+fn unanswered(answer: &Answer) -> Option<String> {
+    let error = answer.error.as_ref()?;
     let name = answer
         .id
         .map_or_else(|| "The node".to_owned(), |id| format!("Node {id}"));
-    match &answer.error {
-        Some(error) => Some(format!("{name} does not answer at {endpoint}: {error}.")),
-        None if answer.id.is_some_and(|id| silent.contains(&id)) => Some(format!(
-            "{name} answers at {endpoint}, so it runs: what is broken is the link between it and those that do not hear it, or \
-             its disk."
-        )),
-        None => None,
+    Some(format!("{name} does not answer at {}: {error}.", answer.endpoint))
+}
+
+/// Nodes that are not heard by others and answer clients run: it is the way between them that is broken, most likely.
+fn broken_links(answers: &[Answer]) -> Vec<String> {
+    let whys = || answers.iter().filter_map(|answer| answer.why.as_ref());
+    let hears_not = |by: &Why, other: &Why| by.silent.contains(&other.node);
+    let mut links = Vec::new();
+    for by in whys() {
+        for other in whys().filter(|other| hears_not(by, other)) {
+            let (one, two) = (by.node, other.node);
+            if !hears_not(other, by) {
+                links.push(format!(
+                    "Node {two} runs, and node {one} does not hear it: what node {two} sends to node {one} is lost, or the disk of \
+                     node {two} stands still. What to do: mend the link between nodes {one} and {two}, or that disk."
+                ));
+            } else if one < two {
+                links.push(format!(
+                    "Nodes {one} and {two} both run and do not hear each other: the link between them is cut. What to do: mend that \
+                     link; see whether the peer URLs of both can be reached from the other one."
+                ));
+            }
+        }
     }
+    links
 }
 
 #[cfg(test)]
@@ -244,11 +261,41 @@ mod tests {
             [
                 "told by 1.",
                 "Node 3 says: told by 3.",
-                "Node 1 answers at http://n1:1, so it runs: what is broken is the link between it and those that do not hear \
-                 it, or its disk.",
-                "Node 3 answers at http://n3:1, so it runs: what is broken is the link between it and those that do not hear \
-                 it, or its disk.",
+                "Nodes 1 and 3 both run and do not hear each other: the link between them is cut. What to do: mend that link; see \
+                 whether the peer URLs of both can be reached from the other one.",
             ]
+        );
+    }
+
+    #[test]
+    fn one_direction_may_be_broken_alone() {
+        let answers = [
+            answer(why(1, true, 1, &[2, 3])),
+            answer(why(2, false, 0, &[])),
+            dead(3),
+        ];
+        assert_eq!(
+            paragraphs(&answers)[1..],
+            [
+                "Node 3 does not answer at http://n3:1: refused.",
+                "Node 2 runs, and node 1 does not hear it: what node 2 sends to node 1 is lost, or the disk of node 2 stands still. \
+                 What to do: mend the link between nodes 1 and 2, or that disk.",
+            ]
+        );
+    }
+
+    #[test]
+    fn who_would_ask_the_leader_is_silent_when_that_has_spoken() {
+        let asks = Why {
+            cause: "other".to_owned(),
+            ..why(2, false, 3, &[])
+        };
+        let leader = answer(why(1, true, 3, &[]));
+        assert_eq!(paragraphs(&[leader, answer(asks.clone())]), ["told by 1."]);
+        let other = answer(why(3, false, 4, &[1]));
+        assert_eq!(
+            paragraphs(&[other, answer(asks)])[..2],
+            ["told by 3.", "Node 2 says: told by 2."]
         );
     }
 

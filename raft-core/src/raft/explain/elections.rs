@@ -5,7 +5,7 @@ use super::super::follower::Follower;
 use super::super::machine::Raft;
 use super::super::role::Role;
 use crate::effect::RoleKind;
-use crate::explain::{CampaignBar, Case, Cause, VoteState};
+use crate::explain::{CampaignBar, Case, Cause, Need, VoteState};
 use crate::membership::Membership;
 use crate::types::{NodeId, Time};
 
@@ -20,11 +20,10 @@ impl Raft {
             let term = common.term;
             return (Case::Led { leader, term }, Vec::new());
         }
-        let since = common.recollection.leaderless_since();
         let case = Case::NoLeader {
             role: self.role(),
             term: common.term,
-            lasts: since.map(|since| now.since(since)).unwrap_or_default(),
+            lasts: self.leaderless_for(now),
         };
         (case, self.what_elections_wait_for(now))
     }
@@ -49,10 +48,12 @@ impl Raft {
             let state = states.iter().find(|(id, _)| *id == voter);
             state.is_some_and(|(_, state)| matches!(state, VoteState::Silent { .. }))
         };
-        let mut causes = self.missing_quorums(|voter| !is_silent(voter));
+        let mut causes = self.missing_quorums(Need::Votes, |voter| !is_silent(voter));
         let bar = self.campaign_bar(now).map(Cause::NoCampaign);
-        causes.extend(bar);
-        let votes = states.into_iter();
+        // Who does not stand for election asks nobody.
+        let says_much = |state: &VoteState| bar.is_none() || *state != VoteState::NotAsked;
+        let votes = states.into_iter().filter(|(_, state)| says_much(state));
+        causes.extend(bar.clone());
         causes.extend(votes.map(|(voter, state)| Cause::Vote { voter, state }));
         if let Some(waits) = self.common.disk_waits_since()
             && self.is_too_long(now, Some(waits))

@@ -3,7 +3,7 @@
 use super::super::leader::Leader;
 use super::super::machine::Raft;
 use super::super::role::Role;
-use crate::explain::{Case, Cause};
+use crate::explain::{Case, Cause, Need};
 use crate::progress::{ColdRead, Progress};
 use crate::types::{Index, NodeId, Time};
 
@@ -28,10 +28,7 @@ impl Raft {
         let causes = match &self.role {
             Role::Leader(_) if index > last => Vec::new(),
             Role::Leader(leader) => self.whose_acknowledgement_is_missing(now, leader, index),
-            Role::Follower(_) | Role::Candidate(_) => match self.leader() {
-                Some(leader) => vec![Cause::AskLeader(leader)],
-                None => self.why_no_leader(now).1,
-            },
+            Role::Follower(_) | Role::Candidate(_) => self.whom_to_ask(now),
         };
         (case, causes)
     }
@@ -42,7 +39,7 @@ impl Raft {
         // What is of an earlier term is not counted; it comes along with the first entry of the own term.
         let target = index.max(leader.term_start);
         let has_it = |voter: NodeId| self.has_acknowledged(leader, voter, target);
-        causes.extend(self.missing_quorums(has_it));
+        causes.extend(self.missing_quorums(Need::Entry, has_it));
         if target > index {
             causes.push(Cause::EarlierTerm {
                 term: common.term,
@@ -50,12 +47,22 @@ impl Raft {
             });
         }
         if common.membership().is_voter(self.id()) && !has_it(self.id()) {
-            let waits = common.disk_waits_since().map(|since| now.since(since));
-            causes.push(Cause::OwnDisk(waits.unwrap_or_default()));
+            causes.push(self.own_write(now));
         }
         let missing = self.other_voters().filter(|voter| !has_it(*voter));
         causes.extend(missing.filter_map(|voter| self.lag_of(now, leader, voter).map(Cause::Behind)));
         causes
+    }
+
+    /// The oldest write that is not durable here.
+    fn own_write(&self, now: Time) -> Cause {
+        let since = self.common.disk_waits_since();
+        let waits = since.map(|since| now.since(since)).unwrap_or_default();
+        if self.is_too_long(now, since) {
+            Cause::OwnDisk(waits)
+        } else {
+            Cause::OwnWrite(waits)
+        }
     }
 
     /// Whether the acknowledgement of a voter counts and reaches so far: as the commit rule counts (R58).
@@ -92,8 +99,7 @@ impl Raft {
             });
         } else if common.log.durable() < index {
             // Only what is durable here is handed out.
-            let waits = common.disk_waits_since().map(|since| now.since(since));
-            causes.push(Cause::OwnDisk(waits.unwrap_or_default()));
+            causes.push(self.own_write(now));
         } else if common.apply.cold_read != ColdRead::Idle {
             causes.push(Cause::OwnLogRead {
                 failed: common.apply.cold_read == ColdRead::Failed,

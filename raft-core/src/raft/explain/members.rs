@@ -3,7 +3,7 @@
 use super::super::leader::Leader;
 use super::super::machine::Raft;
 use super::super::role::Role;
-use crate::explain::{Case, Cause, FullWindow, Lag, LagReason};
+use crate::explain::{Case, Cause, FullWindow, Lag, LagReason, Need};
 use crate::log::TermAt;
 use crate::progress::{ColdRead, Progress, ProgressState};
 use crate::types::{NodeId, Time};
@@ -20,6 +20,8 @@ impl Raft {
             let mut lags: Vec<Lag> = lags.collect();
             lags.sort_by_key(|lag| !lag.is_silent());
             first = lags.first().map(|lag| lag.member);
+            let is_silent = |member| lags.iter().any(|lag| lag.member == member && lag.is_silent());
+            causes.extend(self.missing_quorums(Need::Contact, |voter| !is_silent(voter)));
             causes.extend(lags.into_iter().map(Cause::Behind));
         }
         let own_disk = self.common.disk_waits_since();
@@ -45,12 +47,14 @@ impl Raft {
 
     /// Why `member` is behind: the leader knows it, and everybody else knows it of itself only.
     pub(super) fn why_lagging(&self, now: Time, member: NodeId) -> (Case, Vec<Cause>) {
+        let is_led_elsewhere = self.leader() != Some(self.id());
         if !self.common.membership().contains(member) {
-            let others = self.leader().filter(|leader| *leader != self.id());
-            return (
-                Case::NoMember(member),
-                others.map(Cause::AskLeader).into_iter().collect(),
-            );
+            let others = if is_led_elsewhere {
+                self.whom_to_ask(now)
+            } else {
+                Vec::new()
+            };
+            return (Case::NoMember(member), others);
         }
         let mut causes = Vec::new();
         let mut lags = false;
@@ -71,11 +75,17 @@ impl Raft {
         let case = match self.leader() {
             None => return self.why_no_leader(now),
             Some(_) if lags => Case::Lagging(member),
-            Some(leader) if leader != self.id() => Case::LeaderKnows(member),
+            Some(leader) if leader != self.id() => {
+                if let Some(silent) = self.why_leader_is_silent(now, leader) {
+                    return silent;
+                }
+                Case::LeaderKnows(member)
+            }
             Some(_) => Case::KeepsUp(member),
         };
-        let leader = self.leader().filter(|leader| *leader != self.id());
-        causes.extend(leader.map(Cause::AskLeader));
+        if is_led_elsewhere {
+            causes.extend(self.whom_to_ask(now));
+        }
         (case, causes)
     }
 
