@@ -10,7 +10,7 @@ use raft_core::membership::Membership;
 use raft_core::message::SnapshotMeta;
 use raft_core::raft::Raft;
 use raft_core::record::{
-    Header, Record, Recorder, RecorderOptions, Records, StepObserver, Tap, WallTime, describe_input,
+    Header, Record, Recorder, RecorderOptions, Records, Replay, StepObserver, Tap, WallTime, describe_input,
     state_hash,
 };
 use raft_core::traits::Recovered;
@@ -41,8 +41,22 @@ fn read(bytes: Bytes) {
         return;
     };
     let mut is_wrong = false;
+    let mut replay = Replay::default();
     for record in records.by_ref() {
         assert!(!is_wrong, "nothing follows an error");
+        // Steps and starts may violate an invariant of the protocol, and panic then; nothing else may.
+        if let Ok(record @ (Record::Checkpoint { .. } | Record::State { .. } | Record::End { .. })) = &record
+        {
+            let taken = replay.take(record.clone(), &mut Vec::new());
+            assert!(
+                taken.is_err() || replay.hash().is_some(),
+                "what is taken has a state"
+            );
+            let times = [Time::ZERO, Time::from_nanos(u64::MAX)].map(|at| replay.wall(at));
+            if let [Some(early), Some(late)] = times {
+                assert!(early < late, "later is later");
+            }
+        }
         match record {
             Ok(Record::Step { inputs, .. }) => {
                 let shown: usize = inputs.iter().map(|input| describe_input(input).len()).sum();

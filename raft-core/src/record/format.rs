@@ -1,5 +1,8 @@
 //! Records, one after the other, each with its length and its checksum.
 
+use std::fmt;
+use std::io::Read;
+
 use bytes::{Buf, Bytes};
 use thiserror::Error;
 
@@ -19,6 +22,13 @@ pub const VERSION: u64 = 1;
 
 /// Before each record stand its length, its checksum, and the checksum of these two: a damaged length is no torn end (R77).
 const FRAME_BYTES: usize = 12;
+
+/// The largest record: the state of a replica with its log's tail, and with payloads if they were asked for. Its settings bound it far
+/// below.
+const RECORD_BYTES_MAX: usize = 1 << 30;
+
+/// How much of a tail of zeros is looked at in one go.
+const ZEROS_AT_ONCE: usize = 64 << 10;
 
 /// The time of day, in nanoseconds since 1970 in UTC. It is only told: no decision depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,10 +192,24 @@ pub enum RecordError {
         /// That of what is there.
         found: u32,
     },
+    /// A record claims to be larger than any.
+    #[error("the record at byte {at} claims {bytes} bytes, and none has more than {RECORD_BYTES_MAX}")]
+    TooLarge {
+        /// Where the record begins.
+        at: usize,
+        /// Its size by its own word.
+        bytes: usize,
+    },
+    /// The bytes cannot be read.
+    #[error("the record at byte {at} cannot be read from where it is: {reason}")]
+    Read {
+        /// Where the record begins.
+        at: usize,
+        /// What the source said.
+        reason: String,
+    },
     /// A record holds what no replica has, though its checksum matches.
-    #[error(
-        "the record at byte {at} cannot be read: {source}; was it made by another version of this program?"
-    )]
+    #[error("the record at byte {at} is none of this version: {source}")]
     Record {
         /// Where the record begins.
         at: usize,
@@ -194,15 +218,25 @@ pub enum RecordError {
     },
 }
 
-/// The records of one recording, in order.
+/// The records of one recording, in order. It holds one of them at a time.
 ///
 /// After an error there are none any more. An end that is torn off is no error: [`torn_bytes`](Records::torn_bytes) tells.
-#[derive(Debug)]
 pub struct Records {
-    bytes: Bytes,
+    source: Box<dyn Read + Send>,
     at: usize,
-    header: Header,
+    header: Option<Header>,
     torn_bytes: usize,
+    has_ended: bool,
+}
+
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records")
+            .field("at", &self.at)
+            .field("header", &self.header)
+            .field("torn_bytes", &self.torn_bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Records {
@@ -210,46 +244,37 @@ impl Records {
     ///
     /// A writer that died at once may have left a recording without a whole header: that is a torn end, too, and no records.
     pub fn new(bytes: Bytes) -> Result<Records, RecordError> {
-        if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
-            return Err(RecordError::NotARecording);
-        }
+        Records::from_reader(bytes.reader())
+    }
+
+    /// The records of the recording that `source` gives, which is read record by record.
+    pub fn from_reader(source: impl Read + Send + 'static) -> Result<Records, RecordError> {
         let mut records = Records {
-            at: bytes.len().min(MAGIC.len()),
-            bytes,
-            header: Header::new(GroupId(0), NodeId(0)),
+            source: Box::new(source),
+            at: 0,
+            header: None,
             torn_bytes: 0,
+            has_ended: false,
         };
-        records.bytes.advance(records.at);
-        let at = records.at;
-        let Some(body) = records.body()? else {
-            return Ok(records);
-        };
-        let unreadable = |source| RecordError::Record { at, source };
-        let mut reader = Reader::new(body.clone());
-        if reader.byte().map_err(unreadable)? != 0 {
+        let magic = records.read(MAGIC.len())?;
+        if !MAGIC.starts_with(&magic) {
             return Err(RecordError::NotARecording);
         }
-        // The version comes first, so that it is told of a header that has changed since.
-        let found = reader.number().map_err(unreadable)?;
-        if found != VERSION {
-            let header = Record::take(&mut Reader::new(body));
-            let made_by = match header {
-                Ok(Record::Header(header)) => header.made_by,
-                _ => "of another version".to_owned(),
-            };
-            return Err(RecordError::Version { found, made_by });
+        if magic.len() < MAGIC.len() {
+            records.tear(magic.len());
+            return Ok(records);
         }
-        match codec::decode(body).map_err(unreadable)? {
-            Record::Header(header) => records.header = header,
-            _ => return Err(RecordError::NotARecording),
+        records.at = MAGIC.len();
+        if let Some(body) = records.body()? {
+            records.header = Some(header(body)?);
         }
         Ok(records)
     }
 
-    /// Who recorded.
+    /// Who recorded. None if the writer died before that was written.
     #[must_use]
-    pub fn header(&self) -> &Header {
-        &self.header
+    pub fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
     }
 
     /// How many bytes at the end are no whole record: its writer died while it wrote. 0 before all records were read.
@@ -266,29 +291,69 @@ impl Records {
 
     /// The bytes of the next record, checked; none at the end.
     fn body(&mut self) -> Result<Option<Bytes>, RecordError> {
-        let mut frame = self.bytes.clone();
+        let frame = self.read(FRAME_BYTES)?;
+        let Some((numbers, _)) = frame.split_first_chunk::<FRAME_BYTES>() else {
+            return Ok(self.tear(frame.len()));
+        };
         // A file that was longer than what reached the disk ends in zeros.
-        if frame.len() < FRAME_BYTES || frame.iter().all(|byte| *byte == 0) {
-            return Ok(self.tear());
+        if numbers == &[0; FRAME_BYTES]
+            && let Some(zeros) = self.zeros()?
+        {
+            return Ok(self.tear(FRAME_BYTES + zeros));
         }
-        let found = crc32c::crc32c(&frame[..8]);
-        let (length, of_body, of_both) = (frame.get_u32_le(), frame.get_u32_le(), frame.get_u32_le());
+        let found = crc32c::crc32c(&numbers[..8]);
+        let mut numbers = numbers.as_slice();
+        let (length, of_body, of_both) = (numbers.get_u32_le(), numbers.get_u32_le(), numbers.get_u32_le());
         self.check(of_both, found)?;
         let length = length as usize;
-        if length > frame.len() {
-            return Ok(self.tear());
+        if length > RECORD_BYTES_MAX {
+            self.has_ended = true;
+            let at = self.at;
+            return Err(RecordError::TooLarge { at, bytes: length });
         }
-        let body = frame.split_to(length);
+        let body = self.read(length)?;
+        if body.len() < length {
+            return Ok(self.tear(FRAME_BYTES + body.len()));
+        }
         self.check(of_body, crc32c::crc32c(&body))?;
-        self.bytes = frame;
         self.at += FRAME_BYTES + length;
-        Ok(Some(body))
+        Ok(Some(body.into()))
     }
 
-    /// What is left is no whole record.
-    fn tear(&mut self) -> Option<Bytes> {
-        self.torn_bytes = self.bytes.len();
-        self.bytes.clear();
+    /// So many bytes, or what is left.
+    fn read(&mut self, bytes: usize) -> Result<Vec<u8>, RecordError> {
+        let mut read = Vec::new();
+        let source = self.source.as_mut().take(bytes as u64);
+        // Grows as bytes come, not on the word of a length.
+        { source }.read_to_end(&mut read).map_err(|error| {
+            self.has_ended = true;
+            RecordError::Read {
+                at: self.at,
+                reason: error.to_string(),
+            }
+        })?;
+        Ok(read)
+    }
+
+    /// How many zeros are left; none if there is something else among them.
+    fn zeros(&mut self) -> Result<Option<usize>, RecordError> {
+        let mut zeros = 0;
+        loop {
+            let piece = self.read(ZEROS_AT_ONCE)?;
+            if piece.is_empty() {
+                return Ok(Some(zeros));
+            }
+            if piece.iter().any(|byte| *byte != 0) {
+                return Ok(None);
+            }
+            zeros += piece.len();
+        }
+    }
+
+    /// So many bytes at the end are no whole record.
+    fn tear(&mut self, bytes: usize) -> Option<Bytes> {
+        self.torn_bytes = bytes;
+        self.has_ended = true;
         None
     }
 
@@ -297,8 +362,32 @@ impl Records {
             return Ok(());
         }
         let at = self.at;
-        self.bytes.clear();
+        self.has_ended = true;
         Err(RecordError::Checksum { at, expected, found })
+    }
+}
+
+/// The header in the first record.
+fn header(body: Bytes) -> Result<Header, RecordError> {
+    let at = MAGIC.len();
+    let unreadable = |source| RecordError::Record { at, source };
+    let mut reader = Reader::new(body.clone());
+    if reader.byte().map_err(unreadable)? != 0 {
+        return Err(RecordError::NotARecording);
+    }
+    // The version comes first, so that it is told of a header that has changed since.
+    let found = reader.number().map_err(unreadable)?;
+    if found != VERSION {
+        let header = Record::take(&mut Reader::new(body));
+        let made_by = match header {
+            Ok(Record::Header(header)) => header.made_by,
+            _ => "of another version".to_owned(),
+        };
+        return Err(RecordError::Version { found, made_by });
+    }
+    match codec::decode(body).map_err(unreadable)? {
+        Record::Header(header) => Ok(header),
+        _ => Err(RecordError::NotARecording),
     }
 }
 
@@ -306,7 +395,7 @@ impl Iterator for Records {
     type Item = Result<Record, RecordError>;
 
     fn next(&mut self) -> Option<Result<Record, RecordError>> {
-        if self.bytes.is_empty() {
+        if self.has_ended {
             return None;
         }
         let at = self.at;
@@ -315,9 +404,7 @@ impl Iterator for Records {
             Err(error) => return Some(Err(error)),
         };
         let record = codec::decode(body).map_err(|source| RecordError::Record { at, source });
-        if record.is_err() {
-            self.bytes.clear();
-        }
+        self.has_ended = record.is_err();
         Some(record)
     }
 }

@@ -21,7 +21,7 @@ use crate::types::Time;
 /// println!("{} steps end in {:?}", replay.steps(), replay.hash());
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Replay {
     raft: Option<Raft>,
     steps: u64,
@@ -90,6 +90,9 @@ pub enum ReplayError {
     /// A step without a state to take it in.
     #[error("a step is recorded before any state")]
     NoState,
+    /// A state is said to have more steps before it than can be counted.
+    #[error("more steps are recorded than can be counted")]
+    TooManySteps,
     /// The replica does not start from what it was started from.
     #[error("the replica does not start: {0}")]
     Start(#[from] RaftError),
@@ -130,7 +133,8 @@ impl Replay {
     #[must_use]
     pub fn wall(&self, at: Time) -> Option<WallTime> {
         let (anchor, wall) = self.anchor?;
-        let nanos = (wall.0 + at.as_nanos()).checked_sub(anchor.as_nanos());
+        // A recording may say anything.
+        let nanos = wall.0.checked_add(at.as_nanos())?.checked_sub(anchor.as_nanos());
         nanos.map(WallTime)
     }
 
@@ -180,8 +184,9 @@ impl Replay {
             }
             Record::Step { at, inputs } => {
                 let raft = self.raft.as_mut().ok_or(ReplayError::NoState)?;
+                let step = self.steps.checked_add(1).ok_or(ReplayError::TooManySteps)?;
                 raft.step_all(at, inputs, effects);
-                self.steps += 1;
+                self.steps = step;
                 Ok(Replayed::Stepped { step: self.steps })
             }
             Record::State {

@@ -2,6 +2,10 @@
 
 use raft_core::record::{Record, RecordError, Records, Replay, ReplayError, Replayed, state_hash};
 
+use std::io::{self, Read};
+
+use bytes::Buf;
+
 use super::*;
 
 /// Some hundred steps in several segments.
@@ -93,6 +97,91 @@ fn what_is_no_recording_is_refused() {
         );
     }
     assert_eq!(replay(Bytes::new()).2, Ok(0));
+}
+
+/// A body in its frame, with checksums that match: nobody but a program makes such a thing.
+fn framed(length: u32, body: &[u8]) -> Vec<u8> {
+    let mut frame = length.to_le_bytes().to_vec();
+    frame.extend(crc32c::crc32c(body).to_le_bytes());
+    frame.extend(crc32c::crc32c(&frame).to_le_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// R77: a length that no record has is an error, even with the right checksum, and is not allocated; a plausible one is a torn end.
+#[test]
+fn no_memory_is_taken_on_the_word_of_a_length() {
+    let header = recording().header();
+    let huge = header.before(&framed(u32::MAX, b"little"));
+    let at = huge.len() - 18;
+    let bytes = u32::MAX as usize;
+    assert_eq!(replay(huge.into()).2, Err(RecordError::TooLarge { at, bytes }));
+    let torn = header.before(&framed(1 << 29, b"little"));
+    assert_eq!(replay(torn.into()).2, Ok(18));
+}
+
+/// Numbers that no replica reaches are typed errors, and times that no clock shows are unknown.
+#[test]
+fn absurd_numbers_are_refused() {
+    let recorded = recording();
+    let absurd = |record: Record| match record {
+        Record::Checkpoint { raft, at, wall, .. } => Record::Checkpoint {
+            steps: u64::MAX,
+            at,
+            wall,
+            raft,
+        },
+        other => other,
+    };
+    let records = Records::new(recorded.bytes()).unwrap().map(Result::unwrap);
+    let mut replay = Replay::default();
+    let end = records
+        .map(absurd)
+        .find_map(|record| replay.take(record, &mut Vec::new()).err());
+    assert_eq!(end, Some(ReplayError::TooManySteps));
+    assert!(replay.wall(Time::ZERO).is_some());
+    assert_eq!(replay.wall(Time::from_nanos(u64::MAX)), None);
+}
+
+/// Gives one byte at a time, and then fails.
+struct Dripping(Bytes);
+
+impl Read for Dripping {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        out[0] = self.0.get_u8();
+        Ok(1)
+    }
+}
+
+/// A recording is read record by record, however its bytes come, and a source that fails is told with the place.
+#[test]
+fn a_source_may_be_slow_and_fail() {
+    let bytes = recording().bytes();
+    let whole = Records::new(bytes.clone()).unwrap().count();
+    let mut records = Records::from_reader(Dripping(bytes.clone())).unwrap();
+    assert_eq!(records.header(), Some(&recording().header()));
+    let read = records.by_ref().take_while(Result::is_ok).count();
+    assert_eq!(read, whole);
+    let end = Records::from_reader(Dripping(bytes.clone())).unwrap().last();
+    let Some(Err(RecordError::Read { at, reason })) = end else {
+        panic!("{end:?}");
+    };
+    assert_eq!((at, reason.as_str()), (bytes.len(), "the disk is gone"));
+}
+
+/// A writer that died before it had written the header has not said whose the recording is.
+#[test]
+fn without_a_header_nobody_recorded() {
+    let bytes = recording().bytes();
+    for length in 0..20 {
+        let mut records = Records::new(bytes.slice(..length)).unwrap();
+        assert_eq!(records.header(), None);
+        assert!(records.next().is_none());
+        assert_eq!(records.torn_bytes(), if length < 8 { length } else { length - 8 });
+    }
 }
 
 /// Another version is named, with who made it.

@@ -28,7 +28,7 @@ use super::belonging;
 use super::credentials::{self, Watched};
 use super::explaining;
 use super::past;
-use super::recording::RunningRecording;
+use super::recording::{self, RunningRecording};
 use super::signals::{Hangups, StopSignals};
 use super::stores::{self, Closer, OnLoss, Stores};
 use crate::archive::error::ArchiveError;
@@ -174,6 +174,7 @@ pub(super) async fn run(
 ) -> Result<(), NodeStartError> {
     let config = Arc::new(config);
     let certificates = peer_certificates(&config);
+    recording::prepare(&config)?;
     let opened = Box::pin(open(&config, on_loss, closer)).await?;
     report_start(&config, &opened);
     let transport = opened.transport;

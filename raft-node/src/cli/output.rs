@@ -1,10 +1,19 @@
 //! Writing to standard output and standard error.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use super::error::CliError;
+
+/// Whoever read standard output, such as `head`, went away.
+static READER_IS_GONE: AtomicBool = AtomicBool::new(false);
+
+/// Whether it is in vain to print anything more.
+pub(super) fn reader_is_gone() -> bool {
+    READER_IS_GONE.load(Ordering::Relaxed)
+}
 
 /// Prints `line` and a newline to standard output. A reader that went away, such as `head`, is not an error.
 pub(super) fn print(line: &str) -> Result<(), CliError> {
@@ -21,8 +30,12 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            READER_IS_GONE.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        Err(error) => Err(CliError::Output(error)),
+        Ok(()) => Ok(()),
     }
 }
 

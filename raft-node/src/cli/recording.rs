@@ -1,18 +1,58 @@
 //! How a running node is recorded, and what is left of it when it fails.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use raft_core::record::{Header, Records};
 use raft_core::runtime::{Node, RecordingError, RecordingFiles};
 
-use crate::config::node_config::NodeConfig;
+use crate::config::node_config::{GROUP, NodeConfig};
 
 /// The name of what the memory had when the node failed, in its data directory.
 const LAST_FAILURE: &str = "last-failure.raftrec";
 
 /// How long the last bytes of a recording are waited for: its disk must not keep a node from stopping.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Makes the directory of recordings, before anything else is opened. One that has those of another node is refused: the two would remove
+/// each other's files, and be replayed as one.
+pub(super) fn prepare(config: &NodeConfig) -> Result<(), RecordingError> {
+    let Some(directory) = &config.recording.directory else {
+        return Ok(());
+    };
+    let refused = |source| RecordingError::Directory {
+        path: directory.clone(),
+        source,
+    };
+    fs::create_dir_all(directory).map_err(refused)?;
+    for entry in fs::read_dir(directory).map_err(refused)? {
+        let path = entry.map_err(refused)?.path();
+        let Some(header) = header_of(&path) else {
+            continue;
+        };
+        if (header.node, header.group) != (config.id, GROUP) {
+            let whose = format!(
+                "{} is of node {} of group {}, and each node needs a directory of its own",
+                path.display(),
+                header.node,
+                header.group
+            );
+            return Err(refused(io::Error::other(whose)));
+        }
+    }
+    Ok(())
+}
+
+/// Who made the recording at `path`; none if it is no recording that this program can read, which is left alone.
+fn header_of(path: &Path) -> Option<Header> {
+    if path.extension()? != "raftrec" || !path.metadata().ok()?.is_file() {
+        return None;
+    }
+    let records = Records::from_reader(File::open(path).ok()?).ok()?;
+    records.header().cloned()
+}
 
 /// The recording of a running node.
 pub(super) struct RunningRecording {
@@ -71,7 +111,7 @@ fn keep_last_failure(node: &Node, data: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Read};
+    use std::io::Read;
 
     use bytes::Bytes;
     use raft_core::entry::Entry;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use raft_core::record::WallTime;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 /// Where in a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,39 @@ impl FromStr for Moment {
         if let Ok(step) = text.parse() {
             return Ok(Moment::Step(step));
         }
-        let time = OffsetDateTime::parse(text, &Rfc3339).ok();
+        let time = match text.strip_prefix('-') {
+            Some(ago) => duration(ago).and_then(|ago| OffsetDateTime::now_utc().checked_sub(ago)),
+            None => OffsetDateTime::parse(text, &Rfc3339).ok(),
+        };
         let nanos = time.and_then(|time| u64::try_from(time.unix_timestamp_nanos()).ok());
         nanos.map(|nanos| Moment::Time(WallTime(nanos))).ok_or_else(|| {
-            "give the number of a step, such as 1500, or a time as it is shown, such as 2026-01-31T12:30:00.25Z".to_owned()
+            "give the number of a step, such as 1500, a time as it is shown, such as 2026-01-31T12:30:00.25Z, or how long ago that was: \
+             -90s, -10m, -2h or -1d"
+                .to_owned()
         })
+    }
+}
+
+/// `90s`, `10m`, `2h` or `1d`.
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let count: u32 = text[..text.len() - unit.len_utf8()].parse().ok()?;
+    Some(Duration::seconds(i64::from(count) * seconds))
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Moment::Step(step) => write!(f, "step {step}"),
+            Moment::Time(wall) => Clock(Some(*wall)).fmt(f),
+        }
     }
 }
 
@@ -74,11 +102,36 @@ mod tests {
         let shown = Clock(Some(wall)).to_string();
         assert_eq!(shown, "2026-01-31T12:30:00.25Z");
         assert_eq!(shown.parse(), Ok(Moment::Time(wall)));
-        for bad in ["", "-1", "yesterday", "12:30:00", "1969-01-01T00:00:00Z"] {
+        assert_eq!(shown.replace('Z', "+00:00").parse(), Ok(Moment::Time(wall)));
+        for bad in [
+            "",
+            "-1",
+            "-",
+            "-m",
+            "-1w",
+            "-1µ",
+            "-99999999999d",
+            "yesterday",
+            "12:30:00",
+            "1969-01-01T00:00:00Z",
+        ] {
             assert!(
                 bad.parse::<Moment>().unwrap_err().contains("number of a step"),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn a_moment_may_be_so_long_ago() {
+        let now = || OffsetDateTime::now_utc().unix_timestamp();
+        for (text, seconds) in [("-90s", 90), ("-10m", 600), ("-2h", 7_200), ("-1d", 86_400)] {
+            let before = now();
+            let Ok(Moment::Time(wall)) = text.parse() else {
+                panic!("{text} is a time");
+            };
+            let ago = i64::try_from(wall.0 / 1_000_000_000).unwrap() + seconds;
+            assert!((before..=now()).contains(&ago), "{text}: {ago}");
         }
     }
 }

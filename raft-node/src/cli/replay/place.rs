@@ -1,9 +1,11 @@
 //! Where recordings are: one file, or all of a directory in their order.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use raft_core::record::{Header, Record, Records};
+use raft_core::record::{Record, Records};
+use raft_core::types::{GroupId, NodeId};
 
 use super::error::ReplayFailure;
 
@@ -28,30 +30,16 @@ pub(super) struct Opened {
 }
 
 impl Recordings {
-    /// The recordings in `path`.
+    /// The recordings in `path`. What is no regular file in a directory is none of ours.
     pub(super) fn find(path: &Path) -> Result<Recordings, ReplayFailure> {
-        let unreadable = |source| ReplayFailure::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let mut paths = Vec::new();
-        if fs::metadata(path).map_err(unreadable)?.is_dir() {
-            for entry in fs::read_dir(path).map_err(unreadable)? {
-                let entry = entry.map_err(unreadable)?.path();
-                if entry.extension().is_some_and(|extension| extension == EXTENSION) {
-                    paths.push(entry);
-                }
-            }
-            // Their names are numbers of equal length.
-            paths.sort();
+        let found = fs::metadata(path).map_err(unreadable(path))?;
+        let files = if found.is_dir() {
+            in_directory(path)?
+        } else if found.is_file() {
+            vec![(path.to_owned(), found.len())]
         } else {
-            paths.push(path.to_owned());
-        }
-        let mut files = Vec::new();
-        for path in paths {
-            let bytes = fs::metadata(&path).map_err(unreadable)?.len();
-            files.push((path, bytes));
-        }
+            return Err(ReplayFailure::NoFile(path.to_owned()));
+        };
         if files.is_empty() {
             return Err(ReplayFailure::NoRecording(path.to_owned()));
         }
@@ -59,29 +47,29 @@ impl Recordings {
         Ok(Recordings { files, bytes })
     }
 
-    /// The files, one after the other, each read as a whole when its turn comes.
+    /// The files, one after the other, each opened when its turn comes and read record by record.
     pub(super) fn open(&self) -> impl Iterator<Item = Result<Opened, ReplayFailure>> {
         let mut bytes_before = 0;
-        let mut first: Option<Header> = None;
+        let mut first: Option<(NodeId, GroupId)> = None;
         self.files.iter().map(move |(path, bytes)| {
-            let content = fs::read(path).map_err(|source| ReplayFailure::Read {
-                path: path.clone(),
-                source,
-            })?;
-            let records = Records::new(content.into()).map_err(|source| ReplayFailure::Recording {
-                path: path.clone(),
-                step: 0,
-                source,
-            })?;
-            let whose = |header: &Header| (header.node, header.group);
-            let found = records.header();
-            let expected = first.get_or_insert_with(|| found.clone());
-            if whose(expected) != whose(found) && records.position() > 0 {
-                return Err(ReplayFailure::OtherReplica {
+            let file = File::open(path).map_err(unreadable(path))?;
+            let records =
+                Records::from_reader(BufReader::new(file)).map_err(|source| ReplayFailure::Recording {
                     path: path.clone(),
-                    expected: whose(expected),
-                    found: whose(found),
-                });
+                    step: None,
+                    source,
+                })?;
+            // Who died before writing its header has not said whose it is, and has recorded nothing.
+            if let Some(header) = records.header() {
+                let found = (header.node, header.group);
+                let expected = *first.get_or_insert(found);
+                if expected != found {
+                    return Err(ReplayFailure::OtherReplica {
+                        path: path.clone(),
+                        expected,
+                        found,
+                    });
+                }
             }
             let opened = Opened {
                 path: path.clone(),
@@ -99,4 +87,27 @@ impl Recordings {
         let records = opened.flat_map(|opened| opened.records.filter_map(Result::ok));
         records.take(usize::try_from(count).unwrap_or(usize::MAX))
     }
+}
+
+/// The files of a directory that have the name of recordings, in their order, and their sizes.
+fn in_directory(directory: &Path) -> Result<Vec<(PathBuf, u64)>, ReplayFailure> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(unreadable(directory))? {
+        let path = entry.map_err(unreadable(directory))?.path();
+        if path.extension().is_none_or(|extension| extension != EXTENSION) {
+            continue;
+        }
+        let found = fs::metadata(&path).map_err(unreadable(&path))?;
+        if found.is_file() {
+            files.push((path, found.len()));
+        }
+    }
+    // Their names are numbers of equal length.
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ReplayFailure {
+    let path = path.to_owned();
+    |source| ReplayFailure::Read { path, source }
 }

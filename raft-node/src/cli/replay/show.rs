@@ -61,6 +61,8 @@ pub(super) struct Ending {
     pub(super) state: Option<String>,
     /// The last step after which the recording tells the state, which was the same.
     pub(super) verified_step: Option<u64>,
+    /// The first step behind the last one after which the recording tells the state, which comes out the same.
+    pub(super) next_verified_step: Option<u64>,
     /// Whether the recording tells the state after the last step, and it is the same.
     pub(super) equal: bool,
 }
@@ -140,12 +142,16 @@ impl Ending {
             0 => String::new(),
             missing => format!(", {missing} more are missing"),
         };
-        let compared = match self.verified_step {
+        let compared = match (self.verified_step, self.next_verified_step) {
             _ if self.equal => "which is the recorded state".to_owned(),
-            Some(verified) => {
-                format!("which the recording does not tell; the states were equal until step {verified}")
+            (Some(verified), Some(next)) => {
+                format!("between steps {verified} and {next}, after both of which it is the recorded state")
             }
-            None => "and the recording tells no state to compare it with".to_owned(),
+            (None, Some(next)) => format!("which becomes the recorded state after step {next}"),
+            (Some(verified), None) => {
+                format!("and the recording tells it up to step {verified} only, where it was equal")
+            }
+            (None, None) => "and the recording tells no state to compare it with".to_owned(),
         };
         format!("{steps} steps {from}{missing}; after step {step} the state is {state}, {compared}")
     }
