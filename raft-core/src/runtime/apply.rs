@@ -242,7 +242,7 @@ impl Drop for Emptied<'_> {
     fn drop(&mut self) {
         self.0.close();
         while let Some(group) = self.0.try_next() {
-            drop(group.applying.end());
+            bury(group.applying.end());
         }
     }
 }
@@ -338,7 +338,7 @@ impl Line {
 /// Lets the state machine of `group` do what waits for it.
 fn turn(group: Alive, jobs: &mut Vec<Job>, line: &Line) {
     let Some(machine) = group.applying.begin(jobs) else {
-        drop(group.applying.end());
+        bury(group.applying.end());
         return refuse(&group, jobs.drain(..));
     };
     let mut applier = Applier {
@@ -369,9 +369,13 @@ fn turn(group: Alive, jobs: &mut Vec<Job>, line: &Line) {
 
 /// The state machine cannot go on, and neither can its replica.
 fn give_up(group: Alive, machine: Box<ReplicatedState>, error: NodeError) {
-    // Its remains may panic as well.
-    drop(catch_unwind(AssertUnwindSafe(|| drop(machine))));
+    bury(Some(machine));
     group.fail(error);
+}
+
+/// A state machine ends. What drops it may panic as well, which is no end to who serves the others.
+fn bury(machine: Option<Box<ReplicatedState>>) {
+    drop(catch_unwind(AssertUnwindSafe(|| drop(machine))));
 }
 
 /// A snapshot is read as a blocking stream, and takes its time: others have their turns meanwhile.

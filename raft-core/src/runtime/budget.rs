@@ -22,15 +22,21 @@ impl Budget {
 
     /// Takes `bytes` out of the budget until the answer is dropped. One command always passes when there is no other.
     pub(super) fn admit(self: &Arc<Budget>, bytes: usize) -> Result<Permit, RefusalReason> {
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let permit = Permit {
-            budget: self.clone(),
-            bytes,
+        // What is refused takes nothing away from others, not even for a moment.
+        let fits = |before: usize| {
+            let after = before.saturating_add(bytes);
+            (before == 0 || after <= self.bytes_max).then_some(after)
         };
-        if before > 0 && before.saturating_add(bytes) > self.bytes_max {
-            return Err(RefusalReason::Busy);
+        let admitted = self
+            .bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        match admitted {
+            Ok(_) => Ok(Permit {
+                budget: self.clone(),
+                bytes,
+            }),
+            Err(_) => Err(RefusalReason::Busy),
         }
-        Ok(permit)
     }
 }
 

@@ -192,7 +192,6 @@ impl Group {
             return;
         }
         self.waiters.resolve_all_stopped();
-        self.host.directory.ended(self);
         let own = self.life().cause.take();
         let end = own.or_else(|| self.host.lifecycle.cause()).map_or(Ok(()), Err);
         if !self.host.is_sole {
@@ -204,6 +203,8 @@ impl Group {
                 self.host.transport.group_left(self.config.group);
             }
         }
+        // Only now: who opens the group again tells the transport its members.
+        self.host.directory.ended(self);
         self.phase.send_replace(Phase::Ended(end));
     }
 
@@ -244,12 +245,14 @@ impl Group {
 
     /// Makes room for a request that waits for the worker; one always passes when there are none.
     pub(super) fn admit_bytes(&self, bytes: usize) -> Result<(), RefusalReason> {
-        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before > 0 && before + bytes > self.config.uncommitted_bytes_max {
-            self.release_bytes(bytes);
-            return Err(RefusalReason::Busy);
-        }
-        Ok(())
+        let fits = |before: usize| {
+            let after = before.saturating_add(bytes);
+            (before == 0 || after <= self.config.uncommitted_bytes_max).then_some(after)
+        };
+        let admitted = self
+            .waiting_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        admitted.map(drop).map_err(|_| RefusalReason::Busy)
     }
 
     /// The worker took requests, or they were refused.

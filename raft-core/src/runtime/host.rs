@@ -108,8 +108,9 @@ impl Host {
     /// state machine stored is its owner's to remove. Returns when that is durable and nothing of the group is under way
     /// any more; from then on no message and no call brings it back.
     ///
-    /// Whoever destroys a replica that is a member still takes its vote away from the group for ever: remove it first. If
-    /// this fails, or its future is dropped, the group may be destroyed or only stopped: call it again.
+    /// Whoever destroys a replica that is a member still takes its vote away from the group for ever: remove it first. What was
+    /// begun goes on if the future is dropped, also beside a stop. If this fails, the group may be destroyed or only stopped: call
+    /// it again, on a host that runs.
     pub async fn destroy_group(&self, group: GroupId) -> Result<(), NodeError> {
         start::destroy_group(self.shared(), group).await
     }

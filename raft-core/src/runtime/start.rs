@@ -87,14 +87,30 @@ pub(super) async fn start_group(
     options: GroupOptions,
     origin: Origin,
 ) -> Result<Arc<Group>, NodeError> {
+    // Before anything is written.
+    if host.lifecycle.is_stopping() {
+        return Err(NodeError::HostStopped);
+    }
     let claim = claim(host, &options.config)?;
     let replica = prepare_group(host, options, origin).await?;
     place(claim, replica)
 }
 
-/// Ends a group, and makes sure that it never comes back.
+/// Ends a group, and makes sure that it never comes back. It goes on if nobody waits for its end: else the store could destroy what
+/// somebody opened meanwhile.
 pub(super) async fn destroy_group(host: &Arc<HostShared>, id: GroupId) -> Result<(), NodeError> {
     check_id(id)?;
+    if host.lifecycle.is_stopping() {
+        return Err(NodeError::HostStopped);
+    }
+    let task_host = host.clone();
+    let destroyed = host
+        .handle
+        .spawn(async move { evict_and_destroy(&task_host, id).await });
+    destroyed.await.unwrap_or(Err(NodeError::Panicked("log store")))
+}
+
+async fn evict_and_destroy(host: &HostShared, id: GroupId) -> Result<(), NodeError> {
     let (claim, running) = host.directory.evict(id)?;
     if let Some(group) = running {
         group.fail(NodeError::GroupDestroyed(id));
@@ -208,6 +224,8 @@ async fn prepare_group(
         bootstrap,
         state_machine,
     } = options;
+    // A state machine that cannot be used leaves no group behind.
+    let state = ReplicatedState::open(state_machine)?;
     let recovered = recover(host, config.group, bootstrap, origin).await?;
     let incarnation = incarnation();
     let config = Arc::new(Config {
@@ -217,7 +235,6 @@ async fn prepare_group(
         random_seed: config.random_seed ^ incarnation.rotate_left(17),
         ..config
     });
-    let state = ReplicatedState::open(state_machine)?;
     let state = catch_up(host, config.group, &recovered, state).await?;
     let (applied, now) = (state.last_applied(), host.clock.now());
     let recording = Recording::new(&config, &recovered, applied, now);

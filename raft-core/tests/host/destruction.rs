@@ -1,15 +1,20 @@
 //! Groups that end: alone, for ever, or with everything.
 
-use std::sync::Arc;
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use raft_core::runtime::NodeError;
-use raft_core::traits::{LogStore, LogStoreError};
-use raft_core::types::GroupId;
+use bytes::Bytes;
+use raft_core::entry::Entry;
+use raft_core::membership::Membership;
+use raft_core::message::SnapshotMeta;
+use raft_core::runtime::{GroupOptions, Host, NodeError};
+use raft_core::traits::{LogStore, LogStoreError, StateMachine, StateMachineError};
+use raft_core::types::{EntryId, GroupId, NodeId};
 use tokio::time::timeout;
 
 use crate::node_world::{Counter, Fault, PATIENCE, add, number, read};
-use crate::world::{Hosts, NotingLogStore, alone, create_alone};
+use crate::world::{Hosts, NotingLogStore, NotingTransport, alone, config, create_alone};
 
 /// R68: a group that was destroyed under load is gone for ever: neither its peers' messages nor a call bring it back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,6 +98,146 @@ async fn stays_destroyed(hosts: &mut Hosts) {
             .await
             .expect("it does nothing");
     }
+}
+
+/// R68: whoever gives up waiting for a destruction finds the place taken until it is done, and the host goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destruction_goes_on_when_nobody_waits() {
+    let log = NotingLogStore::default();
+    let host = alone(|options| options.log_store = Arc::new(log.clone())).await;
+    create_alone(&host, 1, Counter::default()).await;
+    log.closed.send_replace(true);
+    let mut begun = log.destructions.subscribe();
+    tokio::select! {
+        ended = host.destroy_group(GroupId(1)) => panic!("the disk stands still: {ended:?}"),
+        begun = timeout(PATIENCE, begun.wait_for(|count| *count == 1)) => drop(begun.expect("it begins")),
+    }
+    let options = || GroupOptions {
+        config: config(1, 1),
+        bootstrap: None,
+        state_machine: Box::new(Counter::default()),
+    };
+    let opened = host.open_group(options()).await.unwrap_err();
+    assert!(matches!(opened, NodeError::GroupBusy(GroupId(1))), "{opened}");
+    log.closed.send_replace(false);
+    let destroyed = async {
+        loop {
+            match host.open_group(options()).await.unwrap_err() {
+                NodeError::GroupBusy(_) => tokio::task::yield_now().await,
+                error => return error,
+            }
+        }
+    };
+    let destroyed = timeout(PATIENCE, destroyed).await.expect("it ends");
+    assert!(
+        matches!(destroyed, NodeError::GroupDestroyed(GroupId(1))),
+        "{destroyed}"
+    );
+    let other = create_alone(&host, 2, Counter::default()).await;
+    assert_eq!(add(&other, 3).await.1, 3);
+    host.stop().await;
+    let late = host.destroy_group(GroupId(2)).await.unwrap_err();
+    assert!(matches!(late, NodeError::HostStopped), "{late}");
+    let late = host
+        .create_group(first_member(3, Counter::default()))
+        .await
+        .unwrap_err();
+    assert!(matches!(late, NodeError::HostStopped), "{late}");
+    assert!(
+        log.inner.load(GroupId(3)).await.unwrap().is_empty(),
+        "nothing is left behind"
+    );
+}
+
+fn first_member(group: u64, state_machine: impl StateMachine) -> GroupOptions {
+    GroupOptions {
+        config: config(1, group),
+        bootstrap: Some(Membership::of_voters([NodeId(1)]).unwrap()),
+        state_machine: Box::new(state_machine),
+    }
+}
+
+/// A counter that panics when it is cleared away.
+struct Grenade(Counter);
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("the counter cannot be closed");
+    }
+}
+
+impl StateMachine for Grenade {
+    fn last_applied(&self) -> EntryId {
+        self.0.last_applied()
+    }
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Bytes>, StateMachineError> {
+        self.0.apply(entries)
+    }
+
+    fn query(&self, question: &[u8]) -> Result<Bytes, StateMachineError> {
+        self.0.query(question)
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Read + Send>, StateMachineError> {
+        self.0.snapshot()
+    }
+
+    fn restore(&mut self, meta: &SnapshotMeta, content: &mut dyn Read) -> Result<(), StateMachineError> {
+        self.0.restore(meta, content)
+    }
+}
+
+/// A state machine that panics when its group ends takes nobody away who serves the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_at_the_end_of_a_group_is_its_own() {
+    let host = alone(|options| options.apply_threads = 1).await;
+    let sound = create_alone(&host, 1, Counter::default()).await;
+    let last = host
+        .create_group(first_member(2, Grenade(Counter::default())))
+        .await
+        .unwrap();
+    add(&last, 1).await;
+    host.destroy_group(GroupId(2)).await.unwrap();
+    assert_eq!(add(&sound, 4).await.1, 4);
+    host.stop().await;
+    host.stopped().await.expect("a stop is no failure");
+}
+
+/// The transport hears that a group has left before anybody can open it again: else it forgot the members of the new replica.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_has_left_before_its_place_is_free() {
+    let (host, taken) = (
+        Arc::new(OnceLock::<Host>::new()),
+        Arc::new(Mutex::new(Vec::new())),
+    );
+    let on_left = {
+        let (host, taken) = (host.clone(), taken.clone());
+        move |group| {
+            let is_taken = host.get().is_some_and(|host| host.group(group).is_some());
+            taken.lock().unwrap().push(is_taken);
+        }
+    };
+    let started = alone(|options| {
+        options.transport = Arc::new(NotingTransport {
+            inner: options.transport.clone(),
+            sent: Arc::default(),
+            on_left: Arc::new(on_left),
+        });
+    })
+    .await;
+    host.set(started.clone()).unwrap();
+    let counter = Counter {
+        fault: Fault::Fails,
+        ..Counter::default()
+    };
+    let node = create_alone(&started, 1, counter).await;
+    assert!(node.propose(number(1)).await.is_err());
+    let ended = timeout(PATIENCE, node.stopped()).await.expect("it ends");
+    assert!(matches!(ended, Err(NodeError::StateMachine(_))), "{ended:?}");
+    assert_eq!(*taken.lock().unwrap(), [true]);
+    assert!(started.group(GroupId(1)).is_none());
+    started.stop().await;
 }
 
 /// A state machine that fails, and one that panics, end their groups, with the cause, and nobody else's.

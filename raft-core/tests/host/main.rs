@@ -123,6 +123,11 @@ async fn a_group_moves_onto_another_host() {
         .await
         .unwrap();
     hosts.host(1).destroy_group(GroupId(1)).await.unwrap();
+    // Whoever led on host 1 is gone, and what is sent there nobody answers.
+    until(&hosts.node(new, 1), "the new replica knows who leads", |status| {
+        status.leader.is_some_and(|leader| leader != NodeId(1))
+    })
+    .await;
     assert_eq!(add(&hosts.node(new, 1), 1).await.1, 11);
     assert_eq!(read(&hosts.node(new, 1)).await, 11);
     assert_eq!(add(&hosts.node(1, 2), 1).await.1, 11, "the other group stays");

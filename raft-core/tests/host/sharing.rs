@@ -65,6 +65,7 @@ async fn one_batch_for_each_peer_carries_all_groups() {
     let transport = NotingTransport {
         inner: options.transport.clone(),
         sent: sent.clone(),
+        on_left: Arc::new(|_| {}),
     };
     let options = HostOptions {
         workers: 1,

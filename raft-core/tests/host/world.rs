@@ -165,6 +165,8 @@ pub struct NotingLogStore {
     /// The groups of every write.
     pub writes: Arc<Mutex<Vec<Vec<GroupId>>>>,
     pub closed: watch::Sender<bool>,
+    /// Counts the destructions that were begun.
+    pub destructions: watch::Sender<usize>,
     pub failing: Arc<AtomicBool>,
 }
 
@@ -200,6 +202,9 @@ impl LogStore for NotingLogStore {
     }
 
     async fn destroy(&self, group: GroupId) -> Result<(), LogStoreError> {
+        self.destructions.send_modify(|count| *count += 1);
+        let mut closed = self.closed.subscribe();
+        closed.wait_for(|closed| !closed).await.unwrap();
         self.inner.destroy(group).await
     }
 }
@@ -209,6 +214,8 @@ pub type Batch = (NodeId, BTreeSet<GroupId>);
 
 /// A transport that notes of which groups each batch has entries, by its receiver.
 pub struct NotingTransport {
+    /// Told when a group has left.
+    pub on_left: Arc<dyn Fn(GroupId) + Send + Sync>,
     pub inner: Arc<dyn Transport>,
     pub sent: Arc<Mutex<Vec<Batch>>>,
 }
@@ -227,6 +234,11 @@ impl Transport for NotingTransport {
         let groups = messages.iter().filter(has_entries).map(|message| message.group);
         self.sent.lock().unwrap().push((to, groups.collect()));
         self.inner.send(to, messages);
+    }
+
+    fn group_left(&self, group: GroupId) {
+        self.inner.group_left(group);
+        (self.on_left)(group);
     }
 
     async fn send_snapshot(
