@@ -207,7 +207,11 @@ impl<C: Carrier> Transport for PeerTransport<C> {
         tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => Err(TransportError::Closed),
-            sent = sent => sent,
+            // What a shutdown cut off meanwhile looks as if the peer were gone.
+            sent = sent => sent.map_err(|error| match self.shared.stop.is_cancelled() {
+                true => TransportError::Closed,
+                false => error,
+            }),
         }
     }
 

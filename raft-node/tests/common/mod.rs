@@ -4,15 +4,17 @@
 #![allow(dead_code, reason = "every test program uses its own part of this module")]
 
 pub(crate) mod disk;
+mod ports;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use ports::free_ports;
 use tempfile::TempDir;
 
 /// How often a condition is looked at.
@@ -74,25 +76,6 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
         );
         thread::sleep(POLL_INTERVAL);
     }
-}
-
-/// Free ports: TCP for clients, UDP for peers.
-pub(crate) fn free_ports(count: usize) -> Vec<(u16, u16)> {
-    // All are held until the last one is chosen, so that none is given twice.
-    let held: Vec<(TcpListener, UdpSocket)> = (0..count)
-        .map(|_| {
-            let client = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            (client, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
-        })
-        .collect();
-    held.iter()
-        .map(|(client, peer)| {
-            (
-                client.local_addr().unwrap().port(),
-                peer.local_addr().unwrap().port(),
-            )
-        })
-        .collect()
 }
 
 /// A cluster of real processes, described by one file that serves every node.
