@@ -14,6 +14,7 @@
 // The files of other crates bring their unit tests along, which run where they belong.
 #![cfg(not(test))]
 
+pub mod archive;
 pub mod engine;
 pub mod http2;
 pub mod journal;
@@ -88,6 +89,11 @@ pub const TARGETS: &[Target] = &[
         name: "messages",
         run: wire::messages,
         seeds: wire::message_seeds,
+    },
+    Target {
+        name: "node_archive",
+        run: archive::node_archive,
+        seeds: archive::seeds,
     },
     Target {
         name: "payload",

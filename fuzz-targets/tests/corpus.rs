@@ -99,8 +99,8 @@ macro_rules! targets {
 }
 
 targets! {
-    engine_log frames http2 journal kv_archive kv_commands kv_records log_records membership messages payload recording sessions
-    snapshot_file snapshot_header step transport watermark
+    engine_log frames http2 journal kv_archive kv_commands kv_records log_records membership messages node_archive payload recording
+    sessions snapshot_file snapshot_header step transport watermark
 }
 
 /// A target is nothing without its program and its test.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use common::{Cluster, Ended, free_ports, output_of, raft_node, run, wait_for};
+use raft_core::traits::StateMachine;
+use raft_kv::{KvOptions, KvStateMachine};
 use raft_node::archive::times;
 
 fn put(endpoint: &str, key: &str, value: &str) {
@@ -23,7 +25,7 @@ fn get(endpoint: &str, key: &str) -> String {
 fn noted(cluster: &Cluster, index: u64) -> u64 {
     let path = cluster.path("data-n1/TIMES");
     wait_for("the time is noted", || {
-        let last = times::read(&path).unwrap().last().copied()?;
+        let last = times::read(&path).unwrap().list.last().copied()?;
         (last.applied.0 >= index).then_some(last.unix_ms)
     })
 }
@@ -223,4 +225,85 @@ fn a_cluster_goes_on_from_a_restored_state() {
     ];
     output_of(&promote);
     assert!(get(&second.client, "story").contains("another"));
+}
+
+/// Stops node 1, and gives the last entry of its state and the state's revision, versions and hash, as `raft-node restore` prints them.
+fn recorded(cluster: &mut Cluster) -> (u64, String) {
+    assert_eq!(cluster.stop(1), Some(0));
+    let path = cluster.path("data-n1/kv");
+    let (machine, store) = KvStateMachine::open(&path, KvOptions::default()).unwrap();
+    let hash = store.hash(0).unwrap();
+    let text = format!(
+        "revision {}, {} versions, hash {:08x}",
+        hash.revision, hash.versions, hash.hash
+    );
+    (machine.last_applied().index.0, text)
+}
+
+/// S4: at every index that was sampled, the state that is restored has the hash that the running node's had, from an archive that keeps
+/// a time; what is older is refused with the window. `status` says from where on.
+#[test]
+fn every_sample_of_a_bounded_past_has_its_hash() {
+    let mut cluster = Cluster::describe(1);
+    let start = |cluster: &mut Cluster| {
+        let mut command = cluster.command(1);
+        command.arg("--archive").arg(cluster.path("archive-n{id}"));
+        command.args(["--snapshot-entries", "40", "--log-retention-entries", "5"]);
+        command.args(["--log-retention-time", "8s"]);
+        cluster.start_with(1, command);
+        cluster.leader();
+    };
+    let mut samples = Vec::new();
+    let mut is_bounded = false;
+    // Until something is older than what is to be kept, and then a few times more.
+    for round in 0.. {
+        start(&mut cluster);
+        cluster.load(90, &cluster.path(&format!("acked-{round}")));
+        is_bounded =
+            is_bounded || figure(&cluster, "raft_restorable_first_index ").is_some_and(|first| first > 0);
+        samples.push(recorded(&mut cluster));
+        if is_bounded && samples.len() >= 8 {
+            break;
+        }
+    }
+    start(&mut cluster);
+    let first = figure(&cluster, "raft_restorable_first_index ").unwrap();
+    let said = wait_for("the times are known", || {
+        let said = output_of(&["status", "--endpoints", &cluster.url(1)]);
+        let line = said
+            .lines()
+            .find(|line| line.starts_with("node 1 can be restored"))?;
+        (!line.contains("not noted")).then(|| line.to_owned())
+    });
+    assert!(said.contains(&format!("from index {first}, at 20")), "{said}");
+    assert_eq!(cluster.stop(1), Some(0));
+    let shown = restore(&cluster, &["--show"]).stdout;
+    assert!(
+        shown.contains(&format!("leads to the indexes {first} to ")),
+        "{shown}"
+    );
+
+    let mut restored = 0;
+    for (index, hash) in samples {
+        let out = cluster.path(&format!("at-{index}"));
+        let ended = restore(
+            &cluster,
+            &["--at-index", &index.to_string(), "--out", out.to_str().unwrap()],
+        );
+        if index < first {
+            assert!(
+                ended.code == Some(1) && ended.stderr.contains(&format!("indexes {first} to ")),
+                "{ended:?}"
+            );
+            continue;
+        }
+        let expected = format!("restored entry {index}@");
+        assert!(
+            ended.stdout.contains(&expected) && ended.stdout.contains(&hash),
+            "{hash}: {ended:?}"
+        );
+        restored += 1;
+    }
+    // The newest sample always is; how many more depends on how long a round took.
+    assert!(restored > 0);
 }

@@ -1,16 +1,22 @@
-//! [`Archive`]: the files of an archive, and what they cover.
+//! [`Archive`]: the files of an archive, and how entries come into them.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_core::entry::Entry;
 use raft_core::message::SnapshotMeta;
-use raft_core::traits::{LogStore, LogStoreError, SnapshotStore};
-use raft_core::types::{EntryId, GroupId, Index};
+use raft_core::traits::{LogStore, LogStoreError, Recovered, SnapshotStore};
+use raft_core::types::{EntryId, GroupId, Index, Term};
 
-use super::error::ArchiveError;
+use super::disk::{Disk, OwnDisk};
+use super::error::{ArchiveError, Unusable};
+use super::format::Place;
+use super::inventory::Inventory;
 use super::segment::Segment;
 use crate::durable_file;
 
@@ -18,9 +24,7 @@ const OWNER: &str = "ARCHIVE";
 /// So many payload bytes share a segment.
 const SEGMENT_BYTES: usize = 8 << 20;
 /// How much is read from the log at once.
-const READ_BYTES: usize = 1 << 20;
-/// An archive has about so many bases, so that it never forgets more than such a part of what it may keep.
-const BASES: u64 = 4;
+pub(super) const READ_BYTES: usize = 1 << 20;
 
 /// Whose past an archive keeps, and how much of it.
 #[derive(Clone, Debug)]
@@ -31,19 +35,32 @@ pub struct ArchiveOptions {
     pub group: GroupId,
     /// How many bytes it may have, segments and bases together. Two bases and what follows them are kept at least.
     pub bytes_max: u64,
+    /// How far back it is to reach; as far as it has room if nothing is said.
+    pub retention: Option<Retention>,
+}
+
+/// How far back an archive is to reach.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// So far.
+    pub time: Duration,
+    /// The node's file of times.
+    pub times: PathBuf,
 }
 
 /// An archive that is open.
 #[derive(Debug)]
 pub struct Archive {
-    entries: PathBuf,
-    options: ArchiveOptions,
-    bases: Arc<dyn SnapshotStore>,
-    /// By index; where the log was replaced, one begins after a gap.
-    segments: Vec<Segment>,
+    pub(super) directory: PathBuf,
+    pub(super) options: ArchiveOptions,
+    pub(super) bases: Arc<dyn SnapshotStore>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) inventory: Inventory,
+    /// A change of the files was begun and is not known to have ended well: what is there has to be looked at again.
+    pub(super) is_uncertain: bool,
 }
 
-/// Indexes that the state can be restored at: each of them from the first one's base.
+/// Indexes that follow each other, from the first to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// The first index.
@@ -58,39 +75,95 @@ impl fmt::Display for Window {
     }
 }
 
+impl Window {
+    /// Those of `windows` that touch each other as one, in order.
+    #[must_use]
+    pub fn merged(mut windows: Vec<Window>) -> Vec<Window> {
+        windows.sort_by_key(|window| window.first);
+        let mut merged: Vec<Window> = Vec::new();
+        for next in windows {
+            match merged.last_mut() {
+                Some(last) if next.first <= last.last.next() => last.last = last.last.max(next.last),
+                _ => merged.push(next),
+            }
+        }
+        merged
+    }
+}
+
 impl Archive {
     /// Opens the archive in `directory`, and makes it if there is none. `bases` is a snapshot store in its directory
-    /// [`bases`](Archive::bases_directory).
+    /// [`bases`](Archive::bases_directory). What a crash left unfinished is removed.
     pub fn open(
+        directory: &Path,
+        options: ArchiveOptions,
+        bases: Arc<dyn SnapshotStore>,
+    ) -> Result<Archive, ArchiveError> {
+        Archive::open_on(Arc::new(OwnDisk), directory, options, bases)
+    }
+
+    pub(super) fn open_on(
+        disk: Arc<dyn Disk>,
         directory: &Path,
         options: ArchiveOptions,
         bases: Arc<dyn SnapshotStore>,
     ) -> Result<Archive, ArchiveError> {
         let entries = directory.join("entries");
         durable_file::create_directory(&entries, 0o700).map_err(ArchiveError::io("make", &entries))?;
-        let owner = directory.join(OWNER);
-        match fs::read_to_string(&owner) {
-            Ok(found) if found.trim_end() == options.owner => {}
-            Ok(found) => {
-                return Err(ArchiveError::OtherOwner {
-                    path: directory.to_owned(),
-                    found: found.trim_end().to_owned(),
+        if owner(directory)?.is_none() {
+            let mut files = fs::read_dir(&entries).map_err(ArchiveError::io("list", &entries))?;
+            if files.next().is_some() {
+                return Err(ArchiveError::NoOwner {
+                    path: directory.join(OWNER),
                     own: options.owner,
                 });
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = format!("{}\n", options.owner);
-                durable_file::replace(&owner, text.as_bytes(), 0o600)
-                    .map_err(ArchiveError::io("write", &owner))?;
-            }
-            Err(error) => return Err(ArchiveError::io("read", &owner)(error)),
+            let (path, text) = (directory.join(OWNER), format!("{}\n", options.owner));
+            durable_file::replace(&path, text.as_bytes(), 0o600).map_err(ArchiveError::io("write", &path))?;
         }
-        let segments = list(&entries)?;
+        remove_unfinished(&*disk, &entries)?;
+        settle(&*disk, &entries)?;
+        settle_below(&*disk, &Archive::bases_directory(directory))?;
+        Archive::find(disk, directory, options, bases)
+    }
+
+    /// Opens the archive in `directory` to read it. One that is not there is not made.
+    pub fn open_existing(
+        directory: &Path,
+        options: ArchiveOptions,
+        bases: Arc<dyn SnapshotStore>,
+    ) -> Result<Archive, ArchiveError> {
+        Archive::check_existence(directory)?;
+        Archive::find(Arc::new(OwnDisk), directory, options, bases)
+    }
+
+    /// Refuses a `directory` that is no archive.
+    pub fn check_existence(directory: &Path) -> Result<(), ArchiveError> {
+        let none = || ArchiveError::NoArchive(directory.to_owned());
+        owner(directory)?.map(|_| ()).ok_or_else(none)
+    }
+
+    fn find(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        options: ArchiveOptions,
+        bases: Arc<dyn SnapshotStore>,
+    ) -> Result<Archive, ArchiveError> {
+        let found = owner(directory)?.unwrap_or_default();
+        if found != options.owner {
+            return Err(ArchiveError::OtherOwner {
+                path: directory.to_owned(),
+                found,
+                own: options.owner,
+            });
+        }
         Ok(Archive {
-            entries,
+            inventory: Inventory::of(&directory.join("entries"), options.group)?,
+            directory: directory.to_owned(),
             options,
             bases,
-            segments,
+            disk,
+            is_uncertain: false,
         })
     }
 
@@ -100,16 +173,32 @@ impl Archive {
         directory.join("bases")
     }
 
+    /// Where the archive is.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn entries_directory(&self) -> PathBuf {
+        self.directory.join("entries")
+    }
+
+    /// The group whose entries it keeps.
+    #[must_use]
+    pub fn group(&self) -> GroupId {
+        self.options.group
+    }
+
     /// The last entry that is archived; [`EntryId::ZERO`] if none is.
     #[must_use]
     pub fn last(&self) -> EntryId {
-        self.segments.last().map_or(EntryId::ZERO, |segment| segment.last)
+        self.inventory.end().id
     }
 
     /// The bytes of all segments.
     #[must_use]
     pub fn segment_bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum()
+        self.inventory.bytes()
     }
 
     /// The snapshots that the state can be made from, the oldest first.
@@ -126,28 +215,59 @@ impl Archive {
     /// The runs of entries without a gap: the first and the last index of each.
     #[must_use]
     pub fn runs(&self) -> Vec<Window> {
-        let mut runs: Vec<Window> = Vec::new();
-        for segment in &self.segments {
-            match runs.last_mut() {
-                Some(run) if run.last.next() == segment.first => run.last = segment.last.index,
-                _ => runs.push(Window {
-                    first: segment.first,
-                    last: segment.last.index,
-                }),
-            }
-        }
-        runs
+        self.inventory.runs()
     }
 
-    /// The entries of the segment that holds `index`, from `index` on; none if no segment does.
-    pub fn read_from(&self, index: Index) -> Result<Option<Vec<Entry>>, ArchiveError> {
-        let holds = |segment: &&Segment| segment.first <= index && index <= segment.last.index;
-        let Some(segment) = self.segments.iter().find(holds) else {
+    /// The files that cannot be used and hold entries that no other one has, by index.
+    pub fn missed(&self) -> impl Iterator<Item = &Unusable> {
+        self.inventory.missed()
+    }
+
+    #[cfg(test)]
+    pub(super) fn unusable(&self) -> &[Unusable] {
+        &self.inventory.unusable
+    }
+
+    /// Refuses to go on if `log` is of another history than what is archived.
+    pub fn check_history(&self, log: &Recovered) -> Result<(), ArchiveError> {
+        let (archived, last) = (self.last(), log.last_index);
+        if archived == EntryId::ZERO {
+            return Ok(());
+        }
+        let reason = match term_in(log, archived.index) {
+            _ if last < archived.index => {
+                format!("it ends with entry {archived}, and the log with index {last}")
+            }
+            Some(term) if term != archived.term => {
+                format!("it ends with entry {archived}, and the log has that with term {term}")
+            }
+            _ => return Ok(()),
+        };
+        Err(ArchiveError::OtherHistory {
+            path: self.directory.clone(),
+            reason,
+        })
+    }
+
+    /// The entries behind `last` from one segment; none if no segment has the next one.
+    pub fn read_behind(&self, last: EntryId) -> Result<Option<Behind>, ArchiveError> {
+        let first = last.index.next();
+        let Some(segment) = self.inventory.holding(first) else {
             return Ok(None);
         };
-        let mut entries = segment.read(self.options.group)?;
-        entries.retain(|entry| entry.index() >= index);
-        Ok(Some(entries))
+        let mut entries = segment.read()?;
+        let at = entries.partition_point(|entry| entry.index() < first);
+        let before = match at.checked_sub(1) {
+            Some(before) => entries.get(before).map(|entry| entry.id),
+            // Behind a gap the term may be unknown.
+            None => Some(segment.header.begin.id).filter(|before| before.term != Term::ZERO),
+        };
+        entries.drain(..at);
+        Ok(Some(Behind {
+            path: segment.path.clone(),
+            before: before.filter(|_| last != EntryId::ZERO),
+            entries,
+        }))
     }
 
     /// Archives what `log` has up to and including `through` and the archive has not, before the log forgets it. `snapshots`
@@ -158,42 +278,69 @@ impl Archive {
         snapshots: &dyn SnapshotStore,
         through: Index,
     ) -> Result<(), ArchiveError> {
-        let mut prev = self.last();
-        while prev.index < through {
-            let (before, entries) = match self.next_entries(log, prev, through).await {
-                Err(ArchiveError::Log(LogStoreError::Missing { first, .. })) if first > prev.index.next() => {
-                    prev = self.bridge(snapshots, prev.index, first.previous()).await?;
-                    continue;
+        self.ascertain().await?;
+        let mut begin = self.inventory.end();
+        while begin.id.index < through {
+            match self.next_entries(log, begin.id, through).await {
+                Err(ArchiveError::Log(LogStoreError::Missing { first, .. }))
+                    if first > begin.id.index.next() =>
+                {
+                    begin = self.bridge(snapshots, begin.id.index, first.previous()).await?;
                 }
-                read => read?,
-            };
-            let segment = Segment::write(&self.entries, self.options.group, before, &entries)?;
-            prev = segment.last;
-            self.segments.push(segment);
+                read => begin = self.write(begin, read?).await?,
+            }
         }
-        self.keep_base(snapshots).await?;
-        self.forget().await
+        Ok(())
     }
 
-    /// The entries of the next segment, and the entry before them.
+    /// Looks at the files again if a change of them did not end well. What is then there is durable.
+    pub(super) async fn ascertain(&mut self) -> Result<(), ArchiveError> {
+        if !self.is_uncertain {
+            return Ok(());
+        }
+        let (disk, entries, group) = (self.disk.clone(), self.entries_directory(), self.options.group);
+        let found = tokio::task::spawn_blocking(move || {
+            settle(&*disk, &entries)?;
+            Inventory::of(&entries, group)
+        });
+        self.inventory = found.await??;
+        self.is_uncertain = false;
+        Ok(())
+    }
+
+    /// The entries of the next segment, behind `prev`.
     async fn next_entries(
         &self,
         log: &dyn LogStore,
         prev: EntryId,
         through: Index,
-    ) -> Result<(EntryId, Vec<Entry>), ArchiveError> {
+    ) -> Result<Vec<Entry>, ArchiveError> {
         let (mut entries, mut bytes) = (Vec::new(), 0);
-        let mut first = prev.index.next();
-        while first <= through && bytes < SEGMENT_BYTES {
+        let mut last = prev;
+        while last.index < through && bytes < SEGMENT_BYTES {
+            let first = last.index.next();
             let read = log.read(self.options.group, first, through, READ_BYTES).await?;
-            let Some(last) = read.last().map(Entry::index) else {
-                break;
+            last = match read.last() {
+                Some(read) if read.index() > last.index => read.id,
+                _ => return Err(ArchiveError::NoEntries(last)),
             };
             bytes += read.iter().map(Entry::payload_bytes).sum::<usize>();
             entries.extend(read);
-            first = last.next();
         }
-        Ok((prev, entries))
+        Ok(entries)
+    }
+
+    /// Makes a segment of `entries`. Returns where it ends.
+    async fn write(&mut self, begin: Place, entries: Vec<Entry>) -> Result<Place, ArchiveError> {
+        let (disk, directory, group) = (self.disk.clone(), self.entries_directory(), self.options.group);
+        // Also if nobody waits for it to the end.
+        self.is_uncertain = true;
+        let write = move || Segment::write(&*disk, &directory, group, begin, &entries);
+        let segment = tokio::task::spawn_blocking(write).await??;
+        let end = segment.header.end;
+        self.inventory.add(segment);
+        self.is_uncertain = false;
+        Ok(end)
     }
 
     /// The log was replaced: keeps the snapshot that leads to its first entry, and goes on there. Returns what precedes that.
@@ -202,7 +349,7 @@ impl Archive {
         snapshots: &dyn SnapshotStore,
         archived: Index,
         purged: Index,
-    ) -> Result<EntryId, ArchiveError> {
+    ) -> Result<Place, ArchiveError> {
         let all = snapshots.list(self.options.group).await?;
         let gap = ArchiveError::Gap { archived, purged };
         let base = all
@@ -214,39 +361,12 @@ impl Archive {
         let term = if base.last.index == purged {
             base.last.term
         } else {
-            Default::default()
+            Term::ZERO
         };
-        Ok(EntryId::new(term, purged))
+        Ok(Place::beginning(EntryId::new(term, purged)))
     }
 
-    /// Copies the newest snapshot if the last base is far behind.
-    async fn keep_base(&self, snapshots: &dyn SnapshotStore) -> Result<(), ArchiveError> {
-        let last_base = self
-            .bases()
-            .await?
-            .last()
-            .map_or(Index::ZERO, |meta| meta.last.index);
-        let since = self
-            .segments
-            .iter()
-            .filter(|segment| segment.last.index > last_base);
-        let bytes: u64 = since.map(|segment| segment.bytes).sum();
-        let newest = snapshots.list(self.options.group).await?.pop();
-        let Some(newest) = newest.filter(|meta| meta.last.index > last_base) else {
-            return Ok(());
-        };
-        let size = snapshots
-            .open(self.options.group, newest.last)
-            .await?
-            .content()
-            .bytes;
-        // A base as large as everything before it would only displace that.
-        if bytes < size.max(self.options.bytes_max / BASES) {
-            return Ok(());
-        }
-        self.copy_base(snapshots, &newest).await
-    }
-
+    /// Copies one of `snapshots` into the archive.
     pub(super) async fn copy_base(
         &self,
         snapshots: &dyn SnapshotStore,
@@ -268,52 +388,70 @@ impl Archive {
         }
         Ok(base.finish().await?)
     }
+}
 
-    /// Forgets the oldest part while there is too much, up to a base.
-    async fn forget(&mut self) -> Result<(), ArchiveError> {
-        let mut bases = self.bases().await?;
-        while self.bytes(&bases).await? > self.options.bytes_max {
-            // Up to the first base that has something before it, and another base after it: a store keeps its two newest.
-            let first = self.segments.first().map_or(Index::ZERO, |segment| segment.first);
-            let others = &bases[..bases.len().saturating_sub(1)];
-            let is_later = |base: &&SnapshotMeta| first <= base.last.index;
-            let Some(keep) = others.iter().find(is_later).map(|base| base.last) else {
-                return Ok(());
-            };
-            let gone = self
-                .segments
-                .partition_point(|segment| segment.last.index <= keep.index);
-            for segment in self.segments.drain(..gone) {
-                fs::remove_file(&segment.path).map_err(ArchiveError::io("remove", &segment.path))?;
-            }
-            self.bases.remove_older(self.options.group, keep).await?;
-            let count = bases.len();
-            bases = self.bases().await?;
-            if gone == 0 && bases.len() == count {
-                return Ok(());
-            }
-        }
-        Ok(())
+/// Entries of a segment, from some place in it on.
+#[derive(Debug)]
+pub struct Behind {
+    /// The segment.
+    pub path: PathBuf,
+    /// The entry before them, if it is known and there is one.
+    pub before: Option<EntryId>,
+    /// The entries.
+    pub entries: Vec<Entry>,
+}
+
+/// The term of the entry at `index`, if `log` says it.
+pub(super) fn term_in(log: &Recovered, index: Index) -> Option<Term> {
+    if index == log.purged.index {
+        return Some(log.purged.term);
     }
+    if index < log.purged.index || index > log.last_index {
+        return None;
+    }
+    let run = log.term_runs.partition_point(|(first, _)| *first <= index);
+    log.term_runs.get(run.checked_sub(1)?).map(|(_, term)| *term)
+}
 
-    async fn bytes(&self, bases: &[SnapshotMeta]) -> Result<u64, ArchiveError> {
-        let mut bytes = self.segment_bytes();
-        for base in bases {
-            let content = self.bases.open(self.options.group, base.last).await?.content();
-            bytes += content.bytes;
-        }
-        Ok(bytes)
+/// Whose archive is in `directory`; none if there is none.
+fn owner(directory: &Path) -> Result<Option<String>, ArchiveError> {
+    let path = directory.join(OWNER);
+    match fs::read(&path) {
+        Ok(found) => Ok(Some(String::from_utf8_lossy(&found).trim_end().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ArchiveError::io("read", &path)(error)),
     }
 }
 
-fn list(directory: &Path) -> Result<Vec<Segment>, ArchiveError> {
-    let failed = || ArchiveError::io("list", directory);
-    let mut segments = Vec::new();
-    for file in fs::read_dir(directory).map_err(failed())? {
-        let file = file.map_err(failed())?;
-        let bytes = file.metadata().map_err(failed())?.len();
-        segments.extend(Segment::of_file(&file.path(), bytes));
+/// Removes what was being written when the node stopped.
+fn remove_unfinished(disk: &dyn Disk, directory: &Path) -> Result<(), ArchiveError> {
+    for file in fs::read_dir(directory).map_err(ArchiveError::io("list", directory))? {
+        let path = file.map_err(ArchiveError::io("list", directory))?.path();
+        if path.extension() == Some(OsStr::new("tmp")) {
+            disk.remove(&path).map_err(ArchiveError::io("remove", &path))?;
+        }
     }
-    segments.sort_by_key(|segment| segment.first);
-    Ok(segments)
+    Ok(())
+}
+
+/// Makes durable what names a directory has: a file may have got its name right before the process was killed (R74).
+fn settle(disk: &dyn Disk, directory: &Path) -> Result<(), ArchiveError> {
+    disk.sync_directory(directory)
+        .map_err(ArchiveError::io("sync", directory))
+}
+
+/// The same with a directory, if it is there, and those in it.
+fn settle_below(disk: &dyn Disk, directory: &Path) -> Result<(), ArchiveError> {
+    let files = match fs::read_dir(directory) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(ArchiveError::io("list", directory)(error)),
+    };
+    for file in files {
+        let path = file.map_err(ArchiveError::io("list", directory))?.path();
+        if path.is_dir() {
+            settle(disk, &path)?;
+        }
+    }
+    settle(disk, directory)
 }

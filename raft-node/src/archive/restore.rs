@@ -13,8 +13,8 @@ use raft_core::traits::{GroupWrite, LogStore, Recovered, SnapshotReader, Snapsho
 use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Trust};
 use tokio::runtime::Handle;
 
-use super::error::RestoreError;
-use super::files::{Archive, Window};
+use super::error::{ArchiveError, RestoreError};
+use super::files::{Archive, Window, term_in};
 
 /// How much is read or applied at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -70,20 +70,8 @@ impl Plan {
 impl Past {
     /// Everything that the state can be restored at, in order, up to the last index known to be committed.
     pub async fn windows(&self) -> Result<Vec<Window>, RestoreError> {
-        let runs = self.runs();
-        let mut windows: Vec<Window> = Vec::new();
-        for Base { meta, .. } in self.bases().await? {
-            let first = meta.last.index;
-            let run = runs
-                .iter()
-                .find(|run| run.first <= first.next() && first < run.last);
-            let last = run.map_or(first, |run| run.last.min(self.commit));
-            match windows.last_mut() {
-                Some(window) if first <= window.last.next() => window.last = window.last.max(last),
-                _ => windows.push(Window { first, last }),
-            }
-        }
-        Ok(windows)
+        let bases = self.bases().await?.into_iter().map(|base| base.meta.last.index);
+        Ok(windows(bases, &self.runs(), self.commit))
     }
 
     /// How the state at `target` is made again.
@@ -103,10 +91,7 @@ impl Past {
         // The nearest one has the least to apply.
         match self.bases().await?.into_iter().rfind(reaches) {
             Some(base) => Ok(Plan { target, base }),
-            None => Err(RestoreError::OutsideWindow {
-                index: target,
-                window: describe(&self.windows().await?),
-            }),
+            None => Err(self.obstacle(target).await?),
         }
     }
 
@@ -144,27 +129,37 @@ impl Past {
         let first = last.index.next();
         let is_in_log = self.recovered.purged.index < first && first <= self.recovered.last_index;
         let archived = match &self.archive {
-            Some(archive) if !is_in_log => archive.read_from(first)?,
+            Some(archive) if !is_in_log => archive.read_behind(last)?,
             _ => None,
         };
-        let mut entries = match archived {
-            Some(entries) => entries,
-            None => self.log.read(self.group, first, target, PIECE_BYTES).await?,
+        let (place, before, mut entries) = match archived {
+            Some(behind) => (behind.path.display().to_string(), behind.before, behind.entries),
+            None => {
+                let entries = self.log.read(self.group, first, target, PIECE_BYTES).await?;
+                let term = term_in(&self.recovered, last.index).filter(|_| last != EntryId::ZERO);
+                let before = term.map(|term| EntryId::new(term, last.index));
+                ("the log".to_owned(), before, entries)
+            }
         };
+        let broken = |after, found| {
+            let place = place.clone();
+            RestoreError::Broken { place, after, found }
+        };
+        if let Some(found) = before.filter(|before| *before != last) {
+            return Err(broken(last, found));
+        }
         entries.retain(|entry| entry.index() <= target);
         let mut after = last;
         for entry in &entries {
             if entry.index() != after.index.next() || entry.id.term < after.term {
-                let found = entry.id;
-                return Err(RestoreError::Broken { after, found });
+                return Err(broken(after, entry.id));
             }
             after = entry.id;
         }
-        if after == last {
-            let found = EntryId::ZERO;
-            return Err(RestoreError::Broken { after, found });
+        match after == last {
+            true => Err(broken(after, EntryId::ZERO)),
+            false => Ok(entries),
         }
-        Ok(entries)
     }
 
     async fn open(&self, base: &Base) -> Result<Option<Box<dyn SnapshotReader>>, RestoreError> {
@@ -201,16 +196,60 @@ impl Past {
         if first <= last {
             all.push(Window { first, last });
         }
-        all.sort_by_key(|run| run.first);
-        let mut runs: Vec<Window> = Vec::new();
-        for next in all {
-            match runs.last_mut() {
-                Some(run) if next.first <= run.last.next() => run.last = run.last.max(next.last),
-                _ => runs.push(next),
-            }
-        }
-        runs
+        Window::merged(all)
     }
+
+    /// Why no base leads to `target`.
+    async fn obstacle(&self, target: Index) -> Result<RestoreError, RestoreError> {
+        let window = describe(&self.windows().await?);
+        let outside = RestoreError::OutsideWindow {
+            index: target,
+            window: window.clone(),
+        };
+        let bases = self.bases().await?;
+        let nearest = bases.iter().rfind(|base| base.meta.last.index <= target);
+        let Some(archive) = &self.archive else {
+            return Ok(outside);
+        };
+        let Some(nearest) = nearest else {
+            let file = archive.missed().find(|file| file.first <= target);
+            return Ok(file.map_or(outside, |file| ArchiveError::from(file.clone()).into()));
+        };
+        let runs = self.runs();
+        // From the base on up to the first entry that is nowhere, and then up to the next one that is somewhere.
+        let begin = nearest.meta.last.index.next();
+        let holding = runs.iter().find(|run| run.first <= begin && begin <= run.last);
+        let first = holding.map_or(begin, |run| run.last.next());
+        let next = runs.iter().find(|run| run.first > first);
+        let last = next.map_or(target, |run| run.first.previous());
+        let mut missed = archive.missed();
+        if let Some(file) = missed.find(|file| file.first <= last && first <= file.last) {
+            return Ok(ArchiveError::from(file.clone()).into());
+        }
+        Ok(RestoreError::Hole {
+            index: target,
+            first,
+            last,
+            archive: archive.directory().to_owned(),
+            window,
+        })
+    }
+}
+
+/// What can be restored from `bases`, in order, and the entries in `runs`, up to `commit`.
+pub(super) fn windows(bases: impl Iterator<Item = Index>, runs: &[Window], commit: Index) -> Vec<Window> {
+    let mut windows: Vec<Window> = Vec::new();
+    for first in bases {
+        let run = runs
+            .iter()
+            .find(|run| run.first <= first.next() && first < run.last);
+        let last = run.map_or(first, |run| run.last.min(commit));
+        match windows.last_mut() {
+            Some(window) if first <= window.last.next() => window.last = window.last.max(last),
+            _ => windows.push(Window { first, last }),
+        }
+    }
+    windows
 }
 
 /// What can be restored, as the end of a sentence.

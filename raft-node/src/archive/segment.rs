@@ -1,151 +1,122 @@
-//! Segments: a run of entries in one file.
-//!
-//! Numbers are little-endian. A file begins with [`MAGIC`] and the number of the group (8 bytes). Each entry follows as: term (8),
-//! index (8), kind of the payload (1), its length (4), the payload as the log stores have it, and the CRC-32C (4) of all of that.
-//! The name says what the file holds: first index, last index, term of the last entry.
+//! Segments: a run of entries in one file, which is never changed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use bytes::{Buf, Bytes};
 use raft_core::entry::Entry;
-use raft_core::types::{EntryId, GroupId, Index, Term};
-use raft_core::wire::{decode_payload, encode_payload, payload_kind};
+use raft_core::types::{GroupId, Index};
 
-use super::error::ArchiveError;
-use crate::durable_file;
+use super::disk::{Disk, write_durably};
+use super::error::{ArchiveError, Unusable};
+use super::format::{self, HEADER_BYTES, Header, Place, SegmentFault, parse_name};
 
-const SUFFIX: &str = ".entries";
-/// What a segment begins with; the last byte is the version of the format.
-const MAGIC: &[u8; 8] = b"raftseg\x01";
-const HEADER_BYTES: usize = 16;
-/// What precedes the payload of an entry.
-const HEAD_BYTES: usize = 21;
-const CHECKSUM_BYTES: usize = 4;
-
-/// One file of entries.
+/// One file of entries, of which the header and the length were found to be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) path: PathBuf,
-    pub(super) first: Index,
-    pub(super) last: EntryId,
-    pub(super) bytes: u64,
+    pub(super) header: Header,
 }
 
 impl Segment {
-    /// What the name of a file says; none if it is no segment's.
-    pub(super) fn of_file(path: &Path, bytes: u64) -> Option<Segment> {
-        let name = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
-        let mut numbers = name.split('-').map(|number| number.parse::<u64>().ok());
-        let (first, last, term) = (numbers.next()??, numbers.next()??, numbers.next()??);
-        let is_whole = numbers.next().is_none() && 0 < first && first <= last;
-        is_whole.then(|| Segment {
-            path: path.to_owned(),
-            first: Index(first),
-            last: EntryId::new(Term(term), Index(last)),
-            bytes,
+    /// Writes entries, which are not empty, durably into a file of `directory`.
+    pub(super) fn write(
+        disk: &dyn Disk,
+        directory: &Path,
+        group: GroupId,
+        begin: Place,
+        entries: &[Entry],
+    ) -> Result<Segment, ArchiveError> {
+        let mut after = begin.id;
+        for entry in entries {
+            if entry.index() != after.index.next() || entry.id.term < after.term {
+                let found = entry.id;
+                return Err(ArchiveError::NotContiguous { after, found });
+            }
+            after = entry.id;
+        }
+        let (header, contents) = format::encode(group, begin, entries);
+        let path = directory.join(header.name());
+        write_durably(disk, &path, &contents).map_err(ArchiveError::io("write", &path))?;
+        Ok(Segment { path, header })
+    }
+
+    /// What the file at `path` is; none if its name is not a segment's.
+    pub(super) fn find(path: &Path, group: GroupId) -> Option<Result<Segment, Unusable>> {
+        let (first, last) = parse_name(path.file_name()?.to_str()?)?;
+        let header = look_into(path, group);
+        Some(match header {
+            Ok(header) => Ok(Segment {
+                path: path.to_owned(),
+                header,
+            }),
+            Err(fault) => Err(Unusable {
+                path: path.to_owned(),
+                fault,
+                first,
+                last: last.index,
+            }),
         })
     }
 
-    /// Writes entries, which are not empty and continue each other and `prev`, durably into a file of `directory`.
-    pub(super) fn write(
-        directory: &Path,
-        group: GroupId,
-        prev: EntryId,
-        entries: &[Entry],
-    ) -> Result<Segment, ArchiveError> {
-        let (first, last) = (prev.index.next(), entries.last().map_or(prev, |entry| entry.id));
-        let path = directory.join(format!(
-            "{:020}-{:020}-{:020}{SUFFIX}",
-            first.0, last.index.0, last.term.0
-        ));
-        let contents = encode(group, entries);
-        durable_file::replace(&path, &contents, 0o600).map_err(ArchiveError::io("write", &path))?;
-        let bytes = contents.len() as u64;
-        Ok(Segment {
-            path,
-            first,
-            last,
-            bytes,
-        })
+    /// The first entry.
+    pub(super) fn first(&self) -> Index {
+        self.header.first()
+    }
+
+    /// The last entry.
+    pub(super) fn last(&self) -> Index {
+        self.header.end.id.index
+    }
+
+    /// How many bytes it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.header.file_bytes()
+    }
+
+    /// It, for a reason that speaks against it.
+    pub(super) fn unusable(&self, fault: SegmentFault) -> Unusable {
+        Unusable {
+            path: self.path.clone(),
+            fault,
+            first: self.first(),
+            last: self.last(),
+        }
     }
 
     /// All of its entries, checked.
-    pub(super) fn read(&self, group: GroupId) -> Result<Vec<Entry>, ArchiveError> {
+    pub(super) fn read(&self) -> Result<Vec<Entry>, ArchiveError> {
         let contents = fs::read(&self.path).map_err(ArchiveError::io("read", &self.path))?;
-        self.decode(group, contents.into())
-            .map_err(|reason| ArchiveError::Damaged {
-                path: self.path.clone(),
-                reason,
-                first: self.first,
-                last: self.last.index,
-            })
-    }
-
-    fn decode(&self, group: GroupId, mut contents: Bytes) -> Result<Vec<Entry>, String> {
-        if contents.len() < HEADER_BYTES || contents.split_to(MAGIC.len()) != MAGIC[..] {
-            return Err("it is no segment of this version".to_owned());
+        match format::decode(&contents.into()) {
+            Ok((header, entries)) if header == self.header => Ok(entries),
+            Ok((header, _)) => Err(self.unusable(SegmentFault::Name(header.name())).into()),
+            Err(fault) => Err(self.unusable(fault).into()),
         }
-        let found = contents.get_u64_le();
-        if found != group.0 {
-            return Err(format!("it is of group {found}"));
-        }
-        let mut entries: Vec<Entry> = Vec::new();
-        while !contents.is_empty() {
-            let entry = take_entry(&mut contents)?;
-            let before = entries.last().map_or(self.first.previous(), Entry::index);
-            if entry.index() != before.next() {
-                return Err(format!("after index {before} comes {}", entry.id));
-            }
-            entries.push(entry);
-        }
-        if entries.last().map(|entry| entry.id) == Some(self.last) {
-            return Ok(entries);
-        }
-        Err("it does not hold what its name says".to_owned())
     }
 }
 
-fn take_entry(contents: &mut Bytes) -> Result<Entry, String> {
-    let cut = || "it ends in the middle of an entry".to_owned();
-    let length = contents.get(HEAD_BYTES - 4..HEAD_BYTES).ok_or_else(cut)?;
-    let length = u32::from_le_bytes(length.try_into().map_err(|_| cut())?) as usize;
-    let whole = HEAD_BYTES.saturating_add(length);
-    if contents.len() < whole.saturating_add(CHECKSUM_BYTES) {
-        return Err(cut());
+/// Checks what can be checked without reading the entries.
+fn look_into(path: &Path, group: GroupId) -> Result<Header, SegmentFault> {
+    let unreadable = |error: std::io::Error| SegmentFault::Unreadable(error.to_string());
+    let file = File::open(path).map_err(unreadable)?;
+    let found = file.metadata().map_err(unreadable)?.len();
+    let mut head = Vec::with_capacity(HEADER_BYTES);
+    file.take(HEADER_BYTES as u64)
+        .read_to_end(&mut head)
+        .map_err(unreadable)?;
+    let header = Header::decode(&head)?;
+    let (expected, name) = (header.file_bytes(), header.name());
+    if header.group != group {
+        return Err(SegmentFault::Group {
+            found: header.group,
+            expected: group,
+        });
     }
-    let mut record = contents.split_to(whole);
-    let (expected, found) = (contents.get_u32_le(), crc32c::crc32c(&record));
-    if expected != found {
-        return Err(format!(
-            "the checksum of an entry is {found:08x} and should be {expected:08x}"
-        ));
+    if path.file_name() != Some(name.as_ref()) {
+        return Err(SegmentFault::Name(name));
     }
-    let id = EntryId::new(Term(record.get_u64_le()), Index(record.get_u64_le()));
-    let kind = record.get_u8();
-    record.advance(4);
-    // Copied: one entry that is kept must not keep the whole segment in memory.
-    let payload = decode_payload(kind, Bytes::copy_from_slice(&record)).map_err(|error| error.to_string())?;
-    Ok(Entry { id, payload })
-}
-
-fn encode(group: GroupId, entries: &[Entry]) -> Vec<u8> {
-    let payloads: usize = entries.iter().map(Entry::payload_bytes).sum();
-    let mut out = Vec::with_capacity(HEADER_BYTES + payloads + entries.len() * 64);
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&group.0.to_le_bytes());
-    for entry in entries {
-        let start = out.len();
-        out.extend_from_slice(&entry.id.term.0.to_le_bytes());
-        out.extend_from_slice(&entry.id.index.0.to_le_bytes());
-        out.push(payload_kind(&entry.payload));
-        out.extend_from_slice(&[0; 4]);
-        encode_payload(&entry.payload, &mut out);
-        let length = out.len() - start - HEAD_BYTES;
-        let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-        out[start + HEAD_BYTES - 4..start + HEAD_BYTES].copy_from_slice(&length);
-        let checksum = crc32c::crc32c(&out[start..]);
-        out.extend_from_slice(&checksum.to_le_bytes());
+    match found == expected {
+        true => Ok(header),
+        false => Err(SegmentFault::Length { found, expected }),
     }
-    out
 }

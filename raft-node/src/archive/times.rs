@@ -1,9 +1,8 @@
-//! What a node had applied at what time, by its own clock.
+//! The file where a node notes what it had applied at what time, by its own clock.
 //!
-//! One file of records of 20 bytes: milliseconds since 1970 (8, little-endian), applied index (8), CRC-32C of both (4). A
-//! record is added once a second while the index moves, and is on the disk before the next one. A clock that steps back is taken
+//! A record is added once a second while the index moves, and is on the disk before the next one. A clock that steps back is taken
 //! to stand still until it is past the last record. A file of a million records is thinned out: of its older half every
-//! second one stays.
+//! second one stays. [`moments`](super::moments) has its bytes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -13,40 +12,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use raft_core::types::Index;
 
+use super::moments::{Moment, Moments, RECORD_BYTES};
 use crate::durable_file;
 
-const RECORD_BYTES: usize = 20;
 /// About twelve days at full resolution, and 20 MB.
 const RECORDS_MAX: usize = 1 << 20;
-
-/// At this time the node had applied everything up to this index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// Milliseconds since 1970, UTC.
-    pub unix_ms: u64,
-    /// The last applied index.
-    pub applied: Index,
-}
-
-impl Moment {
-    fn encode(self) -> [u8; RECORD_BYTES] {
-        let mut record = [0; RECORD_BYTES];
-        record[..8].copy_from_slice(&self.unix_ms.to_le_bytes());
-        record[8..16].copy_from_slice(&self.applied.0.to_le_bytes());
-        let checksum = crc32c::crc32c(&record[..16]);
-        record[16..].copy_from_slice(&checksum.to_le_bytes());
-        record
-    }
-
-    fn decode(record: &[u8]) -> Option<Moment> {
-        let number = |part: &[u8]| Some(u64::from_le_bytes(part.try_into().ok()?));
-        let checksum = u32::from_le_bytes(record.get(16..RECORD_BYTES)?.try_into().ok()?);
-        (crc32c::crc32c(&record[..16]) == checksum).then_some(Moment {
-            unix_ms: number(&record[..8])?,
-            applied: Index(number(&record[8..16])?),
-        })
-    }
-}
 
 /// The file of times, open to add to it.
 #[derive(Debug)]
@@ -58,25 +28,38 @@ pub struct Times {
 }
 
 impl Times {
-    /// Opens the file at `path`, and makes it if there is none. What a crash left of a record is cut off.
+    /// Opens the file at `path`, and makes it if there is none. What a crash left of a record is cut off, and nothing else: what is
+    /// damaged stays, and says that something is not known (R77).
     pub fn open(path: &Path) -> io::Result<Times> {
         let moments = read(path)?;
-        let options = || {
-            let mut options = OpenOptions::new();
-            options.append(true).create(true).mode(0o600);
-            options
-        };
-        let file = options().open(path)?;
-        let whole = (moments.len() * RECORD_BYTES) as u64;
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600);
+        let file = options.open(path)?;
+        let whole = moments.bytes as u64;
         if file.metadata()?.len() != whole {
             file.set_len(whole)?;
+        }
+        // The name of a new file, too, is to survive.
+        durable_file::sync_directory(path.parent().unwrap_or(Path::new("")))?;
+        if let Some(damage) = moments.damages.first() {
+            tracing::warn!(
+                "{} is damaged at byte {}: `raft-node restore --at-time` does not know some times",
+                path.display(),
+                damage.at
+            );
         }
         Ok(Times {
             path: path.to_owned(),
             file,
-            last: moments.last().copied(),
-            records: moments.len(),
+            last: moments.list.last().copied(),
+            records: moments.bytes / RECORD_BYTES,
         })
+    }
+
+    /// The last moment that was noted.
+    #[must_use]
+    pub fn last(&self) -> Option<Moment> {
+        self.last
     }
 
     /// Notes that everything up to `applied` is applied at `now`, durably. Nothing is noted if that was so before.
@@ -84,11 +67,7 @@ impl Times {
         if self.last.is_some_and(|last| last.applied >= applied) {
             return Ok(());
         }
-        let now = now
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO)
-            .as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let now = unix_ms(now);
         let moment = Moment {
             unix_ms: self.last.map_or(now, |last| last.unix_ms.max(now)),
             applied,
@@ -104,34 +83,26 @@ impl Times {
     }
 
     fn thin_out(&mut self) -> io::Result<()> {
-        let moments = read(&self.path)?;
-        let half = moments.len() / 2;
-        let older = moments[..half].iter().step_by(2);
-        let kept: Vec<u8> = older
-            .chain(&moments[half..])
-            .flat_map(|moment| moment.encode())
-            .collect();
+        let contents = fs::read(&self.path)?;
+        let kept = Moments::decode(&contents).thinned(&contents);
         durable_file::replace(&self.path, &kept, 0o600)?;
         *self = Times::open(&self.path)?;
         Ok(())
     }
 }
 
-/// All whole records of the file at `path`; none if there is no file. What follows a damaged record is not believed.
-pub fn read(path: &Path) -> io::Result<Vec<Moment>> {
-    let contents = match fs::read(path) {
-        Ok(contents) => contents,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let records = contents.chunks_exact(RECORD_BYTES);
-    Ok(records.map_while(Moment::decode).collect())
+/// What the file at `path` says; nothing if there is no file.
+pub fn read(path: &Path) -> io::Result<Moments> {
+    match fs::read(path) {
+        Ok(contents) => Ok(Moments::decode(&contents)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Moments::default()),
+        Err(error) => Err(error),
+    }
 }
 
-/// The last moment at or before `unix_ms`, and the one after it.
+/// A time as a file of times has it.
 #[must_use]
-pub fn find(moments: &[Moment], unix_ms: u64) -> (Option<Moment>, Option<Moment>) {
-    let after = moments.partition_point(|moment| moment.unix_ms <= unix_ms);
-    let before = after.checked_sub(1).and_then(|before| moments.get(before));
-    (before.copied(), moments.get(after).copied())
+pub fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

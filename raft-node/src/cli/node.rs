@@ -32,6 +32,7 @@ use super::recording::{self, RunningRecording};
 use super::signals::{Hangups, StopSignals};
 use super::stores::{self, Closer, OnLoss, Stores};
 use crate::archive::error::ArchiveError;
+use crate::archive::log_store::ArchiveFigures;
 use crate::certificates::figures::CertificateFigures;
 use crate::certificates::watched::WatchedCertificates;
 use crate::config::log_store::LogStoreKind;
@@ -192,11 +193,7 @@ pub(super) async fn run(
     report_other_members(&config, &node);
     let log = opened.data.log();
     let mut removed = tokio::spawn(belonging::keep_notes(opened.data, node.clone()));
-    let _belonging = AbortOnDrop(tokio::spawn(belong(
-        config.clone(),
-        node.clone(),
-        transport.clone(),
-    )));
+    let _belonging = begin_to_belong(&config, &node, &transport, &kept.figures);
 
     let figures = Arc::new(CertificateFigures::default());
     let watched = vec![watched_by(certificates, &transport)];
@@ -288,11 +285,32 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// Begins what [`belong`] does.
+fn begin_to_belong(
+    config: &Arc<NodeConfig>,
+    node: &Node,
+    transport: &Arc<dyn OperatedTransport>,
+    archive: &Option<Arc<ArchiveFigures>>,
+) -> AbortOnDrop {
+    let (config, node) = (config.clone(), node.clone());
+    AbortOnDrop(tokio::spawn(belong(
+        config,
+        node,
+        transport.clone(),
+        archive.clone(),
+    )))
+}
+
 /// What a node does to belong to its cluster, and to say if it seems not to.
-async fn belong(config: Arc<NodeConfig>, node: Node, transport: Arc<dyn OperatedTransport>) {
+async fn belong(
+    config: Arc<NodeConfig>,
+    node: Node,
+    transport: Arc<dyn OperatedTransport>,
+    archive: Option<Arc<ArchiveFigures>>,
+) {
     belonging::remind_to_add(&config, &node, &*transport).await;
     tokio::join!(
-        past::keep_times(DataDirectory::times_in(&config.data_dir), node.clone()),
+        past::keep_times(DataDirectory::times_in(&config.data_dir), node.clone(), archive),
         explaining::warn_without_leader(node.clone()),
         belonging::publish_contact(&config, &node),
         belonging::report_refusals(&config, &node, &*transport),

@@ -19,13 +19,15 @@ use time::format_description::well_known::Rfc3339;
 
 use super::error::CliError;
 use super::node::NodeStartError;
-use super::past::open_archive;
+use super::past::existing_archive;
 use super::progress::SILENCE_MAX;
 use super::stores::{self, Closer, OnLoss};
 use super::{logging, output};
 use crate::archive::error::RestoreError;
+use crate::archive::files::Archive;
+use crate::archive::moments::{Moment, Moments, NotKnown};
 use crate::archive::restore::{Past, describe, found_group};
-use crate::archive::times::{self, Moment};
+use crate::archive::times;
 use crate::config::cluster_name::ClusterName;
 use crate::config::log_output::LogFormat;
 use crate::config::node_config::GROUP;
@@ -165,7 +167,7 @@ async fn with_data(
         )?;
         return Ok(ExitCode::SUCCESS);
     }
-    let target = target(arguments, &moments)?;
+    let target = target(arguments, &moments, &data.times())?;
     let plan = past.plan(target).await.map_err(RestoreCommandError::from)?;
     let cluster = new_name(arguments, data.cluster())?;
     let base = match plan.base() {
@@ -176,7 +178,7 @@ async fn with_data(
     output::print(&format!(
         "index {}: from {base} and {entries} entries{}",
         plan.target,
-        noted(&moments, plan.target)
+        noted(&moments.list, plan.target)
     ))?;
     let Some(out) = arguments.out.as_deref().filter(|_| !arguments.dry_run) else {
         return Ok(ExitCode::SUCCESS);
@@ -206,8 +208,14 @@ pub(super) async fn open_past(
         .max(applied)
         .max(recovered.snapshot.last.index);
     let archive = archive
-        .map(|archive| open_archive(archive, data, u64::MAX))
+        .map(|archive| existing_archive(archive, data))
         .transpose()?;
+    if let Some(archive) = &archive {
+        archive
+            .check_history(&recovered)
+            .map_err(RestoreError::from)
+            .map_err(RestoreCommandError::from)?;
+    }
     Ok(Past {
         group: GROUP,
         commit,
@@ -218,9 +226,9 @@ pub(super) async fn open_past(
     })
 }
 
-async fn overview(past: &Past, moments: &[Moment]) -> Result<String, RestoreError> {
+async fn overview(past: &Past, moments: &Moments) -> Result<String, RestoreError> {
     let windows = past.windows().await?;
-    let times = match (moments.first(), moments.last()) {
+    let times = match (moments.list.first(), moments.list.last()) {
         (Some(first), Some(last)) => format!(
             "times are noted from {} (index {}) to {} (index {})",
             text_of(first.unix_ms),
@@ -230,11 +238,14 @@ async fn overview(past: &Past, moments: &[Moment]) -> Result<String, RestoreErro
         ),
         _ => "no times are noted".to_owned(),
     };
-    Ok(format!(
-        "{}; {} is committed; {times}",
-        describe(&windows),
-        past.commit
-    ))
+    let mut text = format!("{}; {} is committed; {times}", describe(&windows), past.commit);
+    for damage in &moments.damages {
+        text.push_str(&format!("\nthe file of times is damaged at byte {}", damage.at));
+    }
+    for file in past.archive.iter().flat_map(Archive::missed) {
+        text.push_str(&format!("\n{file}"));
+    }
+    Ok(text)
 }
 
 fn new_name(arguments: &RestoreArguments, old: &ClusterName) -> Result<ClusterName, RestoreCommandError> {
@@ -249,20 +260,41 @@ fn new_name(arguments: &RestoreArguments, old: &ClusterName) -> Result<ClusterNa
     Ok(name)
 }
 
-/// The index that the arguments name.
-fn target(arguments: &RestoreArguments, moments: &[Moment]) -> Result<Index, RestoreCommandError> {
+/// The index that the arguments name. The times are in the file at `path`.
+fn target(
+    arguments: &RestoreArguments,
+    moments: &Moments,
+    path: &Path,
+) -> Result<Index, RestoreCommandError> {
     let Some(text) = &arguments.at_time else {
         return Ok(Index(arguments.at_index.unwrap_or_default()));
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let asked = parse_time(text, now).ok_or_else(|| RestoreCommandError::Time(text.clone()))?;
-    let first = moments.first().ok_or(RestoreError::NoTimes)?;
-    let (found, _) = times::find(moments, asked);
+    let found = moments
+        .find(asked)
+        .map_err(|not_known| time_not_known(asked, path, not_known))?;
+    let first = moments.list.first().ok_or(RestoreError::NoTimes)?;
     let found = found.ok_or_else(|| RestoreError::TooEarly {
         asked: text_of(asked),
         first: text_of(first.unix_ms),
     })?;
     Ok(found.applied)
+}
+
+fn time_not_known(asked: u64, path: &Path, not_known: NotKnown) -> RestoreError {
+    let text = |moment: Moment| format!("{} (index {})", text_of(moment.unix_ms), moment.applied);
+    RestoreError::TimeNotKnown {
+        asked: text_of(asked),
+        path: path.to_owned(),
+        at: not_known.at,
+        known: match (not_known.before.map(text), not_known.after.map(text)) {
+            (Some(before), Some(after)) => format!("choose a time up to {before} or from {after} on"),
+            (Some(before), None) => format!("choose a time up to {before}"),
+            (None, Some(after)) => format!("choose a time from {after} on"),
+            (None, None) => "it names no time that can be believed".to_owned(),
+        },
+    }
 }
 
 /// A time as milliseconds since 1970.
@@ -286,7 +318,8 @@ fn parse_time(text: &str, now: Duration) -> Option<u64> {
     u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
-fn text_of(unix_ms: u64) -> String {
+/// A time in words.
+pub(super) fn text_of(unix_ms: u64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
     let text = time.and_then(|time| time.format(&Rfc3339).ok());
     text.unwrap_or_else(|| format!("{unix_ms} ms after 1970"))

@@ -64,6 +64,7 @@ const AFTER_HELP: &str = r#"Examples:
     --cert pki/n{id}.pem --key pki/n{id}.key --ca pki/ca.pem
   raft-node start --config demo.toml --id 1
   raft-node start --config demo.toml --id 1 --log-store raft-engine    the log in TiKV's raft-engine, for ever
+  raft-node start --config demo.toml --id 1 --archive backup/n{id} --log-retention-time 7d
   raft-node start --config demo.toml --id 4 --join --peer-url quic://10.0.0.4:2380 --client-url http://10.0.0.4:2379
   RAFT_NODE_ID=1 RAFT_NODE_CONFIG=demo.toml raft-node start --print-config
 

@@ -7,6 +7,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::error::CliError;
+use super::restore::text_of;
 use super::{EndpointArguments, block_on, output, parse_seconds};
 use crate::client::membership::MemberProgress;
 use crate::client::peers::PeerPath;
@@ -15,7 +16,7 @@ use crate::client::status::{self, NodeAnswer, NodeStatus};
 /// Show the state of every node
 ///
 /// Asks the endpoints and every member that they name; below the table stand the members, learners and the halves of a
-/// joint configuration among them, who of them is behind, what is wrong if anything is (`raft-node why` tells more), and the way from each node to each peer: round-trip
+/// joint configuration among them, who of them is behind, what `raft-node restore` can make again of a node with an archive, what is wrong if anything is (`raft-node why` tells more), and the way from each node to each peer: round-trip
 /// time, lost packets, what waits and what was dropped. Fails only if nobody answers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -78,11 +79,35 @@ pub(super) fn table(nodes: &[NodeStatus]) -> String {
         column.set_cell_alignment(CellAlignment::Right);
     }
     format!(
-        "{table}{reasons}{}{}{}",
+        "{table}{reasons}{}{}{}{}",
         membership(nodes),
+        pasts(nodes),
         trouble(nodes),
         paths(nodes)
     )
+}
+
+/// What can be restored of each node that has an archive.
+fn pasts(nodes: &[NodeStatus]) -> String {
+    let mut text = String::new();
+    for node in nodes {
+        let Some(past) = node.answer.as_ref().and_then(|answer| answer.restorable) else {
+            continue;
+        };
+        let id = node.id.map_or_else(|| "?".to_owned(), |id| id.to_string());
+        let at = |seconds: Option<u64>| match seconds {
+            Some(seconds) => format!("at {}", text_of(seconds.saturating_mul(1_000))),
+            None => "at a time that is not noted".to_owned(),
+        };
+        let (first, first_time) = (past.first_index, at(past.first_unix_seconds));
+        text.push_str(&format!(
+            "\nnode {id} can be restored from index {first}, {first_time}"
+        ));
+        if let Some(last) = past.last_index {
+            text.push_str(&format!(", to {last}, {}", at(past.last_unix_seconds)));
+        }
+    }
+    text
 }
 
 /// What is wrong, in one line: what the leader says, or whoever sees it worst if nobody leads. Nothing if nothing is.
@@ -220,6 +245,7 @@ pub(super) fn bytes(count: i64) -> String {
 mod tests {
     use super::*;
     use crate::client::membership::Configuration;
+    use crate::client::status::Restorable;
 
     #[test]
     fn a_node_is_a_row_and_a_silent_one_says_why() {
@@ -304,6 +330,31 @@ mod tests {
         let elected = node("follower", 2, of_voters(&[1]), Vec::new());
         assert_eq!(membership(&[elected, deposed]), "\nmembers: voter 1");
         assert_eq!(membership(&[]), "");
+    }
+
+    #[test]
+    fn what_can_be_restored_is_said_of_a_node_with_an_archive() {
+        let node = |id, restorable| NodeStatus {
+            endpoint: "http://a:1".to_owned(),
+            id: Some(id),
+            answer: Some(NodeAnswer {
+                restorable,
+                ..NodeAnswer::default()
+            }),
+            error: None,
+        };
+        let known = Restorable {
+            first_index: 400,
+            first_unix_seconds: Some(86_400),
+            last_index: Some(1_040),
+            last_unix_seconds: Some(90_000),
+        };
+        let unknown = Restorable::default();
+        assert_eq!(
+            pasts(&[node(1, Some(known)), node(2, None), node(3, Some(unknown))]),
+            "\nnode 1 can be restored from index 400, at 1970-01-02T00:00:00Z, to 1040, at 1970-01-02T01:00:00Z\
+             \nnode 3 can be restored from index 0, at a time that is not noted"
+        );
     }
 
     #[test]

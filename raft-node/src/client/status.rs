@@ -63,8 +63,35 @@ pub struct NodeAnswer {
     pub progress: Vec<MemberProgress>,
     /// What it knows about its way to each peer, sorted by id; empty if it does not tell.
     pub peers: Vec<PeerPath>,
+    /// What of its past it can make again; absent if it has no archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restorable: Option<Restorable>,
     /// What is wrong as it sees it; absent if nothing is, or if it does not tell.
     pub trouble: Option<Why>,
+}
+
+/// What `raft-node restore` can make again of a node's past, up to now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Restorable {
+    /// From this index on.
+    pub first_index: u64,
+    /// The first time that can be asked for, in seconds since 1970; absent if none is noted.
+    pub first_unix_seconds: Option<u64>,
+    /// The last index of which is noted when it was applied.
+    pub last_index: Option<u64>,
+    /// When that was.
+    pub last_unix_seconds: Option<u64>,
+}
+
+impl Restorable {
+    fn of_page(metrics: &str) -> Option<Restorable> {
+        Some(Restorable {
+            first_index: gauge(metrics, "raft_restorable_first_index")?,
+            first_unix_seconds: gauge(metrics, "raft_restorable_first_timestamp_seconds"),
+            last_index: gauge(metrics, "raft_restorable_last_index"),
+            last_unix_seconds: gauge(metrics, "raft_restorable_last_timestamp_seconds"),
+        })
+    }
 }
 
 /// Asks `urls`, and every member that they name besides, each for at most `timeout`; sorted by id.
@@ -183,6 +210,7 @@ fn node_answer(status: &StatusResponse, metrics: &str) -> NodeAnswer {
         configuration: None,
         progress: Vec::new(),
         peers: peers::of_page(metrics),
+        restorable: Restorable::of_page(metrics),
         trouble: None,
     }
 }
@@ -238,6 +266,20 @@ mod tests {
         assert_eq!(gauge(PAGE, "raft_appended"), None);
         assert_eq!(role(PAGE), Some("leader"));
         assert_eq!(role(""), None);
+    }
+
+    #[test]
+    fn what_can_be_restored_is_in_the_page_of_a_node_with_an_archive() {
+        assert_eq!(Restorable::of_page(PAGE), None);
+        let page = "raft_restorable_first_index 0\nraft_restorable_last_index 9\n\
+                    raft_restorable_last_timestamp_seconds 86400\n";
+        let expected = Restorable {
+            first_index: 0,
+            first_unix_seconds: None,
+            last_index: Some(9),
+            last_unix_seconds: Some(86_400),
+        };
+        assert_eq!(Restorable::of_page(page), Some(expected));
     }
 
     #[test]

@@ -15,5 +15,6 @@ pub mod log_store;
 pub mod node_config;
 mod own_urls;
 pub mod recording;
+pub mod retention_time;
 pub mod settings;
 pub mod transport;

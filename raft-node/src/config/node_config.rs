@@ -14,6 +14,7 @@ use super::log_output::{LogFormat, check_directives};
 use super::log_store::LogStoreKind;
 use super::own_urls::{Kind, authorities, list};
 use super::recording::RecordingConfig;
+use super::retention_time::RetentionTime;
 use super::settings::Settings;
 use super::transport::TransportKind;
 use crate::server::REQUEST_BYTES_MAX;
@@ -90,6 +91,8 @@ pub struct NodeConfig {
     pub archive: Option<PathBuf>,
     /// How many bytes of that are kept.
     pub archive_bytes_max: u64,
+    /// How far back the archive is to reach; as far as it has room if nothing is said.
+    pub log_retention_time: Option<RetentionTime>,
     /// See [`Config::write_stall_max`].
     pub write_stall_max: Option<Duration>,
     /// How it is recorded.
@@ -158,6 +161,7 @@ impl NodeConfig {
             log_retention_entries: or(settings.log_retention_entries, defaults.retained_entries),
             archive: settings.archive.map(|archive| with_id(&archive, id)),
             archive_bytes_max: settings.archive_bytes_max.unwrap_or(ARCHIVE_BYTES_MAX),
+            log_retention_time: settings.log_retention_time,
             snapshot_bytes_per_second: limit(
                 settings.snapshot_bytes_per_second,
                 defaults.snapshot_bytes_per_second,
@@ -198,6 +202,13 @@ impl NodeConfig {
                     "`initial-cluster` names {}; both must name the same nodes",
                     list(self.peers.keys())
                 ),
+            });
+        }
+        if let (Some(time), None) = (self.log_retention_time, &self.archive) {
+            return Err(ConfigError::Invalid {
+                setting: "log-retention-time",
+                value: time.to_string(),
+                reason: "it is the archive that keeps the past; give `archive`, a directory, too, or leave this out".to_owned(),
             });
         }
         self.check_limits()?;
@@ -317,6 +328,7 @@ impl NodeConfig {
             log_retention_entries: Some(self.log_retention_entries),
             archive: self.archive.clone(),
             archive_bytes_max: Some(self.archive_bytes_max),
+            log_retention_time: self.log_retention_time,
             write_stall_max_ms: Some(self.write_stall_max.map_or(0, in_millis)),
             log_level: Some(self.log_level.clone()),
             log_format: Some(self.log_format),
@@ -407,6 +419,24 @@ mod tests {
     }
 
     #[test]
+    fn only_an_archive_keeps_a_past() {
+        let time = Some("7d".parse().unwrap());
+        let refused = refused(|settings| settings.log_retention_time = time);
+        assert!(
+            refused.contains("`log-retention-time` is 7d") && refused.contains("give `archive`"),
+            "{refused}"
+        );
+        let text = "log-retention-time = \"soon\"";
+        let refused = super::super::file::parse(text, Path::new("n1.toml"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("n1.toml, line 1") && refused.contains("such as 90s, 30m, 12h or 7d"),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn the_effective_configuration_reaches_the_core_and_can_be_read_back() {
         let config = NodeConfig::resolve(Settings {
             priority: Some(2),
@@ -414,6 +444,8 @@ mod tests {
             lease_drift_max_ms: Some(50),
             snapshot_transfers_max: Some(1),
             snapshot_bytes_per_second: Some(1 << 20),
+            archive: Some("/archive/n{id}".into()),
+            log_retention_time: Some("36h".parse().unwrap()),
             record: Some("/recording/n{id}".into()),
             record_memory_bytes: Some(0),
             ..settings()

@@ -9,6 +9,7 @@ use super::addresses::AddressMap;
 use super::cluster_name::ClusterName;
 use super::log_output::LogFormat;
 use super::log_store::LogStoreKind;
+use super::retention_time::RetentionTime;
 use super::transport::TransportKind;
 
 /// What every environment variable begins with.
@@ -192,6 +193,15 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive_bytes_max: Option<u64>,
 
+    /// How far back `raft-node restore` is to reach: 90s, 30m, 12h, 7d; what is older is forgotten. Needs `archive` [default: as far
+    /// as `archive-bytes-max` allows]
+    ///
+    /// The archive keeps everything since the last snapshot that is so old, and takes a snapshot into itself four times in that time.
+    /// `archive-bytes-max` is a limit all the same: if it cuts the time short, the node says so in its log.
+    #[arg(long, env = "RAFT_NODE_LOG_RETENTION_TIME", value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_retention_time: Option<RetentionTime>,
+
     /// Stop if the disk does not complete a write of the log for so many milliseconds; 0 waits for ever [default: 20000]
     ///
     /// Before that, after an election timeout, a leader hands leadership over. What was acknowledged is not lost.
@@ -276,6 +286,7 @@ impl Settings {
             log_retention_entries: self.log_retention_entries.or(weaker.log_retention_entries),
             archive: self.archive.or(weaker.archive),
             archive_bytes_max: self.archive_bytes_max.or(weaker.archive_bytes_max),
+            log_retention_time: self.log_retention_time.or(weaker.log_retention_time),
             write_stall_max_ms: self.write_stall_max_ms.or(weaker.write_stall_max_ms),
             record: self.record.or(weaker.record),
             record_bytes_max: self.record_bytes_max.or(weaker.record_bytes_max),
