@@ -50,14 +50,23 @@ pub const OF_CAMPAIGN: &[Floor] = &[
     least("messages of another group an hour", 20.0, |tally| {
         an_hour(tally, tally.strangers)
     }),
+    least("groups created an hour", 1.0, |tally| {
+        an_hour(tally, tally.groups_created)
+    }),
+    least("groups destroyed an hour", 1.0, |tally| {
+        an_hour(tally, tally.groups_destroyed)
+    }),
+    least("replicas moved to other machines an hour", 1.0, |tally| {
+        an_hour(tally, tally.replicas_moved)
+    }),
     most("undecided histories, in percent", 1.0, |tally| {
-        percent(tally.undecided, tally.runs)
+        percent(tally.undecided, tally.groups)
     }),
     most("healed quorums without progress, in percent", 25.0, |tally| {
         percent(tally.unavailable, tally.runs)
     }),
     most("groups lost, in percent", 4.0, |tally| {
-        percent(tally.lost, tally.runs)
+        percent(tally.lost, tally.groups)
     }),
 ];
 
@@ -204,6 +213,7 @@ mod tests {
     fn too_much_is_said_with_the_bound() {
         let tally = Tally {
             runs: 100,
+            groups: 100,
             undecided: 2,
             ..Tally::default()
         };

@@ -1,4 +1,4 @@
-//! A deterministic simulator of Raft groups.
+//! A deterministic simulator of Raft groups, of one or of several on the same machines.
 //!
 //! It runs the real core and the real driver of `raft-core`, and any state machine, over a network, disks and clocks that
 //! exist only in memory. Everything that happens in a run follows from one seed of 64 bits. After every step every invariant is
@@ -37,9 +37,11 @@
 //! # What it does not do
 //!
 //! The runtime of `raft-core`, its threads and its sockets are not in a simulation, nor are the backends on real disks and networks:
-//! they have tests of their own. No group is larger than nine machines, and only one group runs at a time.
+//! they have tests of their own. There are no more than nine machines, which all groups share, and no more than eight groups live
+//! at a time.
 
 mod availability;
+mod by_id;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod clock;
@@ -50,6 +52,7 @@ mod history;
 mod invariants;
 pub mod ledger;
 pub mod linearizability;
+mod machine;
 pub mod minimise;
 #[cfg(feature = "model")]
 pub mod model;

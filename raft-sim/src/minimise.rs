@@ -163,6 +163,7 @@ impl Search<'_> {
 
     /// Puts everything in order that need not be out of order.
     fn calm(&mut self) {
+        while self.best.plan.groups > 1 && self.attempt_with(|plan| plan.groups -= 1) {}
         while self.best.plan.voters > 1 && self.attempt_with(|plan| plan.voters -= 1) {}
         while self.best.plan.settings.clients > 1 && self.attempt_with(|plan| plan.settings.clients -= 1) {}
         for calmer in NETWORK {
@@ -220,7 +221,12 @@ fn duration_of(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::Damage { down_ms: ms, .. }
         | Fault::ClockStep { ms, .. }
         | Fault::ClockRate { ms, .. } => Some(ms),
-        Fault::Campaign { .. } | Fault::ChangeMembers { .. } | Fault::Transfer { .. } => None,
+        Fault::Campaign { .. }
+        | Fault::ChangeMembers { .. }
+        | Fault::Transfer { .. }
+        | Fault::CreateGroup { .. }
+        | Fault::DestroyGroup { .. }
+        | Fault::MoveReplica { .. } => None,
     }
 }
 
@@ -235,6 +241,7 @@ mod tests {
             invariant: invariant.to_owned(),
             statement: String::new(),
             seen: seen.to_owned(),
+            group: 1,
             at_nanos: 50_000_000_000,
         }
     }

@@ -9,10 +9,12 @@ use crate::clock::Instant;
 use crate::plan::NetworkFaults;
 use crate::queue::Parcel;
 use crate::random::Random;
-use crate::world::GROUP;
 
 /// More machines than these are not made in one run.
 pub(crate) const NODES_MAX: usize = 9;
+
+/// A group that no machine ever has.
+const NOBODYS: GroupId = GroupId(1_000_000);
 
 /// In how many lanes messages travel, at most.
 const LANES: usize = 2;
@@ -145,7 +147,7 @@ impl Network {
             return None;
         }
         let mut strange = self.strangers.one_of(messages)?.message.clone();
-        strange.group = GroupId(GROUP.0 + 1);
+        strange.group = NOBODYS;
         strange.term = Term(strange.term.0 + self.strangers.below(3));
         self.link(strange.from, strange.to).under_way += 1;
         let delay = self.faults.delay_us + self.strangers.exponential(self.faults.jitter_us);

@@ -1,4 +1,4 @@
-//! One machine: its disks and its clock, and the process on it while that runs.
+//! What a machine has of one group: its part of the disks, and the replica while that runs.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
@@ -8,93 +8,80 @@ use raft_core::driver::{ApplyBatch, Driver};
 use raft_core::effect::Write;
 use raft_core::membership::Membership;
 use raft_core::message::{Message, SnapshotMeta};
-use raft_core::pulse::Pulses;
 use raft_core::sessions::ReplicatedState;
 use raft_core::status::Status;
 use raft_core::traits::GroupWrite;
-use raft_core::types::{EntryId, HardState, NodeId, Ticket, Trust, WriteSeq};
+use raft_core::types::{EntryId, GroupId, HardState, NodeId, Ticket, Trust, WriteSeq};
 
 use bytes::Bytes;
 
-use crate::clock::{Clock, Instant};
-use crate::disk::{LogImage, Storage, SyncMark};
-use crate::random::Random;
+use crate::by_id::{ById, Identified};
+use crate::clock::Instant;
+use crate::disk::{DiskError, LogImage, Storage, SyncMark};
 use crate::workload::Sighting;
 
-/// All machines, by their ids, which count up from 1.
-#[derive(Debug, Default)]
-pub(crate) struct Nodes(Vec<Node>);
+/// The replicas of one group: one for each machine, most of them only a place where one could be.
+pub(crate) type Nodes = ById<Node>;
 
-impl Nodes {
-    /// One of them; asking for one that was never made is a mistake of the simulator.
-    pub(crate) fn get(&self, id: NodeId) -> &Node {
-        &self.0[id.0 as usize - 1]
-    }
-
-    pub(crate) fn get_mut(&mut self, id: NodeId) -> &mut Node {
-        &mut self.0[id.0 as usize - 1]
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
-        self.0.iter()
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Node> {
-        self.0.iter_mut()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(crate) fn contains(&self, id: NodeId) -> bool {
-        (1..=self.0.len() as u64).contains(&id.0)
-    }
-
-    /// The id of the next machine.
-    pub(crate) fn next_id(&self) -> NodeId {
-        NodeId(self.0.len() as u64 + 1)
-    }
-
-    pub(crate) fn push(&mut self, node: Node) {
-        debug_assert_eq!(node.config.id, self.next_id(), "ids count up from 1");
-        self.0.push(node);
-    }
-}
-
-/// One machine.
+/// What a machine has of one group: its part of the disks, and the replica while that runs.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) config: Config,
+    pub(crate) presence: Presence,
     /// The configuration that it is started with if its disk is empty; empty for one that joins.
     pub(crate) founding: Membership,
-    pub(crate) clock: Clock,
     pub(crate) storage: Storage,
     /// What will be durable once every write completed: the log as the replica sees it.
     pub(crate) issued: LogImage,
     /// What was durable when its last process ended, before anything was damaged.
     pub(crate) promised: LogImage,
-    /// The process; none while it is down.
+    /// The replica; none while the machine is down, and where there is none.
     pub(crate) process: Option<Process>,
-    /// Counts its starts and stops: what was begun in an earlier life does not reach a later one.
-    pub(crate) life: u64,
-    /// Until when the process does nothing.
-    pub(crate) paused_until: Instant,
-    /// Until when the disk completes nothing.
-    pub(crate) disk_stalled_until: Instant,
     /// Until when the state machine does nothing.
     pub(crate) apply_stalled_until: Instant,
     /// Whether its disks lost something that it had promised, and it is not trusted again since.
     pub(crate) lost: bool,
     /// What a state machine that survives restarts has kept: the state after an entry, as a snapshot of it.
     pub(crate) kept_state: Option<(EntryId, Bytes)>,
-    /// Counts how often its disks were replaced.
-    pub(crate) disks: u64,
-    /// Delays of its disk and its state machine.
-    pub(crate) random: Random,
+}
+
+/// Which replica: of which group, and on which machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReplicaId {
+    pub(crate) group: GroupId,
+    pub(crate) node: NodeId,
+}
+
+/// Whether a machine has a replica of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Nobody created one.
+    Absent,
+    /// Somebody did, and it is there as soon as the machine runs.
+    Ordered,
+    /// It is there, on the disk at least.
+    Here,
+    /// It was destroyed, for ever. What its disks held is kept for those who watch, and read by nobody else.
+    Destroyed,
 }
 
 impl Node {
+    /// A place where a replica could be.
+    pub(crate) fn absent(config: Config) -> Node {
+        Node {
+            presence: Presence::Absent,
+            founding: Membership::empty(),
+            storage: Storage::new(config.group),
+            issued: LogImage::default(),
+            promised: LogImage::default(),
+            process: None,
+            apply_stalled_until: Instant::ZERO,
+            lost: false,
+            kept_state: None,
+            config,
+        }
+    }
+
     pub(crate) fn id(&self) -> NodeId {
         self.config.id
     }
@@ -114,22 +101,66 @@ impl Node {
         let trusts_itself = self.status().is_none_or(|status| !status.suspect);
         let durable = self.durable();
         trusts_itself
+            && self.presence != Presence::Destroyed
             && self.storage.is_intact()
             && durable.hard_state.trust == Trust::Trusted
             && durable.last() != EntryId::ZERO
     }
 
-    pub(crate) fn is_paused(&self, now: Instant) -> bool {
-        self.paused_until > now
+    /// If nothing is under way, everything that waits is written, and what that comes to is known when the sync ends.
+    /// Returns whether anything changed on the disk; none if nothing waits.
+    pub(crate) fn begin_write(&mut self) -> Option<Result<bool, DiskError>> {
+        let process = self.process.as_mut()?;
+        if process.writing.is_some() || process.writes.is_empty() {
+            return None;
+        }
+        let (mut change, mut then, mut last): (Option<GroupWrite>, _, _) =
+            (None, Vec::new(), WriteSeq::default());
+        for write in process.writes.drain(..) {
+            last = write.seq;
+            let is_empty = write.is_empty();
+            then.extend(write.then);
+            if is_empty {
+                continue;
+            }
+            let next = GroupWrite {
+                group: self.config.group,
+                hard_state: write.hard_state,
+                snapshot: write.snapshot,
+                log: write.log,
+            };
+            match &mut change {
+                Some(change) => change.merge(next),
+                None => change = Some(next),
+            }
+        }
+        let before = self.storage.durable().hard_state;
+        let change = match change.map(|change| self.storage.write(&change).map(|_| change)) {
+            None => None,
+            Some(Ok(change)) => Some((change, self.storage.begin_sync())),
+            Some(Err(error)) => return Some(Err(error)),
+        };
+        let has_changed = change.is_some();
+        process.writing = Some(Writing {
+            change,
+            before,
+            last,
+            then,
+        });
+        Some(Ok(has_changed))
     }
 }
 
-/// A running process.
+impl Identified for Node {
+    fn id(&self) -> NodeId {
+        self.config.id
+    }
+}
+
+/// A running replica.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) driver: Driver,
-    /// Which groups of it sleep, and whom it watches for that; none where no group sleeps.
-    pub(crate) pulses: Option<Pulses>,
     /// The state after the last step.
     pub(crate) status: Status,
     pub(crate) state: ReplicatedState,
@@ -143,8 +174,6 @@ pub(crate) struct Process {
     /// What the state machine has to do.
     pub(crate) jobs: VecDeque<Job>,
     pub(crate) is_working: bool,
-    /// The earliest timer that is set.
-    pub(crate) timer: Instant,
     /// Snapshots that are older were removed.
     pub(crate) oldest_snapshot: EntryId,
 }

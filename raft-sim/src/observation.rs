@@ -8,11 +8,12 @@ use raft_core::request::RefusalReason;
 use raft_core::sessions::Reply;
 use raft_core::status::Status;
 use raft_core::traits::{GroupWrite, Recovered};
-use raft_core::types::{EntryId, HardState, Index, NodeId, Term};
+use raft_core::types::{EntryId, GroupId, HardState, Index, NodeId, Term};
 
 use crate::clock::Instant;
 use crate::disk::LogImage;
 use crate::history::History;
+use crate::machine::Machines;
 use crate::node::Nodes;
 use crate::plan::Fault;
 use crate::workload::Request;
@@ -20,6 +21,10 @@ use crate::workload::Request;
 /// One thing that happened.
 #[derive(Debug)]
 pub(crate) enum Observation<'a> {
+    /// Somebody created a replica where there was none.
+    Created { node: NodeId },
+    /// A replica was destroyed, for ever.
+    Destroyed { node: NodeId },
     /// A process started from what its disks held; its status is that of the first moment.
     Started {
         node: NodeId,
@@ -177,6 +182,9 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct View<'a> {
     pub(crate) now: Instant,
+    /// The group that is watched.
+    pub(crate) group: GroupId,
+    pub(crate) machines: &'a Machines,
     pub(crate) nodes: &'a Nodes,
     pub(crate) history: &'a History,
     /// Whether equal states have equal snapshots.

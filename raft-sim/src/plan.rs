@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// The seed of everything that is drawn while it runs: delays, losses, what clients ask.
     pub seed: u64,
-    /// How many voters the group begins with.
+    /// How many groups the run begins with, on the same machines. With more than one, groups come, move and go.
+    #[serde(default = "one_group")]
+    pub groups: u64,
+    /// How many voters each group begins with.
     pub voters: u64,
     /// How long faults happen, in milliseconds of simulated time.
     pub duration_ms: u64,
@@ -20,6 +23,19 @@ pub struct Plan {
     pub network: NetworkFaults,
     /// The faults, by the time at which they begin.
     pub faults: Vec<PlannedFault>,
+}
+
+/// What every run had before there could be more.
+const fn one_group() -> u64 {
+    1
+}
+
+impl Plan {
+    /// Whether several groups share machines.
+    #[must_use]
+    pub fn has_many_groups(&self) -> bool {
+        self.groups > 1
+    }
 }
 
 /// How replicas and clients are set up.
@@ -304,6 +320,23 @@ pub enum Fault {
         /// Who shall lead.
         to: Target,
     },
+    /// An operator creates one more group.
+    CreateGroup {
+        /// Draws the machines.
+        draw: u64,
+    },
+    /// An operator destroys a group, replica by replica.
+    DestroyGroup {
+        /// Draws which.
+        draw: u64,
+    },
+    /// An operator moves a replica onto another machine: that is added, another one removed, and destroyed there afterwards.
+    MoveReplica {
+        /// Whom the operator asks.
+        target: Target,
+        /// Draws which is removed.
+        draw: u64,
+    },
 }
 
 /// The kinds of faults, to choose among them and to count them.
@@ -335,11 +368,13 @@ pub enum FaultKind {
     Membership,
     /// [`Fault::Transfer`].
     Transfer,
+    /// [`Fault::CreateGroup`], [`Fault::DestroyGroup`] and [`Fault::MoveReplica`].
+    Groups,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [FaultKind; 12] = [
+    pub const ALL: [FaultKind; 13] = [
         FaultKind::Crash,
         FaultKind::Pause,
         FaultKind::Partition,
@@ -352,6 +387,7 @@ impl FaultKind {
         FaultKind::Campaign,
         FaultKind::Membership,
         FaultKind::Transfer,
+        FaultKind::Groups,
     ];
 
     /// What it is called in reports.
@@ -370,6 +406,7 @@ impl FaultKind {
             FaultKind::Campaign => "campaign",
             FaultKind::Membership => "membership",
             FaultKind::Transfer => "transfer",
+            FaultKind::Groups => "groups",
         }
     }
 }
@@ -391,6 +428,9 @@ impl Fault {
             Fault::Campaign { .. } => FaultKind::Campaign,
             Fault::ChangeMembers { .. } => FaultKind::Membership,
             Fault::Transfer { .. } => FaultKind::Transfer,
+            Fault::CreateGroup { .. } | Fault::DestroyGroup { .. } | Fault::MoveReplica { .. } => {
+                FaultKind::Groups
+            }
         }
     }
 }

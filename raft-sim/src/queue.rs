@@ -6,15 +6,18 @@ use std::collections::BinaryHeap;
 use bytes::Bytes;
 use raft_core::input::LogRead;
 use raft_core::message::{InstallSnapshot, Message, SnapshotMeta};
-use raft_core::types::NodeId;
+use raft_core::types::{GroupId, NodeId};
 
 use crate::clock::Instant;
+use crate::node::ReplicaId;
 
-/// Something that will happen. Events that name a life of a node are void in any other.
+/// Something that will happen. Events that name a life of a machine are void in any other.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Messages of one sender arrive together.
     Deliver {
+        /// The group that they are delivered to, whatever they say; that of pulses for the machine itself.
+        group: GroupId,
         parcels: Vec<Parcel>,
         /// The disks that the receiver had when they were sent: nothing reaches a machine that was set up anew since.
         disks: u64,
@@ -25,15 +28,15 @@ pub(crate) enum Event {
     Written { node: NodeId, life: u64 },
     /// A cold read of the log ends.
     LogRead {
-        node: NodeId,
+        at: ReplicaId,
         life: u64,
         request: LogRead,
     },
     /// A state machine is done with the first of its jobs.
-    Worked { node: NodeId, life: u64 },
+    Worked { at: ReplicaId, life: u64 },
     /// A snapshot of the own state is written.
     SnapshotWritten {
-        node: NodeId,
+        at: ReplicaId,
         life: u64,
         meta: SnapshotMeta,
         content: Bytes,
@@ -41,13 +44,21 @@ pub(crate) enum Event {
     /// The stream of a snapshot ends.
     SnapshotArrives(Box<SnapshotTransfer>),
     /// A replica is told that a peer is gone, or was started again.
-    PeerLost { node: NodeId, life: u64, peer: NodeId },
+    PeerLost { at: ReplicaId, life: u64, peer: NodeId },
     /// A timer rings.
     Timer { node: NodeId, life: u64 },
     /// A process is started.
     Start { node: NodeId, life: u64 },
     /// A client does what is next; void unless its number of things done is still this one.
-    Client { client: usize, turn: u64 },
+    Client {
+        group: GroupId,
+        client: usize,
+        turn: u64,
+    },
+    /// A replica is created where one was ordered, if the machine runs.
+    Create(ReplicaId),
+    /// A replica is destroyed, as soon as the machine runs.
+    Destroy(ReplicaId),
     /// A fault of the plan begins.
     FaultBegins(usize),
     /// A fault of the plan ends.
@@ -66,6 +77,7 @@ pub(crate) struct Parcel {
 #[derive(Debug)]
 pub(crate) struct SnapshotTransfer {
     pub(crate) header: InstallSnapshot,
+    pub(crate) group: GroupId,
     /// None if the sender could not read it.
     pub(crate) content: Option<Bytes>,
     /// The life of the sender that waits for the end.

@@ -42,3 +42,6 @@ impl<W: Workload> Requests for W {
         Workload::check(self, history)
     }
 }
+
+/// Makes what the clients of one more group ask for.
+pub(crate) type Workloads<'r> = dyn FnMut() -> Box<dyn Requests + 'r> + 'r;

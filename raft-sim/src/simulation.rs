@@ -4,16 +4,18 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use raft_core::traits::StateMachine;
+use raft_core::types::GroupId;
 use thiserror::Error;
 
 use crate::floors;
 use crate::plan::Plan;
-use crate::swarm::Swarm;
+use crate::requests::Requests;
+use crate::swarm::{Size, Swarm};
 use crate::tally::Tally;
 use crate::trace::{Recorder, Trace};
 use crate::violation::Violation;
 use crate::workload::{Observed, Workload};
-use crate::world::World;
+use crate::world::{FIRST_GROUP, World};
 
 /// How long faults happen if nothing else is said: one minute of simulated time.
 pub const DEFAULT_DURATION: Duration = Duration::from_secs(60);
@@ -36,7 +38,7 @@ pub const DEFAULT_DURATION: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Simulation {
     seed: u64,
-    nodes: Option<u64>,
+    size: Size,
     duration: Duration,
     faults: Swarm,
 }
@@ -75,16 +77,24 @@ impl Simulation {
     pub fn new(seed: u64) -> Simulation {
         Simulation {
             seed,
-            nodes: None,
+            size: Size::default(),
             duration: DEFAULT_DURATION,
             faults: Swarm::default(),
         }
     }
 
-    /// How many voters the group begins with, from 1 to 7.
+    /// How many voters each group begins with, from 1 to 7.
     #[must_use]
     pub fn nodes(mut self, voters: u64) -> Simulation {
-        self.nodes = Some(voters.clamp(1, 7));
+        self.size.voters = Some(voters.clamp(1, 7));
+        self
+    }
+
+    /// How many groups share the machines at the beginning, from 1 to 8. If there are several, more are created while the run
+    /// lasts, some move, and some are destroyed.
+    #[must_use]
+    pub fn groups(mut self, groups: u64) -> Simulation {
+        self.size.groups = Some(groups.clamp(1, 8));
         self
     }
 
@@ -105,14 +115,14 @@ impl Simulation {
     /// The run before it happens.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        self.faults.draw(self.seed, self.nodes, self.duration)
+        self.faults.draw(self.seed, self.size, self.duration)
     }
 
     /// Runs it with a state machine and a workload for it.
     pub fn run<W, M>(
         &self,
         state_machine: impl FnMut() -> M,
-        workload: impl FnOnce() -> W,
+        workload: impl FnMut() -> W,
     ) -> Result<Report, Failure>
     where
         W: Workload<StateMachine = M>,
@@ -121,18 +131,19 @@ impl Simulation {
         run_plan(&self.plan(), state_machine, workload)
     }
 
-    /// Runs it and records it: the last `window` before its end, or all of it. It does what it does without being recorded.
+    /// Runs it and records its first group: the last `window` before its end, or all of it. It does what it does without being
+    /// recorded.
     pub fn trace<W, M>(
         &self,
         window: Option<Duration>,
         state_machine: impl FnMut() -> M,
-        workload: impl FnOnce() -> W,
+        workload: impl FnMut() -> W,
     ) -> Traced
     where
         W: Workload<StateMachine = M>,
         M: StateMachine,
     {
-        trace_plan(&self.plan(), window, state_machine, workload)
+        trace_plan(&self.plan(), FIRST_GROUP, window, state_machine, workload)
     }
 }
 
@@ -140,7 +151,7 @@ impl Simulation {
 pub fn run_plan<W, M>(
     plan: &Plan,
     state_machine: impl FnMut() -> M,
-    workload: impl FnOnce() -> W,
+    workload: impl FnMut() -> W,
 ) -> Result<Report, Failure>
 where
     W: Workload<StateMachine = M>,
@@ -149,40 +160,41 @@ where
     run_watched(plan, None, state_machine, workload).0
 }
 
-/// Runs a plan and records it: the last `window` before its end, or all of it.
+/// Runs a plan and records one of its groups, which count up from 1: the last `window` before its end, or all of it. Nothing is
+/// recorded of a group that never existed.
 pub fn trace_plan<W, M>(
     plan: &Plan,
+    group: GroupId,
     window: Option<Duration>,
     state_machine: impl FnMut() -> M,
-    workload: impl FnOnce() -> W,
+    workload: impl FnMut() -> W,
 ) -> Traced
 where
     W: Workload<StateMachine = M>,
     M: StateMachine,
 {
     let recorder = Box::new(Recorder::new(window));
-    let (result, trace) = run_watched(plan, Some(recorder), state_machine, workload);
+    let (result, trace) = run_watched(plan, Some((group, recorder)), state_machine, workload);
     let trace = trace.expect("a run that is recorded has a trace");
     Traced { result, trace }
 }
 
 fn run_watched<W, M>(
     plan: &Plan,
-    recorder: Option<Box<Recorder>>,
+    recorder: Option<(GroupId, Box<Recorder>)>,
     mut state_machine: impl FnMut() -> M,
-    workload: impl FnOnce() -> W,
+    mut workload: impl FnMut() -> W,
 ) -> (Result<Report, Failure>, Option<Trace>)
 where
     W: Workload<StateMachine = M>,
     M: StateMachine,
 {
-    let mut workload = workload();
+    let mut workloads = || Box::new(workload()) as Box<dyn Requests + '_>;
     let mut state_machines = || {
         let (observed, sightings) = Observed::<W>::new(state_machine());
         (Box::new(observed) as Box<dyn StateMachine>, sightings)
     };
-    let mut world = World::new(plan, &mut state_machines, &mut workload);
-    world.watch.recorder = recorder;
+    let mut world = World::new(plan, &mut state_machines, &mut workloads, recorder);
     let run = std::panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let at_nanos = world.now.0;
     let ended = run.unwrap_or_else(|cause| {
@@ -190,6 +202,7 @@ where
             invariant: "panic".to_owned(),
             statement: "nothing panics".to_owned(),
             seen: panic_text(cause.as_ref()),
+            group: FIRST_GROUP.0,
             at_nanos,
         })
     });
@@ -201,7 +214,7 @@ where
         }),
     };
     let now = world.now;
-    let recorder = world.watch.recorder.take();
+    let recorder = world.take_recorder();
     let found = result.as_ref().err().map(|failure| failure.violation.clone());
     let trace = recorder.map(|recorder| recorder.finish(plan, now, found));
     (result, trace)
@@ -209,16 +222,17 @@ where
 
 /// What a run did, if that was anything.
 fn report(world: &World<'_>, plan: &Plan) -> Result<Report, Failure> {
-    let tally = world.watch.tally.clone();
+    let tally = world.tally();
     let missed: Vec<String> = floors::of_run(&tally).iter().map(ToString::to_string).collect();
     if missed.is_empty() {
-        let trace_hash = world.watch.hash();
+        let trace_hash = world.hash();
         return Ok(Report { tally, trace_hash });
     }
     let violation = Violation {
         invariant: "vacuity".to_owned(),
         statement: "a run does enough to find something".to_owned(),
         seen: missed.join("; "),
+        group: FIRST_GROUP.0,
         at_nanos: world.now.0,
     };
     let plan = Box::new(plan.clone());

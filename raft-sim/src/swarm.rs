@@ -9,6 +9,18 @@ use crate::plan::{
 };
 use crate::random::Random;
 
+/// How many of a hundred runs have several groups, if nothing else is said.
+const MANY_GROUPS_PERCENT: u32 = 5;
+
+/// How large a run is, as far as that was said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Size {
+    /// How many groups it begins with.
+    pub(crate) groups: Option<u64>,
+    /// How many voters each begins with.
+    pub(crate) voters: Option<u64>,
+}
+
 /// What may go wrong. Each run draws from it.
 #[derive(Clone, Debug)]
 pub struct Swarm {
@@ -59,10 +71,10 @@ impl Swarm {
 
     /// Draws one run.
     #[must_use]
-    pub(crate) fn draw(&self, seed: u64, voters: Option<u64>, duration: Duration) -> Plan {
+    pub(crate) fn draw(&self, seed: u64, size: Size, duration: Duration) -> Plan {
         let mut random = Random::fork(seed, "plan");
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let voters = voters.unwrap_or_else(|| {
+        let voters = size.voters.unwrap_or_else(|| {
             if random.percent(60) {
                 3
             } else {
@@ -71,14 +83,30 @@ impl Swarm {
         });
         let settings = draw_settings(seed, &mut random);
         let network = self.draw_network(seed, &settings, &mut random);
-        let faults = self.draw_faults(&mut random, &settings, duration_ms);
+        let mut faults = self.draw_faults(&mut random, &settings, duration_ms);
+        let mut random = Random::fork(seed, "groups");
+        let groups = size.groups.unwrap_or_else(|| self.draw_groups(&mut random));
+        if groups > 1 && self.kinds.contains(&FaultKind::Groups) {
+            faults.extend(draw_group_faults(&mut random, duration_ms));
+            faults.sort_by_key(|planned| planned.at_ms);
+        }
         Plan {
             seed,
+            groups,
             voters,
             duration_ms,
             settings,
             network,
             faults,
+        }
+    }
+
+    /// Most runs have one group, in which more happens in the same time.
+    fn draw_groups(&self, random: &mut Random) -> u64 {
+        if self.kinds.contains(&FaultKind::Groups) && random.percent(MANY_GROUPS_PERCENT) {
+            pick(random, &[2, 3, 8])
+        } else {
+            1
         }
     }
 
@@ -124,7 +152,9 @@ impl Swarm {
     /// A subset of the kinds, each with a weight of its own, and as many faults as the weights are drawn for.
     fn draw_faults(&self, random: &mut Random, settings: &Settings, duration_ms: u64) -> Vec<PlannedFault> {
         let mut weights: Vec<(FaultKind, u64)> = Vec::new();
-        for kind in &self.kinds {
+        // What becomes of groups is drawn where there are several.
+        let kinds = self.kinds.iter().filter(|kind| **kind != FaultKind::Groups);
+        for kind in kinds {
             // A lease holds while the clocks are as right as replicas were told.
             let breaks_leases = *kind == FaultKind::Clock && settings.leases;
             if random.percent(60) && !breaks_leases {
@@ -252,6 +282,33 @@ fn draw_fault(random: &mut Random, kind: FaultKind) -> Fault {
         FaultKind::Transfer => Fault::Transfer {
             target: Target::Leader,
             to: Target::Node(random.below(64)),
+        },
+        FaultKind::Groups => draw_group_fault(random),
+    }
+}
+
+/// What becomes of groups in a run that has several.
+fn draw_group_faults(random: &mut Random, duration_ms: u64) -> Vec<PlannedFault> {
+    let per_minute = pick(random, &[6, 12, 30]);
+    let count = per_minute * duration_ms / 60_000;
+    let mut faults = Vec::new();
+    for _ in 0..count {
+        let at_ms = random.below(duration_ms);
+        let fault = draw_group_fault(random);
+        faults.push(PlannedFault { at_ms, fault });
+    }
+    faults
+}
+
+fn draw_group_fault(random: &mut Random) -> Fault {
+    let kind = random.below(4);
+    let draw = random.next_u64();
+    match kind {
+        0 => Fault::CreateGroup { draw },
+        1 => Fault::DestroyGroup { draw },
+        _ => Fault::MoveReplica {
+            target: Target::Leader,
+            draw,
         },
     }
 }

@@ -11,6 +11,14 @@ use crate::plan::FaultKind;
 pub struct Tally {
     /// Runs.
     pub runs: u64,
+    /// Groups with which runs began, or that were created in them.
+    pub groups: u64,
+    /// Groups that were created while others ran.
+    pub groups_created: u64,
+    /// Groups of which nothing is left.
+    pub groups_destroyed: u64,
+    /// Replicas that were destroyed because their group moved elsewhere.
+    pub replicas_moved: u64,
     /// Simulated time.
     pub simulated: Duration,
     /// Faults that took effect, by kind.
@@ -93,6 +101,10 @@ impl AddAssign<&Tally> for Tally {
         }
         for (mine, others) in [
             (&mut self.runs, other.runs),
+            (&mut self.groups, other.groups),
+            (&mut self.groups_created, other.groups_created),
+            (&mut self.groups_destroyed, other.groups_destroyed),
+            (&mut self.replicas_moved, other.replicas_moved),
             (&mut self.elections, other.elections),
             (&mut self.commits, other.commits),
             (&mut self.acknowledged, other.acknowledged),

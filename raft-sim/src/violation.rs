@@ -16,6 +16,9 @@ pub struct Violation {
     pub statement: String,
     /// What was seen instead.
     pub seen: String,
+    /// In which group of the run; they count up from 1.
+    #[serde(default = "first_group")]
+    pub group: u64,
     /// When, in nanoseconds of true time since the run began.
     pub at_nanos: u64,
 }
@@ -26,9 +29,19 @@ impl fmt::Display for Violation {
             invariant,
             statement,
             seen,
+            group,
             at_nanos,
         } = self;
         let at = Instant(*at_nanos);
-        write!(f, "{invariant} is violated at {at}: {seen} ({statement})")
+        write!(f, "{invariant} is violated ")?;
+        if *group != first_group() {
+            write!(f, "in group {group} ")?;
+        }
+        write!(f, "at {at}: {seen} ({statement})")
     }
+}
+
+/// The group of runs that have only one.
+const fn first_group() -> u64 {
+    1
 }

@@ -3,10 +3,12 @@
 use raft_core::effect::RoleKind;
 use raft_core::message::Message;
 use raft_core::status::Status;
+use raft_core::types::GroupId;
 
 use crate::clock::Instant;
 use crate::history::{History, mix};
 use crate::invariants::Invariants;
+use crate::machine::Machines;
 use crate::node::Nodes;
 use crate::observation::{Ending, Observation, View};
 use crate::queue::Parcel;
@@ -14,9 +16,10 @@ use crate::tally::Tally;
 use crate::trace::Recorder;
 use crate::violation::Violation;
 
-/// The watchers of one run.
+/// The watchers of one group.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    group: GroupId,
     pub(crate) history: History,
     pub(crate) tally: Tally,
     /// Whether every clock keeps within the bound that the replicas were given.
@@ -32,8 +35,14 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(history: History, clocks_in_bounds: bool, snapshots_are_equal: bool) -> Watch {
+    pub(crate) fn new(
+        group: GroupId,
+        history: History,
+        clocks_in_bounds: bool,
+        snapshots_are_equal: bool,
+    ) -> Watch {
         Watch {
+            group,
             history,
             tally: Tally::default(),
             snapshots_are_equal,
@@ -49,6 +58,7 @@ impl Watch {
     pub(crate) fn observe(
         &mut self,
         now: Instant,
+        machines: &Machines,
         nodes: &Nodes,
         seen: &Observation<'_>,
     ) -> Result<(), Violation> {
@@ -60,6 +70,8 @@ impl Watch {
         self.history.observe(seen, nodes);
         let view = View {
             now,
+            group: self.group,
+            machines,
             nodes,
             history: &self.history,
             snapshots_are_equal: self.snapshots_are_equal,
@@ -96,9 +108,16 @@ impl Watch {
     }
 
     /// The run is over.
-    pub(crate) fn finish(&mut self, now: Instant, nodes: &Nodes) -> Result<(), Violation> {
+    pub(crate) fn finish(
+        &mut self,
+        now: Instant,
+        machines: &Machines,
+        nodes: &Nodes,
+    ) -> Result<(), Violation> {
         let view = View {
             now,
+            group: self.group,
+            machines,
             nodes,
             history: &self.history,
             snapshots_are_equal: self.snapshots_are_equal,

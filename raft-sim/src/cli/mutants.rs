@@ -14,11 +14,11 @@ use raft_core::mutants::Mutant;
 use super::error::CliError;
 use super::output::{self, Progress, grouped};
 use super::runs::{self, Variant};
-use super::seeds::{new_seed, parse_seed};
+use super::seeds::{SizeArguments, new_seed, parse_seed};
 use super::summary;
 use super::threads;
 use crate::random::Random;
-use crate::simulation::{Failure, Simulation};
+use crate::simulation::Failure;
 
 /// Whether the simulator finds bugs: each mutant of the core must violate an invariant
 ///
@@ -29,6 +29,7 @@ Examples:
   raft-sim mutants
   raft-sim mutants quorum-minus-one vote-twice --first 1
   raft-sim mutants --sample 5
+  raft-sim mutants leader-sleeps-alone --groups 8
   raft-sim mutants --write docs/mutants.md
   raft-sim --seed 0x5eed --mutant vote-twice")]
 pub(super) struct MutantsArguments {
@@ -47,6 +48,9 @@ pub(super) struct MutantsArguments {
     /// The first of them, decimal or 0x…; by default one that nobody tried yet
     #[arg(long, value_name = "SEED", value_parser = parse_seed)]
     first: Option<u64>,
+
+    #[command(flatten)]
+    size: SizeArguments,
 
     /// How many threads run seeds; by default one for each core
     #[arg(long, value_name = "N", default_value_t = threads::cores())]
@@ -87,12 +91,12 @@ pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, CliError> {
     for mutant in mutants {
         let trial = try_one(mutant, first, arguments, &mut progress);
         progress.clear();
-        output::print(&trial.line())?;
+        output::print(&trial.line(arguments.size))?;
         trials.push(trial);
     }
     output::print(&table(&trials))?;
     if let Some(file) = &arguments.write {
-        let text = document(&trials, first, arguments.seeds);
+        let text = document(&trials, first, arguments);
         fs::write(file, text).map_err(|cause| CliError::Write {
             path: file.display().to_string(),
             cause,
@@ -118,7 +122,7 @@ fn try_one(mutant: Mutant, first: u64, arguments: &MutantsArguments, progress: &
     let mut done = 0;
     let mut failures: BTreeMap<u64, Failure> = BTreeMap::new();
     let work = |number: u64| {
-        let plan = Simulation::new(first.wrapping_add(number)).plan();
+        let plan = arguments.size.plan(first.wrapping_add(number));
         runs::run(&plan, Variant::of(mutant)).result
     };
     threads::for_each(arguments.seeds, arguments.jobs, work, |ended| {
@@ -166,14 +170,10 @@ impl Trial {
         }
     }
 
-    fn line(&self) -> String {
+    fn line(&self, size: SizeArguments) -> String {
         let again = self.kill.as_ref().map_or(String::new(), |kill| {
-            format!(
-                "\n  {}\n  again: cargo xtask sim --seed {:#x} --mutant {}",
-                kill.failure.violation,
-                kill.failure.plan.seed,
-                self.mutant.name()
-            )
+            let again = size.replay_command(kill.failure.plan.seed, Variant::of(self.mutant));
+            format!("\n  {}\n  again: {again}", kill.failure.violation)
         });
         let (name, seeds) = (self.mutant.name(), grouped(self.seeds));
         format!("{name}: {} after {seeds} seeds{again}", self.invariant())
@@ -196,12 +196,13 @@ fn table(trials: &[Trial]) -> String {
 }
 
 /// The table as a document of its own.
-fn document(trials: &[Trial], first: u64, seeds: u64) -> String {
+fn document(trials: &[Trial], first: u64, arguments: &MutantsArguments) -> String {
+    let (seeds, size) = (arguments.seeds, arguments.size);
     let mut text = format!(
         "# Mutants\n\n\
          Each mutant is a bug in `raft-core` that one feature compiles in and one switch turns on; `raft-core/src/mutants.rs`\n\
          says what each is. The simulator must find every one within 2,000 seeds of 60 simulated seconds. Written by\n\
-         `cargo xtask sim mutants --write docs/mutants.md --first {first:#x} --seeds {seeds}`; other seeds give other numbers, and\n\
+         `cargo xtask sim mutants --write docs/mutants.md --first {first:#x} --seeds {seeds}{size}`; other seeds give other numbers, and\n\
          may catch a mutant by another invariant.\n\n\
          | mutant | seeds until killed | caught by | what was seen |\n|---|---:|---|---|\n"
     );

@@ -5,6 +5,7 @@ use std::panic;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use raft_core::types::GroupId;
 
 use crate::plan::Plan;
 use crate::simulation::{Failure, Report, Traced, run_plan, trace_plan};
@@ -82,10 +83,15 @@ pub(super) fn run(plan: &Plan, variant: Variant) -> Ended {
     }
 }
 
-/// Runs a plan with the key-value service and records it: the last `window` before its end, or all of it.
-pub(super) fn trace(plan: &Plan, variant: Variant, window: Option<Duration>) -> (Ended, Trace) {
+/// Runs a plan with the key-value service and records a group: the last `window` before its end, or all of it.
+pub(super) fn trace(
+    plan: &Plan,
+    variant: Variant,
+    group: GroupId,
+    window: Option<Duration>,
+) -> (Ended, Trace) {
     let begun = Instant::now();
-    let traced = || trace_plan(plan, window, KeyValue::new, KeyValueWorkload::new);
+    let traced = || trace_plan(plan, group, window, KeyValue::new, KeyValueWorkload::new);
     let (
         Traced {
             mut result,

@@ -1,6 +1,7 @@
 //! `raft-sim --seeds N` and `raft-sim --seed S`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -58,9 +59,30 @@ pub(super) struct SizeArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=7))]
     nodes: Option<u64>,
 
+    /// How many groups share the machines at the beginning; with several, more come, some move, and some are destroyed. By
+    /// default every seed decides, most for one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=8))]
+    groups: Option<u64>,
+
     /// How long faults happen, in seconds of simulated time
     #[arg(long, value_name = "S", default_value_t = SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
+}
+
+/// The arguments that are not usual, each after a space.
+impl fmt::Display for SizeArguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(nodes) = self.nodes {
+            write!(f, " --nodes {nodes}")?;
+        }
+        if let Some(groups) = self.groups {
+            write!(f, " --groups {groups}")?;
+        }
+        if self.seconds != SECONDS {
+            write!(f, " --seconds {}", self.seconds)?;
+        }
+        Ok(())
+    }
 }
 
 const SECONDS: u64 = crate::simulation::DEFAULT_DURATION.as_secs();
@@ -68,29 +90,24 @@ const SECONDS: u64 = crate::simulation::DEFAULT_DURATION.as_secs();
 impl SizeArguments {
     /// The run of a seed, as drawn.
     pub(super) fn plan(self, seed: u64) -> Plan {
-        let simulation = Simulation::new(seed).seconds(self.seconds);
-        let sized = match self.nodes {
-            Some(nodes) => simulation.nodes(nodes),
-            None => simulation,
-        };
-        sized.plan()
+        let mut simulation = Simulation::new(seed).seconds(self.seconds);
+        if let Some(nodes) = self.nodes {
+            simulation = simulation.nodes(nodes);
+        }
+        if let Some(groups) = self.groups {
+            simulation = simulation.groups(groups);
+        }
+        simulation.plan()
     }
 
     /// What a person types to see the run of a seed again.
-    fn replay_command(self, seed: u64, variant: Variant) -> String {
-        let mut command = format!("cargo xtask sim --seed {seed:#x}");
-        if let Some(nodes) = self.nodes {
-            command.push_str(&format!(" --nodes {nodes}"));
-        }
-        if self.seconds != SECONDS {
-            command.push_str(&format!(" --seconds {}", self.seconds));
-        }
-        command + &variant.arguments()
+    pub(super) fn replay_command(self, seed: u64, variant: Variant) -> String {
+        format!("cargo xtask sim --seed {seed:#x}{self}{}", variant.arguments())
     }
 
-    /// Whether runs are what the floors of a campaign are meant for.
+    /// Whether runs are what the floors of a campaign are meant for: more groups do more of everything.
     fn is_usual(self) -> bool {
-        self.nodes.is_none() && self.seconds >= SECONDS
+        self.nodes.is_none() && self.groups != Some(1) && self.seconds >= SECONDS
     }
 }
 
@@ -128,11 +145,12 @@ fn run_many(arguments: &SeedsArguments) -> Result<ExitCode, CliError> {
     let (size, variant) = (arguments.size, arguments.variant);
     let replay_command = |seed| size.replay_command(seed, variant);
     output::print(&format!(
-        "{} seeds from {first:#x}, {} s each, on {} threads; again: --seeds {} --first {first:#x}",
+        "{} seeds from {first:#x}, {} s each, on {} threads; again: --seeds {} --first {first:#x}{size}{}",
         grouped(arguments.seeds),
         size.seconds,
         arguments.jobs,
         arguments.seeds,
+        variant.arguments(),
     ))?;
     let begun = Instant::now();
     let mut found = Found::default();
@@ -253,6 +271,7 @@ mod tests {
     fn a_replay_command_names_what_is_unusual() {
         let usual = SizeArguments {
             nodes: None,
+            groups: None,
             seconds: SECONDS,
         };
         assert_eq!(
@@ -261,11 +280,12 @@ mod tests {
         );
         let short = SizeArguments {
             nodes: Some(5),
+            groups: Some(8),
             seconds: 10,
         };
         assert_eq!(
             short.replay_command(1, Variant::default()),
-            "cargo xtask sim --seed 0x1 --nodes 5 --seconds 10"
+            "cargo xtask sim --seed 0x1 --nodes 5 --groups 8 --seconds 10"
         );
     }
 }

@@ -44,6 +44,10 @@ impl Campaign {
             count(&name, tally.faults.get(&kind).copied().unwrap_or(0));
         }
         for (name, value) in [
+            ("groups", tally.groups),
+            ("groups created", tally.groups_created),
+            ("groups destroyed", tally.groups_destroyed),
+            ("replicas moved", tally.replicas_moved),
             ("elections", tally.elections),
             ("entries committed", tally.commits),
             ("commands acknowledged", tally.acknowledged),
@@ -96,8 +100,12 @@ pub(super) fn of_plan(plan: &Plan) -> String {
         .map(|(kind, count)| format!("{count} {}", kind.name()))
         .collect();
     format!(
-        "seed {:#x}: {} voters, {} s\n  {:?}\n  {:?}\n  {} faults planned: {}",
+        "seed {:#x}: {}{} voters, {} s\n  {:?}\n  {:?}\n  {} faults planned: {}",
         plan.seed,
+        match plan.groups {
+            1 => String::new(),
+            groups => format!("{groups} groups of "),
+        },
         plan.voters,
         plan.duration_ms as f64 / 1_000.0,
         plan.settings,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use raft_core::types::GroupId;
 
 use super::error::CliError;
 use super::output;
@@ -15,7 +16,7 @@ use crate::trace;
 const DIRECTORY: &str = "target/raft-sim";
 
 /// Whether and how a run is recorded.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct TraceArguments {
     /// Write what happens to FILE, and beside it a page that shows it; by default target/raft-sim/SEED.trace.json
     #[arg(long, value_name = "FILE")]
@@ -24,6 +25,10 @@ pub(super) struct TraceArguments {
     /// Keep only so many seconds before the end
     #[arg(long, value_name = "S", requires = "trace", value_parser = clap::value_parser!(u64).range(1..))]
     trace_seconds: Option<u64>,
+
+    /// Of several groups, record this one
+    #[arg(long, value_name = "N", requires = "trace", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    trace_group: u64,
 }
 
 impl TraceArguments {
@@ -38,7 +43,7 @@ impl TraceArguments {
             return Ok(runs::run(plan, variant));
         };
         let window = self.trace_seconds.map(Duration::from_secs);
-        let (ended, trace) = runs::trace(plan, variant, window);
+        let (ended, trace) = runs::trace(plan, variant, GroupId(self.trace_group), window);
         let usual = || Path::new(DIRECTORY).join(format!("{:#x}.trace.json", plan.seed));
         let file = file.clone().unwrap_or_else(usual);
         let page = trace::write(&file, &trace).map_err(|cause| CliError::Write {

@@ -81,7 +81,11 @@ pub(super) fn would_answer(node: &Node, view: &View<'_>) -> Option<Index> {
     let mut copy = node.process.as_ref()?.driver.raft().clone();
     let mut effects = Vec::new();
     let ticket = Ticket(u64::MAX);
-    copy.step(node.clock.at(view.now), Input::Read(vec![ticket]), &mut effects);
+    copy.step(
+        view.machines.get(node.id()).clock.at(view.now),
+        Input::Read(vec![ticket]),
+        &mut effects,
+    );
     effects.into_iter().find_map(|effect| match effect {
         Effect::ReadConfirmed {
             ticket: answered,

@@ -4,10 +4,12 @@
 //! The world delivers a message that names another group now and then, alone. The replica is copied before, the copy is given
 //! the time and no message, and the two must agree: whatever else the step did is the passing of time.
 
-use raft_core::effect::Effect;
+use std::collections::BTreeSet;
+
+use raft_core::effect::{Effect, RoleKind};
 use raft_core::message::{Body, Message};
 use raft_core::status::Status;
-use raft_core::types::NodeId;
+use raft_core::types::{NodeId, Ticket};
 
 use super::Invariant;
 use crate::observation::{Observation, View};
@@ -17,6 +19,8 @@ use crate::observation::{Observation, View};
 pub(super) struct Strangers {
     /// A message of another group is being delivered.
     expected: Option<Expected>,
+    /// Which requests reached whom in their own group.
+    requests: BTreeSet<(NodeId, Ticket)>,
 }
 
 /// What a replica does and is if nothing but time passes.
@@ -28,6 +32,8 @@ struct Expected {
     messages: usize,
     /// How many more writes it begins.
     writes: usize,
+    /// Whether it leads and gives up.
+    gives_up: bool,
 }
 
 impl Invariant for Strangers {
@@ -43,6 +49,11 @@ impl Invariant for Strangers {
         match *seen {
             Observation::Received { message } => {
                 self.expected = expect(message, view);
+                if let Body::ForwardRequest(request) = &message.body
+                    && message.group == view.group
+                {
+                    self.requests.insert((message.to, request.ticket));
+                }
                 Ok(())
             }
             Observation::WriteBegun { node, .. } => {
@@ -65,29 +76,36 @@ fn expect(message: &Message, view: &View<'_>) -> Option<Expected> {
     }
     let mut copy = node.process.as_ref()?.driver.raft().clone();
     let mut effects = Vec::new();
-    copy.step_all(node.clock.at(view.now), [], &mut effects);
+    copy.step_all(view.machines.get(node.id()).clock.at(view.now), [], &mut effects);
     let count = |kind: fn(&Effect) -> bool| effects.iter().filter(|effect| kind(effect)).count();
     Some(Expected {
         message: message.clone(),
         after: copy.status(),
         messages: count(|effect| matches!(effect, Effect::Send(_))),
         writes: count(|effect| matches!(effect, Effect::Persist(_))),
+        gives_up: node.status().is_some_and(leads) && !leads(&copy.status()),
     })
+}
+
+fn leads(status: &Status) -> bool {
+    status.role == RoleKind::Leader
 }
 
 impl Strangers {
     /// As time passes, requests of clients are sent again, and a leader that gives up answers those that it served. The
-    /// protocol does not know of them; but a stranger's request is not answered.
+    /// protocol does not know of them; but a stranger's request is not answered, unless it copies one that is answered now.
     fn is_of_the_driver(&self, message: &Message) -> bool {
         let ticket = match &message.body {
             Body::ForwardRequest(_) => return true,
             Body::ForwardResponse(response) => response.ticket,
             _ => return false,
         };
-        let stranger = self.expected.as_ref().map(|expected| &expected.message);
-        !stranger.is_some_and(
-            |stranger| matches!(&stranger.body, Body::ForwardRequest(request) if request.ticket == ticket),
-        )
+        let Some(expected) = &self.expected else {
+            return true;
+        };
+        let is_asked =
+            matches!(&expected.message.body, Body::ForwardRequest(request) if request.ticket == ticket);
+        !is_asked || (expected.gives_up && self.requests.contains(&(message.from, ticket)))
     }
 
     fn counted(
@@ -130,13 +148,18 @@ impl Strangers {
 
 #[cfg(test)]
 mod tests {
-    use raft_core::effect::RoleKind;
-    use raft_core::message::{RequestVote, RequestVoteResponse, VoteRefusal};
+    use raft_core::input::Input;
+    use raft_core::message::{
+        ForwardRequest, ForwardResponse, ForwardResult, RequestPreVoteResponse, RequestVote,
+        RequestVoteResponse, VoteRefusal,
+    };
+    use raft_core::request::ClientRequest;
     use raft_core::types::{EntryId, GroupId, Term};
     use raft_core::wire::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, VERSION, WireError, encode_frame};
 
     use super::super::world_for_tests::{SmallWorld, assert_violated, message, write_of};
     use super::*;
+    use crate::clock::Instant;
 
     /// Node 1 runs, and receives a vote request of another group.
     fn visited() -> (SmallWorld, Strangers, Status) {
@@ -183,6 +206,67 @@ mod tests {
         let (mut world, mut strangers, _) = visited();
         let written = world.write(&mut strangers, 1, RoleKind::Follower, &write_of(&[]));
         assert_violated(written, "node 1 begins a write because of a message of group 77");
+    }
+
+    fn request(ticket: u64) -> Body {
+        Body::ForwardRequest(ForwardRequest {
+            ticket: Ticket(ticket),
+            request: ClientRequest::ReadIndex,
+        })
+    }
+
+    fn answer(ticket: u64) -> Message {
+        let result = ForwardResult::Unknown;
+        let ticket = Ticket(ticket);
+        message(1, 2, 1, Body::ForwardResponse(ForwardResponse { ticket, result }))
+    }
+
+    /// Node 1 leads, has a request of node 2, and is given those of strangers that repeat `ticket`, now or when it hears nobody any more.
+    fn asked(ticket: u64, is_late: bool) -> Result<(), String> {
+        let (mut world, mut strangers) = (SmallWorld::new(3), Strangers::default());
+        world.start(1);
+        world.drive(1, vec![Input::Campaign]);
+        let (refusal, incarnation) = (None, 0);
+        let would_vote = RequestPreVoteResponse {
+            candidate_term: Term(1),
+            refusal,
+            incarnation,
+        };
+        let vote = RequestVoteResponse { refusal, incarnation };
+        let would_vote = message(2, 1, 0, Body::RequestPreVoteResponse(would_vote));
+        let vote = message(2, 1, 1, Body::RequestVoteResponse(vote));
+        world.drive(1, vec![Input::Receive(would_vote)]);
+        world.drive(1, vec![Input::Receive(vote)]);
+        let status = world.nodes.get(NodeId(1)).status().expect("it runs").clone();
+        assert_eq!(status.role, RoleKind::Leader, "{status:?}");
+        let own = message(2, 1, 1, request(7));
+        let received = Observation::Received { message: &own };
+        assert_eq!(world.show(&mut strangers, &received), Ok(()));
+        if is_late {
+            world.now = Instant::from_millis(60_000);
+        }
+        let mut stranger = message(2, 1, 1, request(ticket));
+        stranger.group = GroupId(77);
+        let received = Observation::Received { message: &stranger };
+        assert_eq!(world.show(&mut strangers, &received), Ok(()));
+        world.show(
+            &mut strangers,
+            &Observation::Sent {
+                message: &answer(ticket),
+            },
+        )
+    }
+
+    /// I24, R45: a leader that gives up answers what it was asked in its own group, whoever repeats that just then.
+    #[test]
+    fn a_leader_that_gives_up_answers_its_own() {
+        assert_eq!(asked(7, true), Ok(()));
+        for (ticket, is_late) in [(7, false), (8, true), (8, false)] {
+            assert_violated(
+                asked(ticket, is_late),
+                "node 1 sends a message because of a message of group 77",
+            );
+        }
     }
 
     /// I24: a frame of another version is refused before anything of it is read.

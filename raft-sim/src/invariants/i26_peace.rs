@@ -81,7 +81,7 @@ impl Invariant for Peace {
                 let is_bound =
                     machine.config.lease_drift_max.is_some() && recovered.hard_state.term > Term::ZERO;
                 let follower = Follower {
-                    contact: is_bound.then(|| machine.clock.at(view.now)),
+                    contact: is_bound.then(|| view.machines.get(node).clock.at(view.now)),
                     ..Follower::default()
                 };
                 self.followers.insert(node, follower);
@@ -100,7 +100,7 @@ impl Invariant for Peace {
             Observation::MembershipChanged { node, membership } => {
                 if let Some(leadership) = self.leaders.get_mut(&node) {
                     leadership.membership = membership.clone();
-                    leadership.since = view.nodes.get(node).clock.at(view.now);
+                    leadership.since = view.machines.get(node).clock.at(view.now);
                 }
                 Ok(())
             }
@@ -115,7 +115,7 @@ impl Peace {
 
     fn received(&mut self, message: &Message, view: &View<'_>) {
         let node = view.nodes.get(message.to);
-        let now = node.clock.at(view.now);
+        let now = view.machines.get(node.id()).clock.at(view.now);
         let follower = self.followers.entry(message.to).or_default();
         let is_unwanted = matches!(&message.body, Body::RequestVote(request) if !request.leadership_transfer);
         follower.arrived.push((message.from, message.term, is_unwanted));
@@ -158,7 +158,7 @@ impl Peace {
         let contact = follower
             .contact
             .filter(|_| follower.has_leader || node.config.lease_drift_max.is_some())?;
-        let age = node.clock.at(view.now).since(contact);
+        let age = view.machines.get(node.id()).clock.at(view.now).since(contact);
         let timeout = node.config.election_timeout;
         (age < timeout)
             .then(|| format!("it heard a leader {age:?} ago, and its election timeout is {timeout:?}"))
@@ -184,12 +184,17 @@ impl Peace {
     fn role_changed(&mut self, id: NodeId, change: &RoleChange, view: &View<'_>) -> Result<(), String> {
         self.leaders.remove(&id);
         match change.reason {
-            RoleChangeReason::HigherTerm { from } => self.adopted(id, from, change.term, view)?,
+            RoleChangeReason::HigherTerm { from } => {
+                self.adopted(id, from, change.term, view)?;
+                // For what follows in this step it has left its leader.
+                let follower = self.followers.entry(id).or_default();
+                (follower.has_leader, follower.leads) = (change.leader.is_some(), false);
+            }
             RoleChangeReason::PreVoteWon => self.pre_elected(id, change.term, view)?,
             _ => {}
         }
         if change.to == RoleKind::Leader {
-            let now = view.nodes.get(id).clock.at(view.now);
+            let now = view.machines.get(id).clock.at(view.now);
             let membership = view.history.step_memberships().last();
             let leadership = Leadership {
                 term: change.term,
@@ -247,7 +252,7 @@ impl Peace {
         follower.arrived.clear();
         follower.has_leader = after.leader.is_some();
         follower.leads = after.role == RoleKind::Leader;
-        let now = node.clock.at(view.now);
+        let now = view.machines.get(node.id()).clock.at(view.now);
         let owes = |process: &Process| process.jobs.iter().any(|job| matches!(job, Job::Apply(_)));
         follower.applying_since = match follower.applying_since {
             _ if !node.process.as_ref().is_some_and(owes) => None,

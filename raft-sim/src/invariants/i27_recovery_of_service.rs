@@ -9,6 +9,7 @@
 
 use raft_core::config::PRIORITY_MAX;
 use raft_core::effect::RoleKind;
+use raft_core::message::Body;
 use raft_core::status::Status;
 use raft_core::types::NodeId;
 
@@ -41,24 +42,41 @@ impl Invariant for ServiceReturns {
         match *seen {
             Observation::PhaseBegun { phase } => {
                 self.deadline = (phase != Phase::Safety).then(|| deadline(view));
+                Ok(())
             }
-            Observation::Stepped { after, .. }
-                if self.deadline.is_some() && after.role == RoleKind::Leader && leads(view, after) =>
+            // It was under way before, and keeps its receiver from voting for anybody else (R34).
+            Observation::Received { message }
+                if self.deadline.is_some()
+                    && matches!(message.body, Body::AppendEntries(_))
+                    && view.nodes.get(message.from).process.is_none() =>
             {
-                self.deadline = None;
+                self.deadline = Some(deadline(view));
+                Ok(())
             }
-            _ => {}
-        }
-        match self.deadline {
-            Some(deadline) if view.now > deadline => {
-                self.deadline = None;
-                if somebody_sleeps_leading(view) {
-                    return Ok(());
-                }
-                overdue(view)
-            }
+            Observation::Stepped { after, .. } => self.stepped(after, view),
             _ => Ok(()),
         }
+    }
+}
+
+impl ServiceReturns {
+    /// Only at the end of a step: within one, a leader that slept is awake already, and nobody has seen yet that it leads.
+    fn stepped(&mut self, after: &Status, view: &View<'_>) -> Result<(), String> {
+        let Some(deadline) = self.deadline else {
+            return Ok(());
+        };
+        if after.role == RoleKind::Leader && leads(view, after) {
+            self.deadline = None;
+            return Ok(());
+        }
+        if view.now <= deadline {
+            return Ok(());
+        }
+        self.deadline = None;
+        if somebody_sleeps_leading(view) {
+            return Ok(());
+        }
+        overdue(view)
     }
 }
 
@@ -82,7 +100,10 @@ fn deadline(view: &View<'_>) -> Instant {
         let steps = u32::from(PRIORITY_MAX.saturating_sub(node.config.priority));
         // It waits for others half as long each time, so twice as long altogether.
         let wait = timeout * (TIMEOUTS + 2 * steps);
-        node.clock.when(node.clock.at(view.now) + wait)
+        view.machines
+            .get(node.id())
+            .clock
+            .when(view.machines.get(node.id()).clock.at(view.now) + wait)
     };
     view.nodes.iter().filter_map(due).max().unwrap_or(view.now)
 }
@@ -106,7 +127,10 @@ fn overdue(view: &View<'_>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::world_for_tests::{SmallWorld, assert_violated, entries};
+    use raft_core::message::AppendEntries;
+    use raft_core::types::{EntryId, Index, Round};
+
+    use super::super::world_for_tests::{SmallWorld, assert_violated, entries, message};
     use super::*;
 
     fn begin(world: &mut SmallWorld, invariant: &mut ServiceReturns) {
@@ -154,5 +178,51 @@ mod tests {
         begin(&mut world, &mut invariant);
         assert_eq!(world.commit(&mut invariant, 1, 1, 2), Ok(()));
         assert_eq!(tick(&mut world, &mut invariant, 30), Ok(()));
+    }
+
+    /// I27: the step in which a leader wakes up shows that there is one, whatever it does before it ends.
+    #[test]
+    fn a_leader_that_wakes_up_late_leads() {
+        let mut world = SmallWorld::new(1);
+        let mut invariant = ServiceReturns::default();
+        world.store(&[1], &entries(1..=2, 1));
+        world.start(1);
+        begin(&mut world, &mut invariant);
+        world.now = Instant::from_millis(11_000);
+        let written = world.append(&mut invariant, 1, RoleKind::Leader, &entries(3..=3, 1));
+        assert_eq!(written, Ok(()));
+        assert_eq!(world.commit(&mut invariant, 1, 1, 3), Ok(()));
+        assert_eq!(tick(&mut world, &mut invariant, 12), Ok(()));
+    }
+
+    /// I27, R34: who hears a leader that is gone, by a message of before, waits anew.
+    #[test]
+    fn a_late_word_of_a_leader_that_is_gone_counts() {
+        for from in [1, 3] {
+            let mut world = SmallWorld::new(3);
+            let mut invariant = ServiceReturns::default();
+            world.store(&[1, 2], &entries(1..=2, 1));
+            world.start(1);
+            world.start(2);
+            begin(&mut world, &mut invariant);
+            world.now = Instant::from_millis(5_000);
+            let request = AppendEntries {
+                prev: EntryId::ZERO,
+                prev_acknowledged: true,
+                entries: Vec::new(),
+                leader_commit: Index::ZERO,
+                round: Round(1),
+                sleep: false,
+            };
+            let late = message(from, 2, 1, Body::AppendEntries(request));
+            let heard = world.show(&mut invariant, &Observation::Received { message: &late });
+            assert_eq!(heard, Ok(()));
+            let looked = tick(&mut world, &mut invariant, 11);
+            match from {
+                1 => assert_violated(looked, "nobody leads after 10 election timeouts"),
+                _ => assert_eq!(looked, Ok(())),
+            }
+            assert!(from == 1 || tick(&mut world, &mut invariant, 16).is_err());
+        }
     }
 }

@@ -116,7 +116,7 @@ impl Sleepers {
             && sleeper.leader == message.from
             && is_sign(sleeper)
         {
-            sleeper.sign = node.clock.at(view.now);
+            sleeper.sign = view.machines.get(node.id()).clock.at(view.now);
         }
         if let Body::AppendEntriesResponse(response) = &message.body
             && response.sleeps
@@ -147,7 +147,7 @@ impl Sleepers {
                 let sleeper = Sleeper {
                     leader,
                     term,
-                    sign: node.clock.at(view.now),
+                    sign: view.machines.get(node.id()).clock.at(view.now),
                     late_since: None,
                 };
                 self.followers.insert(id, sleeper);
@@ -180,10 +180,10 @@ impl Sleepers {
 
     fn check_followers(&mut self, view: &View<'_>) -> Result<(), String> {
         for (id, sleeper) in &mut self.followers {
-            let node = view.nodes.get(*id);
-            let silence = node.clock.at(view.now).since(sleeper.sign);
-            let was_paused = view.now.since(node.paused_until) < MOMENT;
-            if silence <= node.config.election_timeout || was_paused || node.is_paused(view.now) {
+            let (node, machine) = (view.nodes.get(*id), view.machines.get(*id));
+            let silence = machine.clock.at(view.now).since(sleeper.sign);
+            let was_paused = view.now.since(machine.paused_until) < MOMENT;
+            if silence <= node.config.election_timeout || was_paused || machine.is_paused(view.now) {
                 sleeper.late_since = None;
                 continue;
             }

@@ -31,6 +31,7 @@ mod i25_limits;
 mod i26_peace;
 mod i27_recovery_of_service;
 mod i29_sleepers;
+mod i30_one_life;
 mod quorums;
 #[cfg(test)]
 pub(crate) mod world_for_tests;
@@ -43,7 +44,6 @@ use raft_core::message::PULSE_GROUP;
 
 use crate::observation::{Observation, View};
 use crate::violation::Violation;
-use crate::world::GROUP;
 
 /// Something that always holds.
 pub(crate) trait Invariant: fmt::Debug {
@@ -97,24 +97,25 @@ impl Invariants {
             Box::<i26_peace::Peace>::default(),
             Box::<i27_recovery_of_service::ServiceReturns>::default(),
             Box::<i29_sleepers::Sleepers>::default(),
+            Box::<i30_one_life::OneLife>::default(),
         ])
     }
 
     /// Shows all of them what happened.
     pub(crate) fn observe(&mut self, seen: &Observation<'_>, view: &View<'_>) -> Result<(), Violation> {
         // What is said in another group is nobody's business but that of I24, and what nodes say for groups that sleep
-        // that of I29.
-        let only_for = match seen {
+        // that of I29 and I30.
+        let only_for: &[&str] = match seen {
             Observation::Received { message } | Observation::Sent { message }
                 if message.group == PULSE_GROUP =>
             {
-                Some("I29")
+                &["I29", "I30"]
             }
-            Observation::Received { message } if message.group != GROUP => Some("I24"),
-            _ => None,
+            Observation::Received { message } if message.group != view.group => &["I24"],
+            _ => &[],
         };
         self.check(view, |invariant| {
-            if only_for.is_some_and(|name| invariant.name() != name) {
+            if !only_for.is_empty() && !only_for.contains(&invariant.name()) {
                 return Ok(());
             }
             invariant.observe(seen, view)
@@ -136,6 +137,7 @@ impl Invariants {
                 invariant: invariant.name().to_owned(),
                 statement: invariant.statement().to_owned(),
                 seen,
+                group: view.group.0,
                 at_nanos: view.now.0,
             })?;
         }

@@ -18,7 +18,8 @@ use super::Invariant;
 use crate::clock::{Clock, Instant, RIGHT_RATE};
 use crate::disk::{Opened, Storage};
 use crate::history::History;
-use crate::node::{Node, Nodes, Process};
+use crate::machine::{Machine, Machines};
+use crate::node::{Node, Nodes, Presence, Process};
 use crate::observation::{Observation, View};
 use crate::ports::{Asked, Notes};
 use crate::random::Random;
@@ -29,6 +30,7 @@ const GROUP: GroupId = GroupId(1);
 /// Machines that are down, with what is in their logs and on their disks, and the history of what was shown.
 pub(crate) struct SmallWorld {
     pub(crate) now: Instant,
+    machines: Machines,
     pub(crate) nodes: Nodes,
     pub(crate) history: History,
     pub(crate) snapshots_are_equal: bool,
@@ -41,12 +43,15 @@ impl SmallWorld {
     /// Nodes 1 to `voters` with empty disks; the group begins with all of them.
     pub(crate) fn new(voters: u64) -> SmallWorld {
         let membership = voters_up_to(voters);
-        let mut nodes = Nodes::default();
-        for id in 1..=voters {
-            nodes.push(machine(NodeId(id), membership.clone()));
+        let (mut machines, mut nodes) = (Machines::default(), Nodes::default());
+        for id in (1..=voters).map(NodeId) {
+            let clock = Clock::new(RIGHT_RATE, 0);
+            machines.push(Machine::new(id, clock, 0, 1, Random::new(id.0)));
+            nodes.push(founder(id, membership.clone()));
         }
         SmallWorld {
             now: Instant::ZERO,
+            machines,
             nodes,
             history: History::new(membership),
             snapshots_are_equal: true,
@@ -58,6 +63,8 @@ impl SmallWorld {
     pub(crate) fn view(&self) -> View<'_> {
         View {
             now: self.now,
+            group: GROUP,
+            machines: &self.machines,
             nodes: &self.nodes,
             history: &self.history,
             snapshots_are_equal: self.snapshots_are_equal,
@@ -196,23 +203,22 @@ impl SmallWorld {
 
     /// The disks of a machine are new, and it was told that it founds a group of these members.
     pub(crate) fn found(&mut self, node: u64, membership: Membership) {
-        *self.nodes.get_mut(NodeId(node)) = machine(NodeId(node), membership);
+        *self.nodes.get_mut(NodeId(node)) = founder(NodeId(node), membership);
     }
 
     /// The process of a machine starts from what its disks hold.
     pub(crate) fn start(&mut self, node: u64) {
+        let now = self.machines.get(NodeId(node)).clock.at(self.now);
         let node = self.nodes.get_mut(NodeId(node));
         let Opened::Sound(recovered) = node.storage.open() else {
             panic!("the disks are sound");
         };
-        let now = node.clock.at(self.now);
         let raft = Raft::new(node.config.clone(), recovered, EntryId::ZERO, now).expect("it can start");
         let driver = Driver::new(raft, 1);
         let state = ReplicatedState::open(Box::new(KeyValue::new())).expect("it is new");
         node.process = Some(Process {
             status: driver.status(),
             driver,
-            pulses: None,
             state,
             sightings: std::sync::mpsc::channel().1,
             writes: Default::default(),
@@ -220,15 +226,14 @@ impl SmallWorld {
             writing_since: Time::ZERO,
             jobs: Default::default(),
             is_working: false,
-            timer: Instant(u64::MAX),
             oldest_snapshot: EntryId::ZERO,
         });
     }
 
     /// The process of a machine takes inputs. Whatever it writes is durable at once, and whatever it sends is lost.
     pub(crate) fn drive(&mut self, node: u64, inputs: Vec<Input>) {
+        let now = self.machines.get(NodeId(node)).clock.at(self.now);
         let node = self.nodes.get_mut(NodeId(node));
-        let now = node.clock.at(self.now);
         let process = node.process.as_mut().expect("it runs");
         let mut inputs = inputs;
         while !inputs.is_empty() {
@@ -316,7 +321,7 @@ impl Invariant for Nothing {
     }
 }
 
-fn machine(id: NodeId, founding: Membership) -> Node {
+fn founder(id: NodeId, founding: Membership) -> Node {
     let first = GroupWrite {
         group: GROUP,
         hard_state: None,
@@ -331,21 +336,12 @@ fn machine(id: NodeId, founding: Membership) -> Node {
     storage.sync().expect("the disk works");
     let founded = storage.durable().clone();
     Node {
-        config: Config::new(GROUP, id),
+        presence: Presence::Here,
         founding,
-        clock: Clock::new(RIGHT_RATE, 0),
         storage,
         promised: founded.clone(),
         issued: founded,
-        process: None,
-        life: 0,
-        paused_until: Instant::ZERO,
-        disk_stalled_until: Instant::ZERO,
-        apply_stalled_until: Instant::ZERO,
-        lost: false,
-        kept_state: None,
-        disks: 0,
-        random: Random::new(id.0),
+        ..Node::absent(Config::new(GROUP, id))
     }
 }
 

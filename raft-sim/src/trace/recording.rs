@@ -329,6 +329,7 @@ fn plan(config: Option<&Config>, now: &GroupState) -> Plan {
     let config = config.unwrap_or(&usual);
     Plan {
         seed: config.random_seed,
+        groups: 1,
         voters: now.nodes.len() as u64,
         duration_ms: 0,
         settings: Settings {

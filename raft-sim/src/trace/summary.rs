@@ -171,6 +171,9 @@ pub(super) fn fault(fault: &Fault) -> String {
         Fault::Campaign { .. } => "it campaigns at once".to_owned(),
         Fault::ChangeMembers { .. } => "an operator asks for a change of the members".to_owned(),
         Fault::Transfer { .. } => "an operator asks that another node leads".to_owned(),
+        Fault::CreateGroup { .. } => "an operator creates a group".to_owned(),
+        Fault::DestroyGroup { .. } => "an operator destroys a group".to_owned(),
+        Fault::MoveReplica { .. } => "an operator moves a replica to another machine".to_owned(),
     }
 }
 

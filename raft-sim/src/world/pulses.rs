@@ -1,18 +1,19 @@
-//! Nodes that watch each other for groups that sleep. There is one group here; on a host with many, others keep the pulses
-//! between two nodes going whatever this one does, so in some runs one more for each node is said to sleep for ever.
+//! Nodes that watch each other for groups that sleep. On a host with many groups others keep the pulses between two nodes
+//! going whatever one does, so in some runs one more for each node is said to sleep for ever.
 
 use std::time::Duration;
 
 use raft_core::effect::Rest;
 use raft_core::input::Input;
-use raft_core::message::{Body, PULSE_GROUP};
+use raft_core::message::{Body, Message, PULSE_GROUP};
 use raft_core::pulse::{PulseEffect, PulseInput, PulseSettings, Pulses};
 use raft_core::types::{GroupId, NodeId, Term, Time};
 
-use super::{GROUP, World};
-use crate::node::Node;
+use super::World;
+use crate::machine::Machine;
+use crate::node::ReplicaId;
 use crate::observation::Observation;
-use crate::queue::{Event, Parcel};
+use crate::queue::Event;
 use crate::violation::Violation;
 
 /// The first of the groups that only sleep; each node leads one.
@@ -41,11 +42,8 @@ impl World<'_> {
         if !self.plan.settings.other_groups_sleep {
             return Ok(());
         }
-        let nodes: Vec<NodeId> = self.nodes.iter().map(Node::id).collect();
-        for leader in nodes {
-            self.other_group_sleeps(id, leader)?;
-        }
-        Ok(())
+        let mut nodes = self.machines.ids().into_iter();
+        nodes.try_for_each(|leader| self.other_group_sleeps(id, leader))
     }
 
     fn other_group_sleeps(&mut self, id: NodeId, leader: NodeId) -> Result<(), Violation> {
@@ -59,19 +57,18 @@ impl World<'_> {
     }
 
     /// A replica says whether it sleeps.
-    pub(super) fn rested(&mut self, node: NodeId, rest: Rest) -> Result<(), Violation> {
-        self.observe(&Observation::Rested { node, rest })?;
+    pub(super) fn rested(&mut self, at: ReplicaId, rest: Rest) -> Result<(), Violation> {
+        let ReplicaId { group, node } = at;
+        self.observe(group, &Observation::Rested { node, rest })?;
         if let Rest::Leading { asleep: true, .. } = rest {
-            self.watch.tally.slept += 1;
+            self.groups.get_mut(group).watch.tally.slept += 1;
         }
-        self.step_pulses(node, PulseInput::Rested { group: GROUP, rest })
+        self.step_pulses(node, PulseInput::Rested { group, rest })
     }
 
-    /// Takes the pulses out of what arrived.
-    pub(super) fn receive_pulses(&mut self, to: NodeId, parcels: &mut Vec<Parcel>) -> Result<(), Violation> {
-        let is_pulse = |parcel: &mut Parcel| parcel.message.group == PULSE_GROUP;
-        let pulses: Vec<Parcel> = parcels.extract_if(.., is_pulse).collect();
-        for Parcel { message, .. } in pulses {
+    /// Pulses arrive at a machine that runs.
+    pub(super) fn receive_pulses(&mut self, to: NodeId, messages: Vec<Message>) -> Result<(), Violation> {
+        for message in messages {
             if let Body::Pulse(pulse) = message.body {
                 let from = message.from;
                 self.step_pulses(to, PulseInput::Received { from, pulse })?;
@@ -80,27 +77,27 @@ impl World<'_> {
         Ok(())
     }
 
-    /// When a node wants to pulse, by its own clock.
-    pub(super) fn pulse_deadline(process: &crate::node::Process) -> Time {
-        let deadline = process.pulses.as_ref().map(Pulses::next_deadline);
+    /// When a machine wants to pulse, by its own clock.
+    pub(super) fn pulse_deadline(machine: &Machine) -> Time {
+        let deadline = machine.pulses.as_ref().map(Pulses::next_deadline);
         deadline.unwrap_or(Time::from_nanos(u64::MAX))
     }
 
     pub(super) fn step_pulses(&mut self, id: NodeId, input: PulseInput) -> Result<(), Violation> {
         let now = self.now;
-        let node = self.nodes.get_mut(id);
-        let (local_now, life) = (node.clock.at(now), node.life);
-        let Some(pulses) = node.process.as_mut().and_then(|process| process.pulses.as_mut()) else {
+        let machine = self.machines.get_mut(id);
+        let (local_now, life) = (machine.clock.at(now), machine.life);
+        let Some(pulses) = &mut machine.pulses else {
             return Ok(());
         };
         let mut effects = Vec::new();
         pulses.step(local_now, input, &mut effects);
         for effect in effects {
             match effect {
-                PulseEffect::Send(message) => self.send(message.to, vec![message])?,
-                PulseEffect::Lost { group, peer } if group == GROUP => {
-                    let lost = Event::PeerLost { node: id, life, peer };
-                    self.queue.push(now, lost);
+                PulseEffect::Send(message) => self.send(PULSE_GROUP, message.to, vec![message])?,
+                PulseEffect::Lost { group, peer } if group.0 < OTHERS => {
+                    let at = ReplicaId { group, node: id };
+                    self.queue.push(now, Event::PeerLost { at, life, peer });
                 }
                 // Who leads such a group waits to be watched again.
                 PulseEffect::Lost { group, .. } if group == other_group(id) => {}
@@ -112,17 +109,16 @@ impl World<'_> {
     }
 
     /// A replica hears that a peer is gone, or was started again.
-    pub(super) fn peer_lost(&mut self, id: NodeId, life: u64, peer: NodeId) -> Result<(), Violation> {
-        let node = self.nodes.get(id);
-        if node.life != life {
+    pub(super) fn peer_lost(&mut self, at: ReplicaId, life: u64, peer: NodeId) -> Result<(), Violation> {
+        let machine = self.machines.get(at.node);
+        if machine.life != life {
             return Ok(());
         }
-        if node.is_paused(self.now) {
-            let later = self.again(node.paused_until);
-            let node = id;
-            self.queue.push(later, Event::PeerLost { node, life, peer });
+        if machine.is_paused(self.now) {
+            let later = self.again(machine.paused_until);
+            self.queue.push(later, Event::PeerLost { at, life, peer });
             return Ok(());
         }
-        self.step(id, vec![Input::PeerLost(peer)])
+        self.step(at, vec![Input::PeerLost(peer)])
     }
 }

@@ -217,3 +217,34 @@ fn a_leader_with_a_stalled_disk_is_found() {
     status.peers.clear();
     assert_eq!(world.step(&mut peace, &status, &status), Ok(()));
 }
+
+/// I26: who left its leader for a term may adopt a later one in the same step, whoever asks for it.
+#[test]
+fn who_left_its_leader_may_adopt_a_term() {
+    let (mut world, mut peace) = following();
+    let refusal = RequestPreVoteResponse {
+        candidate_term: Term(6),
+        refusal: Some(VoteRefusal::LaterTerm),
+        incarnation: 0,
+    };
+    let request = RequestVote {
+        last_log: EntryId::ZERO,
+        leadership_transfer: false,
+        incarnation: 0,
+    };
+    let refused = message(3, 2, 6, Body::RequestPreVoteResponse(refusal));
+    let asked = message(3, 2, 7, Body::RequestVote(request));
+    for (message, term) in [(refused, Term(6)), (asked, Term(7))] {
+        receive(&mut world, &mut peace, &message);
+        let change = RoleChange {
+            from: RoleKind::Follower,
+            to: RoleKind::Follower,
+            term,
+            leader: None,
+            reason: RoleChangeReason::HigherTerm { from: NodeId(3) },
+        };
+        let (node, change) = (NodeId(2), &change);
+        let adopted = world.show(&mut peace, &Observation::RoleChanged { node, change });
+        assert_eq!(adopted, Ok(()));
+    }
+}
