@@ -76,7 +76,7 @@ async fn a_live_log_cut_to_half_is_noticed() {
     // It goes on from there, and a crash before RocksDB has written a table is an ordinary one.
     write(&store, append(G, commands(1, 200..=201))).await;
     let crashed = tempfile::tempdir().unwrap();
-    copy_dir(dir.path(), crashed.path());
+    copy_open_dir(dir.path(), crashed.path());
     let after_crash = open(crashed.path()).load(G).await.unwrap();
     assert_eq!(after_crash.last_index, Index(201));
     assert_eq!(after_crash.hard_state, recovered.hard_state);

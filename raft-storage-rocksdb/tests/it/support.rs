@@ -1,7 +1,9 @@
 //! What the tests share: short names for writes, and ways to look at and damage what is on disk.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use std::{fs, io};
 
 use bytes::Bytes;
 use raft_core::effect::LogChange;
@@ -132,16 +134,52 @@ pub(crate) fn cut(path: &Path, bytes: u64) {
 }
 
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        let target = to.join(file.file_name());
-        if file.file_type().unwrap().is_dir() {
-            copy_dir(&file.path(), &target);
+    try_copy_dir(from, to).unwrap();
+}
+
+/// The files of an open store as they are at one moment, as a crash leaves them. RocksDB removes and renames files in threads of
+/// its own, so all are copied again until none came, went or changed meanwhile.
+pub(crate) fn copy_open_dir(from: &Path, to: &Path) {
+    for _ in 0..100 {
+        let before = listing(from);
+        let copied = try_copy_dir(from, to);
+        if let (Ok(before), Ok(()), Ok(after)) = (before, copied, listing(from))
+            && before == after
+        {
+            return;
+        }
+        fs::remove_dir_all(to).unwrap();
+    }
+    panic!("the files of {} never rest", from.display());
+}
+
+/// Every file below `dir`, its size and when it was changed.
+fn listing(dir: &Path) -> io::Result<BTreeMap<PathBuf, (u64, SystemTime)>> {
+    let mut files = BTreeMap::new();
+    for file in fs::read_dir(dir)? {
+        let file = file?;
+        if file.file_type()?.is_dir() {
+            files.append(&mut listing(&file.path())?);
         } else {
-            fs::copy(file.path(), target).unwrap();
+            let metadata = file.metadata()?;
+            files.insert(file.path(), (metadata.len(), metadata.modified()?));
         }
     }
+    Ok(files)
+}
+
+fn try_copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for file in fs::read_dir(from)? {
+        let file = file?;
+        let target = to.join(file.file_name());
+        if file.file_type()?.is_dir() {
+            try_copy_dir(&file.path(), &target)?;
+        } else {
+            fs::copy(file.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// A small generator of reproducible numbers (SplitMix64).
