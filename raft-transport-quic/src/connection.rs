@@ -30,6 +30,8 @@ impl Connection for QuicConnection {
     type Sender = QuicSender;
     type Receiver = QuicReceiver;
 
+    const STREAMS_FAIL_ALONE: bool = false;
+
     fn certificates(&self) -> Vec<CertificateDer<'static>> {
         let chain = self
             .0

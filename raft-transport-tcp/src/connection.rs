@@ -255,6 +255,9 @@ impl Connection for TcpConnection {
     type Sender = TcpSender;
     type Receiver = TcpReceiver;
 
+    // Each has a socket of its own, which a firewall may forget.
+    const STREAMS_FAIL_ALONE: bool = true;
+
     fn certificates(&self) -> Vec<CertificateDer<'static>> {
         self.0.certificates.clone()
     }

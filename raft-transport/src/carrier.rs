@@ -100,6 +100,10 @@ pub trait Connection: Clone + fmt::Debug + Send + Sync + 'static {
     /// Where to read.
     type Receiver: StreamReceiver;
 
+    /// Whether the way of one stream may be lost while the connection goes on, without an error at either end: each lane is
+    /// watched then.
+    const STREAMS_FAIL_ALONE: bool;
+
     /// The certificates that the other end showed and TLS verified, its own first.
     fn certificates(&self) -> Vec<CertificateDer<'static>>;
 

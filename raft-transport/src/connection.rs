@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_core::message::Lane;
 use raft_core::traits::Inbound;
@@ -14,16 +15,16 @@ use raft_core::types::NodeId;
 use raft_core::wire::{FrameKind, WireError, decode_messages};
 use thiserror::Error;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::carrier::{Carrier, Connection, StreamReceiver, StreamSender};
+use crate::carrier::{Carrier, Connection, StreamReceiver};
 use crate::close_code::CloseCode;
-use crate::dial::knock;
 use crate::frame_io::{FrameError, FrameReader};
 use crate::handshake::Established;
+use crate::lanes::Turns;
 use crate::peer::{Link, Peer};
 use crate::queue::Turn;
 use crate::shared::Shared;
+use crate::silence::watch_silence;
 use crate::snapshot_receive::accept_snapshots;
 
 /// Why a connection ended.
@@ -32,6 +33,9 @@ pub(crate) enum LinkError {
     /// The other end is gone, or closed the connection, or was replaced.
     #[error("{0}")]
     Lost(String),
+    /// Nothing arrives in one lane, although the other end is there.
+    #[error("nothing arrived in its {0:?} lane for {1:?}, though the other end is there")]
+    LaneLost(Lane, Duration),
     /// The peer sent something that no honest peer sends.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -65,7 +69,7 @@ impl LinkError {
             LinkError::Lost(_) | LinkError::Frame(FrameError::Ended(_)) | LinkError::Task(_) => {
                 (CloseCode::Shutdown, false)
             }
-            LinkError::Stopped => (CloseCode::Shutdown, false),
+            LinkError::Stopped | LinkError::LaneLost(..) => (CloseCode::Shutdown, false),
             LinkError::Frame(FrameError::TooSlow(_) | FrameError::Silent(_)) => (CloseCode::TooSlow, true),
             LinkError::Frame(_) | LinkError::Wire(_) => (CloseCode::Protocol, true),
             LinkError::Forged { .. } => (CloseCode::Forged, true),
@@ -100,19 +104,14 @@ pub(crate) async fn run<C: Carrier>(
     peer: Arc<Peer<C::Connection>>,
     established: Established<C::Connection>,
 ) {
-    let Established {
-        connection,
-        incarnation,
-        senders,
-        readers,
-    } = established;
+    let connection = established.connection.clone();
     let Some(inbound) = shared.inbound.get().cloned() else {
         // Unreachable: no task runs before `start` has set it.
         return connection.close(CloseCode::Shutdown);
     };
-    peer.install(Link {
+    let turns = peer.install(Link {
         connection: connection.clone(),
-        incarnation,
+        incarnation: established.incarnation,
     });
     // The certificates may have been read again since the handshake, and this connection not been looked at: only now would it.
     if let Err(reason) = shared.accepts(&connection) {
@@ -121,32 +120,7 @@ pub(crate) async fn run<C: Carrier>(
         return shared.warnings.refused(&connection.remote_address(), &reason);
     }
     tracing::info!(peer = %peer.id, address = %connection.remote_address(), "connected");
-    let ends = Ends {
-        own: shared.id,
-        peer: peer.id,
-    };
-    let mut tasks = JoinSet::new();
-    for (_, reader) in readers {
-        tasks.spawn(read_messages(shared.clone(), reader, ends, inbound.clone()));
-    }
-    tasks.spawn(watch_silence(shared.clone(), peer.clone(), connection.clone()));
-    for (lane, sender) in senders {
-        let turn = peer.lanes.queue(lane).begin_turn();
-        tasks.spawn(write_messages(
-            sender,
-            lane,
-            turn,
-            connection.clone(),
-            peer.clone(),
-        ));
-    }
-    tasks.spawn(accept_snapshots(
-        shared.clone(),
-        connection.clone(),
-        ends,
-        inbound,
-    ));
-
+    let mut tasks = begin(&shared, &peer, established, turns, inbound);
     let error = tokio::select! {
         () = peer.stop.cancelled() => LinkError::Stopped,
         first = tasks.join_next() => match first {
@@ -173,33 +147,51 @@ pub(crate) async fn run<C: Carrier>(
     tasks.shutdown().await;
 }
 
-/// Notices when nothing arrives. The end that accepted knocks then: if its address changed, nothing that it sends on the
-/// connection is taken at the other end, which dials the new address as soon as it hears from there.
-async fn watch_silence<C: Carrier>(
-    shared: Arc<Shared<C>>,
-    peer: Arc<Peer<C::Connection>>,
-    connection: C::Connection,
-) -> Result<Infallible, LinkError> {
-    let silence_max = shared.limits.silence_max;
-    let mut ticks = interval(silence_max / 8);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = connection.heard();
-    let mut heard_at = Instant::now();
-    loop {
-        ticks.tick().await;
-        let now_heard = connection.heard();
-        if now_heard != heard {
-            (heard, heard_at) = (now_heard, Instant::now());
-        }
-        let silence = heard_at.elapsed();
-        peer.set_silent(silence >= silence_max / 2);
-        if peer.id < shared.id && silence >= silence_max {
-            if let Err(error) = knock(&shared, &peer).await {
-                tracing::debug!(peer = %peer.id, %error, "a silent peer does not hear the knock");
-            }
-            heard_at = Instant::now();
-        }
+/// Begins the tasks of a connection.
+fn begin<C: Carrier>(
+    shared: &Arc<Shared<C>>,
+    peer: &Arc<Peer<C::Connection>>,
+    established: Established<C::Connection>,
+    turns: Turns,
+    inbound: Arc<dyn Inbound>,
+) -> JoinSet<Result<Infallible, LinkError>> {
+    let Established {
+        connection,
+        senders,
+        readers,
+        ..
+    } = established;
+    let ends = Ends {
+        own: shared.id,
+        peer: peer.id,
+    };
+    let mut tasks = JoinSet::new();
+    let heard = readers.iter().map(|(lane, reader)| (*lane, reader.heard()));
+    tasks.spawn(watch_silence(
+        shared.clone(),
+        peer.clone(),
+        connection.clone(),
+        heard.collect(),
+    ));
+    for (_, reader) in readers {
+        tasks.spawn(read_messages(shared.clone(), reader, ends, inbound.clone()));
     }
+    for (lane, sender) in senders {
+        tasks.spawn(write_messages(
+            sender,
+            lane,
+            turns.of(lane),
+            connection.clone(),
+            peer.clone(),
+        ));
+    }
+    tasks.spawn(accept_snapshots(
+        shared.clone(),
+        connection.clone(),
+        ends,
+        inbound,
+    ));
+    tasks
 }
 
 /// Delivers every frame with one call. Nothing of a frame is delivered if anything in it is wrong.
@@ -239,11 +231,7 @@ async fn write_messages<N: Connection>(
             error = &mut closed => return Err(LinkError::Lost(error.to_string())),
             work = queue.work(turn, stream) => work,
         };
-        let mut written = work.stream.write(&mut work.rest).await;
-        if written.is_ok() && !work.batch.messages.is_empty() {
-            written = work.stream.write(&mut work.batch.encode()).await;
-        }
-        if let Err(error) = written {
+        if let Err(error) = work.write().await {
             queue.count_dropped(work.batch.messages.len());
             return Err(LinkError::Lost(error.to_string()));
         }

@@ -4,6 +4,8 @@
 //! size: a command that stays in memory for long never pins more than its own frame. The rest of a large frame is read
 //! straight into its own memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -52,6 +54,8 @@ pub(crate) struct FrameReader<R> {
     /// What arrived and belongs to no frame yet.
     scratch: BytesMut,
     frame_timeout: Duration,
+    /// How often something arrived.
+    heard: Arc<AtomicU64>,
 }
 
 impl<R: StreamReceiver> FrameReader<R> {
@@ -60,7 +64,13 @@ impl<R: StreamReceiver> FrameReader<R> {
             stream,
             scratch: BytesMut::with_capacity(SCRATCH_BYTES),
             frame_timeout,
+            heard: Arc::default(),
         }
+    }
+
+    /// A number that grows whenever something arrives.
+    pub(crate) fn heard(&self) -> Arc<AtomicU64> {
+        self.heard.clone()
     }
 
     /// The stream, to stop it.
@@ -127,6 +137,7 @@ impl<R: StreamReceiver> FrameReader<R> {
             let missing = header.body_bytes - body.len();
             let mut limited = (&mut self.stream).take(missing as u64);
             ended_at_zero(limited.read_buf(&mut body).await)?;
+            self.heard.fetch_add(1, Ordering::Relaxed);
         }
         Ok(decode_frame_body(header, body.freeze())?)
     }
@@ -153,7 +164,9 @@ impl<R: StreamReceiver> FrameReader<R> {
     async fn fill(&mut self) -> Result<(), FrameError> {
         // Nothing else refers to this memory, so it is moved to the front, not allocated anew.
         self.scratch.reserve(SCRATCH_BYTES / 2);
-        ended_at_zero(self.stream.read_buf(&mut self.scratch).await)
+        ended_at_zero(self.stream.read_buf(&mut self.scratch).await)?;
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 }
 

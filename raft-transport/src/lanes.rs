@@ -4,7 +4,7 @@ use raft_core::message::{Lane, Message};
 
 use crate::carrier::StreamSender;
 use crate::options::TransportLimits;
-use crate::queue::{Depth, SendQueue};
+use crate::queue::{Depth, SendQueue, Turn};
 
 /// Every lane of a connection.
 pub(crate) const LANES: [Lane; 2] = [Lane::Urgent, Lane::Ordered];
@@ -13,6 +13,22 @@ pub(crate) const LANES: [Lane; 2] = [Lane::Urgent, Lane::Ordered];
 pub(crate) struct Lanes<S> {
     urgent: SendQueue<S>,
     ordered: SendQueue<S>,
+}
+
+/// Which connection the messages of each lane leave by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Turns {
+    urgent: Turn,
+    ordered: Turn,
+}
+
+impl Turns {
+    pub(crate) fn of(self, lane: Lane) -> Turn {
+        match lane {
+            Lane::Urgent => self.urgent,
+            Lane::Ordered => self.ordered,
+        }
+    }
 }
 
 impl<S: StreamSender> Lanes<S> {
@@ -28,6 +44,12 @@ impl<S: StreamSender> Lanes<S> {
             Lane::Urgent => &self.urgent,
             Lane::Ordered => &self.ordered,
         }
+    }
+
+    /// See [`SendQueue::keep_alive`].
+    pub(crate) fn keep_alive(&self) {
+        self.urgent.keep_alive();
+        self.ordered.keep_alive();
     }
 
     /// Adds what fits of `messages`, each to its lane. Never blocks.
@@ -52,10 +74,18 @@ impl<S: StreamSender> Lanes<S> {
         self.ordered.push(ordered);
     }
 
-    /// Tells whether messages can leave now.
-    pub(crate) fn set_connected(&self, connected: bool) {
-        self.urgent.set_connected(connected);
-        self.ordered.set_connected(connected);
+    /// A newer connection takes over, and messages can leave.
+    pub(crate) fn take_over(&self) -> Turns {
+        let (urgent, ordered) = (self.urgent.begin_turn(), self.ordered.begin_turn());
+        self.urgent.set_connected(true);
+        self.ordered.set_connected(true);
+        Turns { urgent, ordered }
+    }
+
+    /// Messages cannot leave any more.
+    pub(crate) fn disconnect(&self) {
+        self.urgent.set_connected(false);
+        self.ordered.set_connected(false);
     }
 
     /// What waits and what was dropped, in all lanes together.

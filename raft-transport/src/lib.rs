@@ -105,6 +105,7 @@ mod protocol;
 mod queue;
 mod roster;
 mod shared;
+mod silence;
 mod size;
 mod snapshot_receive;
 mod snapshot_send;

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::carrier::Connection;
 use crate::close_code::CloseCode;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Turns};
 use crate::options::TransportLimits;
 
 /// One peer.
 ///
-/// Invariant: at most one connection is installed; installing a newer one closes the older.
+/// Invariant: at most one connection is installed, and the lanes are its own; installing a newer one closes the older.
 pub(crate) struct Peer<N: Connection> {
     pub(crate) id: NodeId,
     pub(crate) lanes: Lanes<N::Sender>,
@@ -143,19 +143,21 @@ impl<N: Connection> Peer<N> {
         self.link.borrow().as_ref().map(|link| link.connection.clone())
     }
 
-    /// Makes `link` the connection of the peer and closes the one it replaces.
-    pub(crate) fn install(&self, link: Link<N>) {
+    /// Makes `link` the connection of the peer and closes the one it replaces. Returns its turns at the lanes.
+    pub(crate) fn install(&self, link: Link<N>) -> Turns {
         self.refuses.store(false, Ordering::Relaxed);
         self.set_silent(false);
-        let mut replaced = None;
+        let (mut replaced, mut turns) = (None, Turns::default());
         self.link.send_modify(|installed| {
             replaced = installed.replace(link);
-            // Together with the link, or the end of the older connection could be the last word.
-            self.lanes.set_connected(true);
+            // Together with the link: of two connections that are made at once, the one that stays must have the lanes, and the
+            // end of the other one must not be the last word.
+            turns = self.lanes.take_over();
         });
         if let Some(replaced) = replaced {
             replaced.connection.close(CloseCode::Replaced);
         }
+        turns
     }
 
     /// Forgets `connection` if it is still the one installed.
@@ -166,7 +168,7 @@ impl<N: Connection> Peer<N> {
                 .is_some_and(|link| link.connection.stable_id() == connection.stable_id());
             if installed {
                 *link = None;
-                self.lanes.set_connected(false);
+                self.lanes.disconnect();
             }
             installed
         });

@@ -11,6 +11,7 @@
 //! that is sent meanwhile.
 
 use std::collections::VecDeque;
+use std::io;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -55,6 +56,8 @@ struct State<S> {
     turn: Turn,
     /// Its stream, while nobody writes to it.
     resting: Option<Resting<S>>,
+    /// Something is to be written, even if nothing waits.
+    is_sign_due: bool,
 }
 
 /// Tells one connection that used a queue from the next.
@@ -73,7 +76,19 @@ pub(crate) struct Work<S> {
     pub(crate) stream: S,
     /// What must leave first.
     pub(crate) rest: Vec<Bytes>,
+    /// Empty if there is only the rest, or nothing to say but that this end is there.
     pub(crate) batch: Batch,
+}
+
+impl<S: StreamSender> Work<S> {
+    /// Writes all of it.
+    pub(crate) async fn write(&mut self) -> io::Result<()> {
+        if self.batch.messages.is_empty() && !self.rest.is_empty() {
+            return self.stream.write(&mut self.rest).await;
+        }
+        self.stream.write(&mut self.rest).await?;
+        self.stream.write(&mut self.batch.encode()).await
+    }
 }
 
 /// Messages that leave together.
@@ -116,6 +131,7 @@ impl<S: StreamSender> SendQueue<S> {
                 waiting_since: None,
                 turn: Turn::default(),
                 resting: None,
+                is_sign_due: false,
             }),
             ready: Notify::new(),
             messages_max: limits.queue_messages_max,
@@ -228,6 +244,7 @@ impl<S: StreamSender> SendQueue<S> {
     pub(crate) fn begin_turn(&self) -> Turn {
         let mut state = self.lock();
         state.turn.0 += 1;
+        state.is_sign_due = false;
         let resting = state.resting.take();
         let turn = state.turn;
         drop(state);
@@ -256,12 +273,24 @@ impl<S: StreamSender> SendQueue<S> {
     fn take_work(&self, turn: Turn) -> Option<Work<S>> {
         let mut state = self.lock();
         let resting = state.resting.as_ref().filter(|_| state.turn == turn)?;
-        if state.messages == 0 && resting.rest.is_empty() {
+        if state.messages == 0 && resting.rest.is_empty() && !state.is_sign_due {
             return None;
         }
+        state.is_sign_due = false;
         let Resting { stream, rest } = state.resting.take()?;
         let batch = state.take(self.batch_bytes_max);
         Some(Work { stream, rest, batch })
+    }
+
+    /// Has something written soon, an empty frame if nothing else: whoever reads learns that there is a way.
+    pub(crate) fn keep_alive(&self) {
+        let mut state = self.lock();
+        // Otherwise something is being written.
+        if state.resting.is_some() && state.messages == 0 {
+            state.is_sign_due = true;
+            drop(state);
+            self.ready.notify_one();
+        }
     }
 
     /// Tells whether messages can leave now.

@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod carrier;
+mod forgotten;
 mod sockets;
 
 #[path = "../../../raft-transport/tests/peers/bind.rs"]

@@ -27,14 +27,14 @@ const GROUP: GroupId = GroupId(1);
 
 /// Counts messages and keeps snapshots.
 #[derive(Default)]
-struct Recorder {
+pub(crate) struct Recorder {
     messages: Mutex<Vec<Message>>,
     snapshots: MemorySnapshotStore,
     finished: Mutex<Vec<InstallSnapshot>>,
 }
 
 impl Recorder {
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.messages.lock().unwrap().len()
     }
 }
@@ -65,7 +65,7 @@ impl Inbound for Recorder {
     }
 }
 
-fn message(from: u64, to: u64) -> Message {
+pub(crate) fn message(from: u64, to: u64) -> Message {
     Message {
         group: GROUP,
         from: NodeId(from),
@@ -95,12 +95,12 @@ async fn pair(limits: &TransportLimits) -> (Certificates, [Arc<TcpTransport>; 2]
     (certificates, nodes, inbounds)
 }
 
-fn is_connected(node: &TcpTransport) -> bool {
+pub(crate) fn is_connected(node: &TcpTransport) -> bool {
     node.peers().iter().all(|peer| peer.connected)
 }
 
 /// Node `id` at a port that the system chooses, without peers.
-fn bind(certificates: &Certificates, id: u64, limits: &TransportLimits) -> Arc<TcpTransport> {
+pub(crate) fn bind(certificates: &Certificates, id: u64, limits: &TransportLimits) -> Arc<TcpTransport> {
     let options = TransportOptions {
         limits: limits.clone(),
         ..certificates.options(id)

@@ -126,6 +126,38 @@ fn the_rest_of_a_frame_leaves_first() {
     assert_eq!(numbers(&waiting.batch.messages), [2]);
 }
 
+/// An idle stream can be made to carry something.
+#[test]
+fn a_sign_of_life_is_an_empty_frame_if_nothing_else_is_written() {
+    let (queue, pipe) = (queue(TransportLimits::default()), Pipe::new(usize::MAX));
+    let turn = queue.begin_turn();
+    queue.keep_alive();
+    assert!(
+        work(&queue, turn, &pipe).is_none(),
+        "who has the stream is about to write"
+    );
+    queue.keep_alive();
+    let mut sign = queue.take_work(turn).unwrap();
+    assert!(sign.batch.messages.is_empty());
+    assert!(
+        pin!(sign.write())
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    );
+    assert_eq!(pipe.state().taken.len(), FRAME_HEADER_BYTES + COUNT_BYTES);
+    assert!(work(&queue, turn, &pipe).is_none(), "one is enough");
+    queue.push(vec![message(1, DIRECT_BYTES_MAX)]);
+    queue.keep_alive();
+    let mut waiting = queue.take_work(turn).unwrap();
+    assert!(
+        pin!(waiting.write())
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    );
+    assert_eq!(pipe.messages(), [1], "a message is a sign, too");
+    assert!(work(&queue, turn, &pipe).is_none());
+}
+
 /// R76: what a broken connection did not take waits for the next one, whose task is told of it.
 #[test]
 fn what_a_broken_stream_did_not_take_is_kept() {

@@ -201,6 +201,7 @@ async fn stalled_handshakes_lock_nobody_out() {
         retry_handshakes_min: 4,
         // Longer than the test may take: only the limits help.
         handshake_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(60),
         ..TransportLimits::default()
     })
     .await;
