@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rcgen::KeyPair;
 use time::{Duration, OffsetDateTime};
 
 use super::authority::Authority;
@@ -64,8 +65,27 @@ pub fn renew(
     let days = options.days.unwrap_or_else(|| validity_days(&old));
     leaf::check_days(days)?;
     let key = file.with_extension("key");
+    check_key(&key, &old).map_err(|reason| refused(&reason))?;
     let leaf = leaf::issue(authority, &claims, file.to_owned(), key, days)?;
     Ok(Renewal::Renewed(leaf))
+}
+
+/// Refuses to put a new key where the old one is not.
+fn check_key(key: &Path, certificate: &Description) -> Result<(), String> {
+    let path = key.display();
+    if !key.exists() {
+        return Err(format!(
+            "there is no {path}; a new key is put there, so bring the old one there first"
+        ));
+    }
+    let text = fs::read_to_string(key).map_err(|error| format!("{path} cannot be read: {error}"))?;
+    let is_its_own = KeyPair::from_pem(&text).is_ok_and(|own| own.public_key_raw() == certificate.public_key);
+    if is_its_own {
+        return Ok(());
+    }
+    Err(format!(
+        "{path} is not its key; move that away and bring its own there, or make both anew with raft-node cert --force"
+    ))
 }
 
 /// The certificates in `directory` that can be renewed: those that are no authority, and have their key beside them. Sorted.
@@ -124,6 +144,7 @@ fn validity_days(old: &Description) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::authority::read_key;
     use super::super::holder::Holder;
     use super::super::leaf::make;
     use super::*;
@@ -164,7 +185,7 @@ mod tests {
             );
             assert_ne!(new.public_key, old.public_key);
             assert_ne!(fs::read(file.with_extension("key")).unwrap(), key);
-            let own = super::super::authority::read_key(&file.with_extension("key")).unwrap();
+            let own = read_key(&file.with_extension("key")).unwrap();
             assert_eq!(own.public_key_raw(), new.public_key, "the pair matches");
             assert_eq!(validity_days(&new), validity_days(&old));
         }
@@ -189,6 +210,37 @@ mod tests {
             Renewal::Renewed(_)
         ));
         assert_eq!(validity_days(&Description::read(file).unwrap()), 90);
+    }
+
+    #[test]
+    fn a_certificate_without_its_own_key_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = demo(directory.path());
+        let made = make(&authority, directory.path(), &holders(), 30, false).unwrap();
+        let (file, key) = (&made[0].certificate, &made[0].key);
+        let (certificate, own_key) = (fs::read(file).unwrap(), fs::read(key).unwrap());
+        let refused = || {
+            renew(file, &authority, RenewalOptions::default())
+                .unwrap_err()
+                .to_string()
+        };
+        fs::remove_file(key).unwrap();
+        let error = refused();
+        assert!(
+            error.contains("there is no") && error.contains("n1.key"),
+            "{error}"
+        );
+        let others_key = fs::read(&made[1].key).unwrap();
+        fs::write(key, &others_key).unwrap();
+        let error = refused();
+        assert!(
+            error.contains("n1.key is not its key") && error.contains("--force"),
+            "{error}"
+        );
+        assert_eq!(fs::read(file).unwrap(), certificate);
+        assert_eq!(fs::read(key).unwrap(), others_key);
+        fs::write(key, own_key).unwrap();
+        renew(file, &authority, RenewalOptions::default()).unwrap();
     }
 
     #[test]
