@@ -13,6 +13,7 @@ use raft_transport::CloseCode;
 use raft_transport::carrier::{Closed, Connection, Path};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::carrier::Net;
 use crate::preamble::Purpose;
@@ -197,7 +198,13 @@ impl Inner {
         };
         let tasks = self.net.tasks.clone();
         tasks.spawn(async move {
-            match self.dial(Purpose::AskedFor(number)).await {
+            let limit = self.net.limits.handshake_timeout;
+            let dialled = tokio::select! {
+                biased;
+                () = self.state.closed.cancelled() => return,
+                dialled = timeout(limit, self.dial(Purpose::AskedFor(number))) => dialled.unwrap_or(Err(Closed::TimedOut)),
+            };
+            match dialled {
                 Ok(socket) => {
                     let streams = snapshot(socket, &self.net.tasks, Some(place));
                     drop(self.snapshots_in.give.try_send(streams));

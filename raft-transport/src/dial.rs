@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft_core::message::Lane;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::carrier::{Carrier, Closed, Connection};
 use crate::close_code::CloseCode;
@@ -42,7 +42,8 @@ async fn dial_for_ever<C: Carrier>(shared: &Arc<Shared<C>>, peer: &Arc<Peer<C::C
         // As a stranger it may have a connection already.
         peer.wait_connected(false).await;
         peer.wait_destination().await;
-        if dial_and_run(shared, peer).await {
+        // A connection that ended at once would end at once again.
+        if dial_and_run(shared, peer).await >= shared.limits.dial_backoff_max {
             backoff.reset();
         }
         tokio::select! {
@@ -63,20 +64,21 @@ pub(crate) async fn call_back<C: Carrier>(shared: Arc<Shared<C>>, peer: Arc<Peer
     shared.forget_stranger(&peer);
 }
 
-/// Makes one attempt to connect, and serves the connection until it ends. Returns whether there was one.
-async fn dial_and_run<C: Carrier>(shared: &Arc<Shared<C>>, peer: &Arc<Peer<C::Connection>>) -> bool {
+/// Makes one attempt to connect, and serves the connection until it ends. Returns how long there was one.
+async fn dial_and_run<C: Carrier>(shared: &Arc<Shared<C>>, peer: &Arc<Peer<C::Connection>>) -> Duration {
     match dial(shared, peer).await {
         Ok(established) => {
+            let connected_at = Instant::now();
             let task = connection::run(shared.clone(), peer.clone(), established);
             // Not part of this task, which ends at once when the transport stops: closing takes its time.
             if shared.tasks.spawn(task).await.is_err() {
                 tracing::error!(peer = %peer.id, "the task of a connection panicked");
             }
-            true
+            connected_at.elapsed()
         }
         Err(error) => {
             report(shared, peer, &error);
-            false
+            Duration::ZERO
         }
     }
 }

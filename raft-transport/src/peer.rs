@@ -42,6 +42,22 @@ struct Whereabouts {
     /// Where its last knock came from. It proved that it is there, so it is dialled there once before the address is
     /// tried: a node that moved is found although nobody knows its new address.
     knocked_from: Option<SocketAddr>,
+    /// The last attempt was made where a knock came from. That may be where nobody is let in, and knocks may come faster than it
+    /// fails, so the next one is made at the address.
+    knock_was_tried: bool,
+}
+
+impl Whereabouts {
+    fn take_destination(&mut self) -> Option<Destination> {
+        let address = self.address.clone().map(Destination::Address);
+        if self.knock_was_tried && address.is_some() {
+            self.knock_was_tried = false;
+            return address;
+        }
+        let knock = self.knocked_from.take().map(Destination::Knock);
+        self.knock_was_tried = knock.is_some();
+        knock.or(address)
+    }
 }
 
 /// Where to dial a peer.
@@ -111,9 +127,7 @@ impl<N: Connection> Peer<N> {
 
     /// Where to dial the peer now; nothing if nobody knows.
     pub(crate) fn take_destination(&self) -> Option<Destination> {
-        let mut whereabouts = self.lock_whereabouts();
-        let knock = whereabouts.knocked_from.take().map(Destination::Knock);
-        knock.or_else(|| whereabouts.address.clone().map(Destination::Address))
+        self.lock_whereabouts().take_destination()
     }
 
     /// Waits until it is known where the peer is.
@@ -147,6 +161,7 @@ impl<N: Connection> Peer<N> {
     pub(crate) fn install(&self, link: Link<N>) -> Turns {
         self.refuses.store(false, Ordering::Relaxed);
         self.set_silent(false);
+        self.lock_whereabouts().knock_was_tried = false;
         let (mut replaced, mut turns) = (None, Turns::default());
         self.link.send_modify(|installed| {
             replaced = installed.replace(link);
@@ -219,5 +234,31 @@ impl<N: Connection> Peer<N> {
     /// No code that can panic runs under this lock, so a poisoned one is whole.
     fn lock_whereabouts(&self) -> MutexGuard<'_, Whereabouts> {
         self.whereabouts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A knock may come from where nobody can be reached, again and again.
+    #[test]
+    fn after_a_knock_the_address_has_its_turn() {
+        let from = SocketAddr::from(([10, 0, 0, 1], 2380));
+        let mut whereabouts = Whereabouts::default();
+        assert_eq!(whereabouts.take_destination(), None);
+        for _ in 0..2 {
+            whereabouts.knocked_from = Some(from);
+            assert_eq!(whereabouts.take_destination(), Some(Destination::Knock(from)));
+        }
+        whereabouts.address = Some("n1:2380".to_owned());
+        let address = Some(Destination::Address("n1:2380".to_owned()));
+        for _ in 0..2 {
+            whereabouts.knocked_from = Some(from);
+            assert_eq!(whereabouts.take_destination(), address);
+            assert_eq!(whereabouts.take_destination(), Some(Destination::Knock(from)));
+        }
+        assert_eq!(whereabouts.take_destination(), address);
+        assert_eq!(whereabouts.take_destination(), address, "nobody knocked");
     }
 }

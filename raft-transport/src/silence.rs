@@ -57,11 +57,13 @@ pub(crate) async fn watch_silence<C: Carrier>(
         let with_way = |(lane, heard)| (lane, heard, Way::new(0));
         lane_ways.extend(lanes.into_iter().map(with_way));
     }
+    // Between two signs of life nothing is wrong yet.
+    let doubtful = (limits.keep_alive_interval + silence_max) / 2;
     let mut kept_alive_at = Instant::now();
     loop {
         ticks.tick().await;
         let silence = way.silence(connection.heard());
-        peer.set_silent(silence >= silence_max / 2);
+        peer.set_silent(silence >= doubtful);
         if peer.id < shared.id && silence >= silence_max {
             if let Err(error) = knock(&shared, &peer).await {
                 tracing::debug!(peer = %peer.id, %error, "a silent peer does not hear the knock");
