@@ -57,6 +57,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let replies = [
         SnapshotReply::Continue { offset: 1 << 40 },
         SnapshotReply::Stored,
+        SnapshotReply::Wait,
         SnapshotReply::Refused {
             reason: "busy: 4 snapshots are being received already".to_owned(),
         },

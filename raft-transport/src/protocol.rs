@@ -6,6 +6,7 @@
 //! | SnapshotReply | 1, offset up to which everything is written (8) |
 //! | SnapshotReply | 2: the snapshot is stored |
 //! | SnapshotReply | 3, the reason of the refusal (the rest, UTF-8) |
+//! | SnapshotReply | 4: the store is at work, wait |
 //!
 //! Integers are little-endian. Decoding never panics. The fuzz targets compile this file alone, so it imports nothing of the
 //! other modules.
@@ -89,6 +90,8 @@ pub(crate) enum SnapshotReply {
     Stored,
     /// No, and why.
     Refused { reason: String },
+    /// The store reads again what it has of the snapshot, or makes it durable: the next word comes later.
+    Wait,
 }
 
 impl SnapshotReply {
@@ -105,6 +108,7 @@ impl SnapshotReply {
                 let end = reason.floor_char_boundary(REASON_BYTES_MAX);
                 out.extend_from_slice(&reason.as_bytes()[..end]);
             }
+            SnapshotReply::Wait => out.push(4),
         });
         Bytes::from(out)
     }
@@ -119,6 +123,7 @@ impl SnapshotReply {
             3 => Some(SnapshotReply::Refused {
                 reason: String::from_utf8_lossy(&body).into_owned(),
             }),
+            4 => body.is_empty().then_some(SnapshotReply::Wait),
             _ => None,
         }
     }
@@ -155,6 +160,7 @@ mod tests {
         for reply in [
             SnapshotReply::Continue { offset: 1 << 40 },
             SnapshotReply::Stored,
+            SnapshotReply::Wait,
             SnapshotReply::Refused {
                 reason: "no room".to_string(),
             },
@@ -176,7 +182,7 @@ mod tests {
     fn truncated_bodies_are_nothing() {
         let hello = Bytes::from_static(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9]);
         assert_eq!(Hello::decode(hello), None);
-        for body in [&b""[..], b"\x01\x00", b"\x02\x00", b"\x04"] {
+        for body in [&b""[..], b"\x01\x00", b"\x02\x00", b"\x04\x00", b"\x05"] {
             assert_eq!(SnapshotReply::decode(Bytes::copy_from_slice(body)), None);
         }
     }

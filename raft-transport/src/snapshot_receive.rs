@@ -3,6 +3,8 @@
 //! Whatever goes wrong with a snapshot ends its stream. Only a forged or malformed frame ends the connection.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use crate::connection::{Ends, LinkError};
 use crate::frame_io::{FrameError, FrameReader};
 use crate::protocol::SnapshotReply;
 use crate::shared::Shared;
+use crate::snapshot_send::patience;
 
 /// How a snapshot stream ended badly.
 enum StreamError {
@@ -67,7 +70,7 @@ async fn serve<C: Carrier, S: StreamSender, R: StreamReceiver>(
         stall,
         frame_bytes_max: shared.limits.frame_bytes_max,
     };
-    let reply = match stream.receive(&shared, ends, &*inbound, &mut sender).await {
+    let reply = match stream.receive(&shared, ends, inbound, &mut sender).await {
         Ok(()) => SnapshotReply::Stored,
         Err(StreamError::Refuse(reason)) => {
             tracing::warn!(peer = %ends.peer, %reason, "snapshot refused");
@@ -99,24 +102,50 @@ impl<R: StreamReceiver> Stream<R> {
         &mut self,
         shared: &Shared<C>,
         ends: Ends,
-        inbound: &dyn Inbound,
+        inbound: Arc<dyn Inbound>,
         sender: &mut impl StreamSender,
     ) -> Result<(), StreamError> {
         let (header, identity) = self.header(ends).await?;
-        let Ok(_permit) = shared.snapshot_permits.clone().try_acquire_owned() else {
+        let Ok(permit) = shared.snapshot_permits.clone().try_acquire_owned() else {
             let count = shared.limits.inbound_snapshots_max;
             return Err(StreamError::Refuse(format!(
                 "busy: {count} snapshots are being received already"
             )));
         };
-        let mut content = self.begin(inbound, &header, identity).await?;
+        let begun = self.while_it_waits(sender, inbound.begin_snapshot(&header, identity));
+        let begun = timeout(patience(self.stall, identity.bytes), begun).await;
+        let begun = begun.map_err(|_| self.store_stalled())??;
+        let mut content = begun.map_err(|error| StreamError::Refuse(error.to_string()))?;
         self.go_on(content.offset(), sender).await?;
-        self.store(content.as_mut(), sender).await?;
-        // Without a time-out: what is written becomes durable and known even if the sender no longer waits.
-        inbound
-            .finish_snapshot(header, content)
-            .await
-            .map_err(|error| StreamError::Refuse(error.to_string()))
+        self.store(content.as_mut(), identity.bytes, sender).await?;
+        // What is written becomes durable and known even if the sender no longer waits, or the connection ends.
+        let stop = shared.stop.clone();
+        let finish = shared.tasks.spawn(async move {
+            let _permit = permit;
+            tokio::select! {
+                finished = inbound.finish_snapshot(header, content) => finished.map_err(|error| error.to_string()),
+                () = stop.cancelled() => Err("this node stops".to_owned()),
+            }
+        });
+        let finished = self.while_it_waits(sender, finish).await?;
+        finished
+            .unwrap_or_else(|panic| Err(panic.to_string()))
+            .map_err(StreamError::Refuse)
+    }
+
+    /// Tells the sender now and then that the store is at work.
+    async fn while_it_waits<T>(
+        &self,
+        sender: &mut impl StreamSender,
+        work: impl Future<Output = T>,
+    ) -> Result<T, StreamError> {
+        let mut work = pin!(work);
+        loop {
+            if let Ok(done) = timeout(self.stall / 4, &mut work).await {
+                return Ok(done);
+            }
+            self.say(&SnapshotReply::Wait, sender).await?;
+        }
     }
 
     async fn header(&mut self, ends: Ends) -> Result<(InstallSnapshot, SnapshotContent), StreamError> {
@@ -132,22 +161,11 @@ impl<R: StreamReceiver> Stream<R> {
         Ok((header, identity))
     }
 
-    async fn begin(
-        &self,
-        inbound: &dyn Inbound,
-        header: &InstallSnapshot,
-        identity: SnapshotContent,
-    ) -> Result<Box<dyn SnapshotWriter>, StreamError> {
-        timeout(self.stall, inbound.begin_snapshot(header, identity))
-            .await
-            .map_err(|_| self.store_stalled())?
-            .map_err(|error| StreamError::Refuse(error.to_string()))
-    }
-
-    /// Takes chunks until the empty one. Dropping the writer on the way keeps what it has, for the next attempt.
+    /// Takes chunks until the empty one, `bytes` in all. Dropping the writer on the way keeps what it has, for the next attempt.
     async fn store(
         &mut self,
         content: &mut dyn SnapshotWriter,
+        bytes: u64,
         sender: &mut impl StreamSender,
     ) -> Result<(), StreamError> {
         loop {
@@ -159,6 +177,11 @@ impl<R: StreamReceiver> Stream<R> {
             if chunk.is_empty() {
                 return Ok(());
             }
+            if content.offset().saturating_add(chunk.len() as u64) > bytes {
+                return Err(StreamError::Refuse(format!(
+                    "more arrives than the {bytes} bytes that were announced"
+                )));
+            }
             timeout(self.stall, content.write_chunk(chunk))
                 .await
                 .map_err(|_| self.store_stalled())?
@@ -169,7 +192,10 @@ impl<R: StreamReceiver> Stream<R> {
 
     /// Tells the sender that everything up to `offset` is written.
     async fn go_on(&self, offset: u64, sender: &mut impl StreamSender) -> Result<(), StreamError> {
-        let reply = SnapshotReply::Continue { offset };
+        self.say(&SnapshotReply::Continue { offset }, sender).await
+    }
+
+    async fn say(&self, reply: &SnapshotReply, sender: &mut impl StreamSender) -> Result<(), StreamError> {
         timeout(self.stall, sender.write(&mut [reply.encode()]))
             .await
             .map_err(|_| StreamError::Gone("the sender does not read".to_string()))?

@@ -7,6 +7,9 @@
 //! | SnapshotChunk …, an empty one at the end | Continue (offset) after each that was written |
 //! | | Stored, or Refused (also in the middle) |
 //!
+//! While its store reads again what it has, before the first Continue, or makes all of it durable, before Stored, the receiver says
+//! Wait every now and then: neither takes longer than [`patience`].
+//!
 //! What was sent and is not written yet is bounded by what the way holds, not by what its buffers do: a queue that a snapshot fills
 //! is one in which votes and heartbeats wait, whatever their priority.
 
@@ -92,9 +95,18 @@ fn window_bytes(rtt: Duration, bytes_max: usize) -> u64 {
     holds.max(WINDOW_BYTES_MIN).min(bytes_max as u64)
 }
 
+/// The slowest that a store may read or sync a snapshot.
+const STORE_BYTES_PER_SECOND_MIN: u64 = 16 << 20;
+
+/// How long the store of a receiver may take for a snapshot of so many bytes.
+pub(crate) fn patience(stall: Duration, bytes: u64) -> Duration {
+    stall + Duration::from_secs(bytes / STORE_BYTES_PER_SECOND_MIN)
+}
+
 /// How far a transfer is.
 struct Way {
     written: AtomicU64,
+    /// It grew, or the receiver said that it goes on.
     grew: Notify,
 }
 
@@ -111,17 +123,30 @@ impl Transfer {
             encode_install_snapshot(header, content.content(), out);
         });
         self.within(sender.write(&mut [first])).await?;
-        let reply = self.within(replies.next(FrameKind::SnapshotReply, REPLY_BYTES_MAX));
-        let SnapshotReply::Continue { offset } = self.understand(reply.await?)? else {
-            return Err(self.unreachable(TransferError::Reply("it began with its end".to_owned())));
-        };
         let bytes = content.content().bytes;
+        let first = timeout(patience(self.stall, bytes), self.first_reply(replies)).await;
+        let offset = first.unwrap_or_else(|_| Err(self.unreachable(TransferError::Stalled(self.stall))))?;
         if offset > bytes {
             let error = TransferError::Reply(format!("it has {offset} bytes of a snapshot of {bytes}"));
             return Err(self.unreachable(error));
         }
         self.local(content.seek(offset)).await?;
         Ok(offset)
+    }
+
+    /// Where the receiver wants to go on.
+    async fn first_reply<R: StreamReceiver>(
+        &self,
+        replies: &mut FrameReader<R>,
+    ) -> Result<u64, TransportError> {
+        loop {
+            let reply = self.within(replies.next(FrameKind::SnapshotReply, REPLY_BYTES_MAX));
+            match self.understand(reply.await?)? {
+                SnapshotReply::Wait => {}
+                SnapshotReply::Continue { offset } => return Ok(offset),
+                _ => return Err(self.unreachable(TransferError::Reply("it began with its end".to_owned()))),
+            }
+        }
     }
 
     /// Sends the chunks, and waits for the last word. The receiver may say it at any time: it has refused then.
@@ -145,12 +170,26 @@ impl Transfer {
             }
             sent = self.send(sender, content, offset, &way) => sent,
         };
-        let word = timeout(self.stall, last_word).await;
+        let word = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    word = &mut last_word => return Some(word),
+                    silence = timeout(self.stall, way.grew.notified()) => {
+                        if silence.is_err() {
+                            return None;
+                        }
+                    }
+                }
+            }
+        };
+        let bytes = content.content().bytes;
+        let word = timeout(patience(self.stall, bytes), word).await.unwrap_or(None);
         match (sent, word) {
-            (Ok(()), Ok(word)) => word,
-            (Ok(()), Err(_)) => Err(self.unreachable(TransferError::Stalled(self.stall))),
+            (Ok(()), Some(word)) => word,
+            (Ok(()), None) => Err(self.unreachable(TransferError::Stalled(self.stall))),
             // A receiver that no longer reads has said why before.
-            (Err(_), Ok(Err(refused @ TransportError::Refused { .. }))) => Err(refused),
+            (Err(_), Some(Err(refused @ TransportError::Refused { .. }))) => Err(refused),
             (Err(error), _) => Err(error),
         }
     }
@@ -169,6 +208,7 @@ impl Transfer {
                     way.written.store(offset, Ordering::Release);
                     way.grew.notify_one();
                 }
+                SnapshotReply::Wait => way.grew.notify_one(),
                 _ => return Ok(()),
             }
         }

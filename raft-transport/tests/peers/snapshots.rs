@@ -10,7 +10,7 @@ use raft_core::traits::{SnapshotReader, SnapshotStoreError, Transport, Transport
 use raft_core::types::{EntryId, GroupId, Index, NodeId, Term};
 use raft_transport::TransportLimits;
 
-use crate::support::{DEADLINE, SnapshotFate, TestNode, message, start_cluster, wait_until};
+use crate::support::{DEADLINE, SLOW, SnapshotFate, TestNode, message, start_cluster, wait_until};
 
 fn header(from: u64, to: u64) -> InstallSnapshot {
     InstallSnapshot {
@@ -35,6 +35,8 @@ struct MemoryReader {
     at: usize,
     /// Stops answering here.
     hangs_at: usize,
+    /// What it says that it is, if that is not so.
+    announced: Option<SnapshotContent>,
 }
 
 impl MemoryReader {
@@ -44,6 +46,7 @@ impl MemoryReader {
             content,
             at: 0,
             hangs_at: usize::MAX,
+            announced: None,
         }
     }
 }
@@ -55,7 +58,8 @@ impl SnapshotReader for MemoryReader {
     }
 
     fn content(&self) -> SnapshotContent {
-        SnapshotContent::of(&self.content)
+        self.announced
+            .unwrap_or_else(|| SnapshotContent::of(&self.content))
     }
 
     async fn seek(&mut self, offset: u64) -> Result<(), SnapshotStoreError> {
@@ -210,6 +214,57 @@ async fn a_stalled_receiver_is_a_time_out() {
         nodes[0].send(2, vec![message(1, 2, 1, Bytes::new())]);
         nodes[1].inbound.wait_count(number + 1).await;
     }
+}
+
+/// A receiver's store reads again what it has of a large snapshot, and makes it durable: the transfer does not stand still then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_takes_its_time_is_waited_for() {
+    let (_certificates, nodes) = start_cluster(2, &impatient()).await;
+    *nodes[1].inbound.fate.lock().unwrap() = SnapshotFate::Slow;
+    let bytes = 32 << 20;
+    assert!(SLOW > 2 * impatient().snapshot_stall_timeout);
+    send(&nodes[0], content(bytes)).await.unwrap();
+    assert_eq!(nodes[1].inbound.snapshot.lock().unwrap().len(), bytes);
+    assert_eq!(*nodes[1].inbound.finished.lock().unwrap(), [header(1, 2)]);
+}
+
+/// What is there is not sent again: it becomes durable and known although its connection ended meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_snapshot_survives_its_connection() {
+    let (_certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
+    *nodes[1].inbound.fate.lock().unwrap() = SnapshotFate::HoldAtFinish;
+    let transfer = send(&nodes[0], content(1 << 20));
+    let cut = async {
+        nodes[1].inbound.holding.notified().await;
+        nodes[0].transport.shutdown().await;
+        wait_until("the connection is gone", || !nodes[1].status(1).connected).await;
+        nodes[1].inbound.release.notify_one();
+    };
+    let (broken, ()) = tokio::join!(transfer, cut);
+    assert!(broken.is_err(), "{broken:?}");
+    wait_until("the snapshot is known", || {
+        *nodes[1].inbound.finished.lock().unwrap() == [header(1, 2)]
+    })
+    .await;
+}
+
+/// R60: nobody fills the disk with more than was announced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_was_announced_is_refused() {
+    let (_certificates, nodes) = start_cluster(2, &TransportLimits::default()).await;
+    let mut reader = MemoryReader::new(content(3 << 20));
+    reader.announced = Some(SnapshotContent::of(&content(1 << 20)));
+    let refused = nodes[0]
+        .transport
+        .send_snapshot(header(1, 2), Box::new(reader))
+        .await;
+    match refused {
+        Err(TransportError::Refused { reason, .. }) => {
+            assert!(reason.contains("1048576 bytes that were announced"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(nodes[1].inbound.snapshot.lock().unwrap().len() <= 1 << 20);
 }
 
 /// R49: without a connection the failure is immediate, and a connection that ends fails the transfer.

@@ -21,6 +21,8 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::carrier;
 
@@ -280,7 +282,14 @@ pub(crate) enum SnapshotFate {
     HangAtBegin,
     HangInTheMiddle,
     HangAtFinish,
+    /// Takes [`SLOW`] to begin and to finish.
+    Slow,
+    /// Finishes when it is [released](Recorder::release).
+    HoldAtFinish,
 }
+
+/// Longer than an impatient transfer may stand still.
+pub(crate) const SLOW: Duration = Duration::from_millis(900);
 
 /// An inbound that keeps everything.
 #[derive(Default)]
@@ -292,6 +301,8 @@ pub(crate) struct Recorder {
     pub(crate) finished: Mutex<Vec<InstallSnapshot>>,
     pub(crate) begun: Mutex<usize>,
     pub(crate) fate: Mutex<SnapshotFate>,
+    pub(crate) holding: Notify,
+    pub(crate) release: Notify,
 }
 
 impl Recorder {
@@ -342,6 +353,7 @@ impl Inbound for Recorder {
         match self.fate() {
             SnapshotFate::RefuseAtBegin => return Err(refusal(header, "no room here")),
             SnapshotFate::HangAtBegin => std::future::pending().await,
+            SnapshotFate::Slow => sleep(SLOW).await,
             _ => {}
         }
         Ok(Box::new(MemoryWriter {
@@ -358,6 +370,11 @@ impl Inbound for Recorder {
         match self.fate() {
             SnapshotFate::RefuseAtFinish => return Err(refusal(&header, "the checksum is wrong")),
             SnapshotFate::HangAtFinish => std::future::pending().await,
+            SnapshotFate::Slow => sleep(SLOW).await,
+            SnapshotFate::HoldAtFinish => {
+                self.holding.notify_one();
+                self.release.notified().await;
+            }
             _ => {}
         }
         content.finish().await.unwrap();
