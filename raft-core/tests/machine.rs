@@ -1,9 +1,10 @@
 //! What a replica does with inputs that no scenario can express: they are meant for others, or come before it starts.
 
 use std::hash::{DefaultHasher, Hasher};
+use std::time::Duration;
 
 use raft_core::config::{Config, ConfigError};
-use raft_core::effect::{Effect, RoleKind};
+use raft_core::effect::{Effect, Rest, RoleKind};
 use raft_core::input::Input;
 use raft_core::membership::Membership;
 use raft_core::message::{
@@ -295,6 +296,49 @@ fn what_others_say_proves_nothing_about_the_own_disk() {
     let effects = step(&mut raft, Input::Persisted(WriteSeq(1)));
     assert_eq!(raft.role(), RoleKind::Leader, "the votes were kept");
     assert!(sends(&effects));
+}
+
+/// R36: whose node is not watched any more must be watched anew, even if it wakes up and falls asleep again in one step.
+#[test]
+fn who_falls_asleep_again_in_the_step_in_which_its_leader_was_lost_says_so() {
+    let mut config = Config::new(GROUP, NodeId(1));
+    config.quiesce_after = Some(Duration::from_millis(200));
+    let mut raft = Raft::new(config, recovered(5), id(5, 2), NOW).expect("it starts");
+    let sleep = |round: u64| {
+        Input::Receive(Message {
+            group: GROUP,
+            from: NodeId(2),
+            to: NodeId(1),
+            term: Term(2),
+            body: Body::AppendEntries(AppendEntries {
+                prev: id(5, 2),
+                prev_acknowledged: false,
+                entries: Vec::new(),
+                leader_commit: Index(5),
+                round: Round(round),
+                sleep: true,
+            }),
+        })
+    };
+    let rests = |effects: &[Effect]| -> Vec<Rest> {
+        let rest = |effect: &Effect| match effect {
+            Effect::Rested(rest) => Some(*rest),
+            _ => None,
+        };
+        effects.iter().filter_map(rest).collect()
+    };
+    let following = Rest::Following {
+        leader: NodeId(2),
+        term: Term(2),
+    };
+    assert_eq!(rests(&step(&mut raft, sleep(1))), [following]);
+    let mut effects = Vec::new();
+    raft.step_all(NOW, [Input::PeerLost(NodeId(2)), sleep(2)], &mut effects);
+    assert_eq!(rests(&effects), [Rest::Awake, following]);
+    let effects = step(&mut raft, Input::PeerLost(NodeId(3)));
+    assert_eq!(rests(&effects), [], "it follows another node");
+    let effects = step(&mut raft, Input::PeerLost(NodeId(2)));
+    assert_eq!(rests(&effects), [Rest::Awake]);
 }
 
 /// Lets every write complete.

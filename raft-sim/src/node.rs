@@ -174,6 +174,8 @@ pub(crate) struct Process {
     /// What the state machine has to do.
     pub(crate) jobs: VecDeque<Job>,
     pub(crate) is_working: bool,
+    /// Nodes that are gone, of which the replica hears with its next step.
+    pub(crate) lost_peers: Vec<NodeId>,
     /// Snapshots that are older were removed.
     pub(crate) oldest_snapshot: EntryId,
 }

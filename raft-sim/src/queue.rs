@@ -43,8 +43,8 @@ pub(crate) enum Event {
     },
     /// The stream of a snapshot ends.
     SnapshotArrives(Box<SnapshotTransfer>),
-    /// A replica is told that a peer is gone, or was started again.
-    PeerLost { at: ReplicaId, life: u64, peer: NodeId },
+    /// A replica is told of peers that are gone, or were started again, if it was not yet.
+    PeersLost { at: ReplicaId, life: u64 },
     /// A timer rings.
     Timer { node: NodeId, life: u64 },
     /// A process is started.

@@ -314,6 +314,11 @@ impl Raft {
     /// A node is gone, was started again, or leads this group no more: who slept under it looks for another leader. A leader
     /// that sleeps contacts everybody, since who was started again knows of none (R68).
     pub(super) fn peer_lost(&mut self, peer: NodeId) {
+        // Nobody watches that node for this replica any more, which has to be told if it falls asleep again in this very step.
+        let was_watched = matches!(self.common.rest_told, Rest::Following { leader, .. } if leader == peer);
+        if was_watched {
+            self.tell_rest(Rest::Awake);
+        }
         let concerns = match &self.role {
             Role::Follower(follower) => follower.leader == Some(peer),
             Role::Leader(leader) => leader.is_asleep() && self.knows(peer),
@@ -381,9 +386,13 @@ impl Raft {
             _ => Rest::Awake,
         };
         if rest != self.common.rest_told {
-            self.common.rest_told = rest;
-            self.common.effects.push(Effect::Rested(rest));
+            self.tell_rest(rest);
         }
+    }
+
+    fn tell_rest(&mut self, rest: Rest) {
+        self.common.rest_told = rest;
+        self.common.effects.push(Effect::Rested(rest));
     }
 }
 

@@ -226,6 +226,7 @@ impl SmallWorld {
             writing_since: Time::ZERO,
             jobs: Default::default(),
             is_working: false,
+            lost_peers: Vec::new(),
             oldest_snapshot: EntryId::ZERO,
         });
     }

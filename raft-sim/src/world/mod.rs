@@ -211,7 +211,7 @@ impl<'r> World<'r> {
                 content,
             } => self.snapshot_written(at, life, meta, content),
             Event::SnapshotArrives(transfer) => self.snapshot_arrives(*transfer),
-            Event::PeerLost { at, life, peer } => self.peer_lost(at, life, peer),
+            Event::PeersLost { at, life } => self.peers_lost(at, life),
             Event::Timer { node, life } => self.timer(node, life),
             Event::Start { node, life } => self.start(node, life),
             Event::Client { group, client, turn } => self.client_acts(group, client, turn),

@@ -143,6 +143,7 @@ impl World<'_> {
             writing_since: Time::ZERO,
             jobs: Default::default(),
             is_working: false,
+            lost_peers: Vec::new(),
             oldest_snapshot: EntryId::ZERO,
         });
         let promised = std::mem::take(&mut node.promised);
@@ -303,7 +304,8 @@ impl World<'_> {
         // A stranger's message comes alone: I24 compares what it does with what the passing of time does.
         let is_strange =
             |input: &Input| matches!(input, Input::Receive(message) if message.group != at.group);
-        if !inputs.iter().any(is_strange) {
+        let is_alone = inputs.iter().any(is_strange);
+        if !is_alone {
             inputs.extend(self.measure_round_trips(at.node));
         }
         let local_now = self.machines.get(at.node).clock.at(self.now);
@@ -311,6 +313,10 @@ impl World<'_> {
         let Some(process) = &mut group.nodes.get_mut(at.node).process else {
             return Ok(());
         };
+        if !is_alone {
+            let lost = process.lost_peers.drain(..).map(Input::PeerLost);
+            inputs.splice(..0, lost);
+        }
         let mut notes = Notes(std::mem::take(&mut self.asked));
         group.watch.history.begin_step(&process.status.membership);
         process.driver.step_all(local_now, inputs, &mut notes);

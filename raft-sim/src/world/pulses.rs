@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use raft_core::effect::Rest;
-use raft_core::input::Input;
 use raft_core::message::{Body, Message, PULSE_GROUP};
 use raft_core::pulse::{PulseEffect, PulseInput, PulseSettings, Pulses};
 use raft_core::types::{GroupId, NodeId, Term, Time};
@@ -18,6 +17,10 @@ use crate::violation::Violation;
 
 /// The first of the groups that only sleep; each node leads one.
 const OTHERS: u64 = 1_000;
+
+/// How much later than its node a replica hears that a peer is gone, if nothing else happens to it before: what does is taken
+/// in the same step.
+const HEARD_WITHIN: Duration = Duration::from_millis(5);
 
 /// The group that only sleeps, under this leader.
 fn other_group(leader: NodeId) -> GroupId {
@@ -97,7 +100,10 @@ impl World<'_> {
                 PulseEffect::Send(message) => self.send(PULSE_GROUP, message.to, vec![message])?,
                 PulseEffect::Lost { group, peer } if group.0 < OTHERS => {
                     let at = ReplicaId { group, node: id };
-                    self.queue.push(now, Event::PeerLost { at, life, peer });
+                    if let Some(process) = &mut self.groups.node_mut(at).process {
+                        process.lost_peers.push(peer);
+                        self.queue.push(now + HEARD_WITHIN, Event::PeersLost { at, life });
+                    }
                 }
                 // Who leads such a group waits to be watched again.
                 PulseEffect::Lost { group, .. } if group == other_group(id) => {}
@@ -108,17 +114,21 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A replica hears that a peer is gone, or was started again.
-    pub(super) fn peer_lost(&mut self, at: ReplicaId, life: u64, peer: NodeId) -> Result<(), Violation> {
+    /// A replica hears that peers are gone, or were started again, if it did not hear of it together with something else.
+    pub(super) fn peers_lost(&mut self, at: ReplicaId, life: u64) -> Result<(), Violation> {
         let machine = self.machines.get(at.node);
         if machine.life != life {
             return Ok(());
         }
         if machine.is_paused(self.now) {
             let later = self.again(machine.paused_until);
-            self.queue.push(later, Event::PeerLost { at, life, peer });
+            self.queue.push(later, Event::PeersLost { at, life });
             return Ok(());
         }
-        self.step(at, vec![Input::PeerLost(peer)])
+        let process = &self.groups.node_mut(at).process;
+        let is_due = process
+            .as_ref()
+            .is_some_and(|process| !process.lost_peers.is_empty());
+        if is_due { self.step(at, Vec::new()) } else { Ok(()) }
     }
 }
