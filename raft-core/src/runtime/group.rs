@@ -60,6 +60,8 @@ struct Life {
     /// The first cause to stop.
     cause: Option<NodeError>,
     alive: Option<Alive>,
+    /// It was asked to stop, maybe before its worker has the replica.
+    is_stopping: bool,
 }
 
 /// Held by everything of a group that runs, for as long as it does. The group ends with the last one.
@@ -163,8 +165,15 @@ impl Group {
         if self.host.is_sole {
             self.host.stop();
         } else {
+            // First: a worker that gets the replica only afterwards finds this, and any other one the call.
+            self.life().is_stopping = true;
             self.host.inbox_of(self.config.group).detach(self.key);
         }
+    }
+
+    /// Whether it was asked to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.life().is_stopping
     }
 
     /// The worker let go of the replica: nothing of the group begins from now on.

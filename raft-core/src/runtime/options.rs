@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::membership::Membership;
 use crate::memory::{InProcessNetwork, MemoryLogStore, MemorySnapshotStore};
 use crate::traits::{LogStore, SnapshotStore, StateMachine, Transport};
@@ -69,6 +69,24 @@ impl HostOptions {
             snapshot_transfers_max: 8,
             snapshot_bytes_per_second: Some(100 << 20),
         }
+    }
+
+    /// Whether the settings make sense.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting and the remedy.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let (heartbeat_interval, election_timeout) = (self.heartbeat_interval, self.election_timeout);
+        if heartbeat_interval.is_zero() {
+            return Err(ConfigError::ZeroDuration("heartbeat_interval"));
+        }
+        if heartbeat_interval.saturating_mul(3) > election_timeout {
+            return Err(ConfigError::HeartbeatTooSlow {
+                heartbeat_interval,
+                election_timeout,
+            });
+        }
+        Ok(())
     }
 
     /// A host that keeps everything in memory and talks to the other nodes of this process: for tests and examples.

@@ -55,6 +55,7 @@ pub(super) enum Origin {
 
 /// Starts a host without groups.
 pub(super) async fn start_host(options: HostOptions) -> Result<Arc<HostShared>, NodeError> {
+    options.validate()?;
     let pulse = pulse_settings(&options);
     let (host, all_ended) = prepare_host(options, false);
     host.transport.start(Arc::new(HostInbound::new(&host))).await?;
@@ -278,7 +279,13 @@ async fn recover(
         }),
         log: LogChange::Append(Vec::new()),
     };
-    host.log_store.write(vec![first]).await?;
+    if let Err(error) = writer::make_durable(host, vec![first]).await {
+        // As of any write that failed: what it left on disk is unknown (R60).
+        if !matches!(error, NodeError::GroupDestroyed(_)) {
+            host.fail(error.clone());
+        }
+        return Err(error);
+    }
     Ok(host.log_store.load(group).await?)
 }
 
@@ -364,3 +371,6 @@ impl Drop for EndOnDrop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::NodeError;
 use super::group::Key;
 use super::inbox::{Arrivals, Control, Inbox, Look, Taken};
 use super::replica::{Mail, Replica, STEP_INPUTS_MAX, Stepped};
@@ -144,6 +146,10 @@ impl Worker {
 
     fn attach(&mut self, mut replica: Box<Replica>) {
         let group = replica.key().group;
+        if replica.group().is_stopping() {
+            // The call to let go of it came too early.
+            return self.let_go(replica);
+        }
         replica.tell_committed_members();
         let deadline = replica.next_deadline();
         self.timetable.set(group, &mut replica.alarm, deadline);
@@ -156,7 +162,15 @@ impl Worker {
         {
             self.timetable.cancel(key.group, replica.alarm);
             self.messages_held -= replica.waiting_messages();
-            replica.stop(&mut self.round);
+            self.let_go(replica);
+        }
+    }
+
+    /// Ends a replica. If it panics, it ends all the same, and no other one does.
+    fn let_go(&mut self, replica: Box<Replica>) {
+        let (group, round) = (replica.group().clone(), &mut self.round);
+        if catch_unwind(AssertUnwindSafe(|| replica.stop(round))).is_err() {
+            group.fail(NodeError::Panicked("replica"));
         }
     }
 
@@ -255,16 +269,7 @@ impl Worker {
         match stepped {
             Stepped::Done => {}
             Stepped::More => self.left.push(group),
-            Stepped::Panicked => {
-                self.timetable.cancel(group, replica.alarm);
-                self.messages_held -= replica.waiting_messages();
-                // What it said of its rest comes before that it rests no more.
-                self.host.pulses.push_all(&mut self.round.rests);
-                if let Some(replica) = self.replicas.remove(&group) {
-                    replica.abandon();
-                }
-                return;
-            }
+            Stepped::Panicked => return self.give_up(group),
         }
         // What is due still has to wait for the next round.
         let deadline = replica.next_deadline().max(now);
@@ -274,11 +279,26 @@ impl Worker {
         }
     }
 
+    /// A replica panicked.
+    fn give_up(&mut self, group: GroupId) {
+        if let Some(replica) = self.replicas.remove(&group) {
+            self.timetable.cancel(group, replica.alarm);
+            self.messages_held -= replica.waiting_messages();
+            // What it said of its rest comes before that it rests no more.
+            self.host.pulses.push_all(&mut self.round.rests);
+            replica.abandon();
+        }
+    }
+
     /// Lets those look at replicas who asked to, after everything that came before.
     fn look(&mut self, now: Time) {
         for (key, look) in std::mem::take(&mut self.looks) {
-            if let Some(replica) = self.replica(key) {
-                look(replica.driver(), now);
+            let Some(replica) = self.replica(key) else {
+                continue;
+            };
+            let driver = replica.driver();
+            if catch_unwind(AssertUnwindSafe(|| look(driver, now))).is_err() {
+                self.give_up(key.group);
             }
         }
     }
@@ -297,8 +317,8 @@ impl Worker {
         for (group, waiter) in left.into_waiters() {
             group.refuse_stopped([waiter]);
         }
-        for (_, replica) in self.replicas.drain() {
-            replica.stop(&mut self.round);
+        for (_, replica) in std::mem::take(&mut self.replicas) {
+            self.let_go(replica);
         }
         self.round.flush(&self.host);
     }

@@ -95,7 +95,7 @@ pub(super) async fn write(
 }
 
 /// Writes `changes`, and waits for the disk as long as the settings allow.
-async fn make_durable(host: &HostShared, changes: Vec<GroupWrite>) -> Result<(), NodeError> {
+pub(super) async fn make_durable(host: &HostShared, changes: Vec<GroupWrite>) -> Result<(), NodeError> {
     let write = host.log_store.write(changes);
     let Some(waited) = host.write_stall_max else {
         return Ok(write.await?);

@@ -3,12 +3,14 @@
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::entry::Entry;
 use raft_core::membership::Membership;
+use raft_core::memory::InProcessNetwork;
 use raft_core::message::SnapshotMeta;
-use raft_core::runtime::{GroupOptions, Host, NodeError};
+use raft_core::runtime::{GroupOptions, Host, HostOptions, NodeError};
 use raft_core::traits::{LogStore, LogStoreError, StateMachine, StateMachineError};
 use raft_core::types::{EntryId, GroupId, NodeId};
 use tokio::time::timeout;
@@ -285,5 +287,37 @@ async fn a_failing_log_store_stops_all_groups() {
     for node in &nodes {
         let end = node.stopped().await.unwrap_err();
         assert!(end.to_string().contains("EIO"), "{end}");
+    }
+}
+
+/// R60: the first write of a group is a write like any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_store_that_fails_when_a_group_begins_stops_all_groups() {
+    let log = NotingLogStore::default();
+    let host = alone(|options| options.log_store = Arc::new(log.clone())).await;
+    let node = create_alone(&host, 1, Counter::default()).await;
+    log.failing.store(true, Ordering::SeqCst);
+    let refused = host.create_group(first_member(2, Counter::default())).await;
+    assert!(matches!(refused, Err(NodeError::LogStore(_))), "{refused:?}");
+    let stopped = timeout(PATIENCE, host.stopped()).await.expect("the host stops");
+    assert!(stopped.unwrap_err().to_string().contains("EIO"));
+    node.stopped().await.unwrap_err();
+}
+
+/// The intervals of pulses are held against each other as those of a group are.
+#[tokio::test]
+async fn a_host_that_would_pulse_without_end_is_refused() {
+    let heartbeats = [Duration::ZERO, Duration::from_millis(400)];
+    let words = [
+        "heartbeat_interval is zero",
+        "more than a third of election_timeout",
+    ];
+    for (heartbeat_interval, words) in heartbeats.into_iter().zip(words) {
+        let options = HostOptions {
+            heartbeat_interval,
+            ..HostOptions::in_memory(NodeId(1), &InProcessNetwork::new())
+        };
+        let refused = Host::start(options).await.unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
     }
 }
