@@ -72,7 +72,8 @@ impl Host {
     /// Creates a group here: as one of its first members with a `bootstrap`, or as one that joins without.
     ///
     /// Refused with [`NodeError::GroupExists`] if the log store has something of the group, and with
-    /// [`NodeError::GroupDestroyed`] if the group was destroyed here.
+    /// [`NodeError::GroupDestroyed`] if the group was destroyed here. What was begun goes on if the future is dropped: the group is
+    /// one of [`groups`](Host::groups) then.
     pub async fn create_group(&self, options: GroupOptions) -> Result<Node, NodeError> {
         self.start_group(options, Origin::New).await
     }
@@ -80,7 +81,7 @@ impl Host {
     /// Opens a group that was created here before: recovers its log, and restores its state machine if that is behind.
     ///
     /// Refused with [`NodeError::GroupMissing`] if the log store has nothing of it: it was never created here, or it was
-    /// to join and no leader ever wrote to it. Then create it.
+    /// to join and no leader ever wrote to it. Then create it. What was begun goes on if the future is dropped.
     pub async fn open_group(&self, options: GroupOptions) -> Result<Node, NodeError> {
         self.start_group(options, Origin::Stored).await
     }
@@ -109,7 +110,7 @@ impl Host {
     /// any more; from then on no message and no call brings it back.
     ///
     /// Whoever destroys a replica that is a member still takes its vote away from the group for ever: remove it first. What was
-    /// begun goes on if the future is dropped, also beside a stop. If this fails, the group may be destroyed or only stopped: call
+    /// begun goes on if the future is dropped, and a stop waits for it. If this fails, the group may be destroyed or only stopped: call
     /// it again, on a host that runs.
     pub async fn destroy_group(&self, group: GroupId) -> Result<(), NodeError> {
         start::destroy_group(self.shared(), group).await
@@ -135,7 +136,7 @@ impl Host {
     }
 
     /// Stops all groups and the host: every request is resolved, every task and thread ends. Returns when all have, so it
-    /// waits for the calls that state machines and the log store are in.
+    /// waits for the calls that state machines and the log store are in, and for groups that are being created, opened or destroyed.
     pub async fn stop(&self) {
         self.shared().stop();
         // Whatever else it stopped for was logged, and `stopped` tells it.

@@ -1,5 +1,6 @@
 //! How a host and its groups start, and how a host ends when its parts have.
 
+use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,33 +83,46 @@ pub(super) async fn start_node(options: NodeOptions) -> Result<Arc<Group>, NodeE
     Ok(group)
 }
 
-/// Starts a group on a host that runs.
+/// Starts a group on a host that runs. It goes on if nobody waits for it: else somebody could open the group a second time while
+/// the first one restores its state.
 pub(super) async fn start_group(
     host: &Arc<HostShared>,
     options: GroupOptions,
     origin: Origin,
 ) -> Result<Arc<Group>, NodeError> {
-    // Before anything is written.
-    if host.lifecycle.is_stopping() {
-        return Err(NodeError::HostStopped);
-    }
-    let claim = claim(host, &options.config)?;
-    let replica = prepare_group(host, options, origin).await?;
-    place(claim, replica)
+    let task_host = host.clone();
+    let start = async move {
+        let claim = claim(&task_host, &options.config)?;
+        let replica = prepare_group(&task_host, options, origin).await?;
+        place(claim, replica)
+    };
+    unless_stopping(host, start, NodeError::Panicked("state machine")).await
 }
 
 /// Ends a group, and makes sure that it never comes back. It goes on if nobody waits for its end: else the store could destroy what
 /// somebody opened meanwhile.
 pub(super) async fn destroy_group(host: &Arc<HostShared>, id: GroupId) -> Result<(), NodeError> {
     check_id(id)?;
-    if host.lifecycle.is_stopping() {
-        return Err(NodeError::HostStopped);
-    }
     let task_host = host.clone();
-    let destroyed = host
-        .handle
-        .spawn(async move { evict_and_destroy(&task_host, id).await });
-    destroyed.await.unwrap_or(Err(NodeError::Panicked("log store")))
+    let destroy = async move { evict_and_destroy(&task_host, id).await };
+    unless_stopping(host, destroy, NodeError::Panicked("log store")).await
+}
+
+/// Does `work` to its end, before which the host does not end either.
+async fn unless_stopping<T: Send + 'static>(
+    host: &HostShared,
+    work: impl Future<Output = Result<T, NodeError>> + Send + 'static,
+    if_it_panics: NodeError,
+) -> Result<T, NodeError> {
+    // Before anything is written.
+    let Some(alive) = host.lifecycle.alive() else {
+        return Err(NodeError::HostStopped);
+    };
+    let working = host.handle.spawn(async move {
+        let _alive = alive;
+        work.await
+    });
+    working.await.unwrap_or(Err(if_it_panics))
 }
 
 async fn evict_and_destroy(host: &HostShared, id: GroupId) -> Result<(), NodeError> {

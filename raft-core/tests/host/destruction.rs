@@ -1,6 +1,7 @@
 //! Groups that end: alone, for ever, or with everything.
 
 use std::io::Read;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -288,6 +289,50 @@ async fn a_failing_log_store_stops_all_groups() {
         let end = node.stopped().await.unwrap_err();
         assert!(end.to_string().contains("EIO"), "{end}");
     }
+}
+
+/// Who gives up waiting for a group to begin finds its place taken until it has begun, and the host does not end before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_begins_when_nobody_waits() {
+    let log = NotingLogStore::default();
+    let host = alone(|options| options.log_store = Arc::new(log.clone())).await;
+    for group in [1, 2] {
+        log.closed.send_replace(true);
+        let is_written = || log.writes.lock().unwrap().contains(&vec![GroupId(group)]);
+        let begun = async {
+            while !is_written() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            created = host.create_group(first_member(group, Counter::default())) => panic!("the disk stands still: {created:?}"),
+            begun = timeout(PATIENCE, begun) => begun.expect("it begins"),
+        }
+        let again = host
+            .create_group(first_member(group, Counter::default()))
+            .await
+            .unwrap_err();
+        assert!(matches!(again, NodeError::GroupBusy(_)), "{again}");
+        if group == 2 {
+            break;
+        }
+        log.closed.send_replace(false);
+        let found = async {
+            while host.group(GroupId(group)).is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, found).await.expect("the group runs");
+    }
+    let mut stop = pin!(host.stop());
+    let early = timeout(Duration::from_millis(100), stop.as_mut()).await;
+    assert!(early.is_err(), "group 2 is being created");
+    log.closed.send_replace(false);
+    timeout(PATIENCE, stop).await.expect("nothing holds it up");
+    assert!(
+        !log.inner.load(GroupId(2)).await.unwrap().is_empty(),
+        "it was created"
+    );
 }
 
 /// R60: the first write of a group is a write like any other.

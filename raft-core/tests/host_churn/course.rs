@@ -12,6 +12,7 @@ use raft_core::message::Message;
 use raft_core::runtime::{GroupOptions, Host, HostOptions, NodeError};
 use raft_core::traits::Inbound;
 use raft_core::types::{GroupId, NodeId};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::node_world::{Counter, add, number, until};
@@ -87,6 +88,7 @@ impl Course {
                 inner: MemoryLogStore::new(),
                 notes: notes.clone(),
                 stuck: Arc::default(),
+                ends: watch::Sender::default(),
                 forgets: forget,
                 afresh: MemoryLogStore::new(),
             };
@@ -312,7 +314,9 @@ impl Course {
         assert!(broken_off.is_err(), "nothing ends it: {broken_off:?}");
         // It may not have come as far as the log store within that time.
         let store = machine.store.clone();
+        store.ends.send_replace(true);
         self.restart(node).await;
+        store.ends.send_replace(false);
         *store.stuck.lock().unwrap() = None;
         let running = self.machines[&node].running.clone();
         for group in running {

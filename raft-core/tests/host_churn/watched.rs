@@ -1,7 +1,6 @@
 //! A log store and a transport that know which groups were destroyed, and tell when one of those is heard of again.
 
 use std::collections::BTreeSet;
-use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -14,6 +13,7 @@ use raft_core::traits::{
     TransportError,
 };
 use raft_core::types::{EntryId, GroupId, Index, NodeId};
+use tokio::sync::watch;
 
 /// How many messages are kept to be delivered again.
 const OLD_MAX: usize = 4_096;
@@ -62,6 +62,8 @@ pub struct WatchedStore {
     pub inner: MemoryLogStore,
     pub notes: Notes,
     pub stuck: Arc<Mutex<Option<Stuck>>>,
+    /// Whether the process is about to end: what is stuck ends with it.
+    pub ends: watch::Sender<bool>,
     /// A defect: what was destroyed looks like what never was.
     pub forgets: bool,
     /// What is used in place of a group that was destroyed and forgotten.
@@ -111,12 +113,13 @@ impl LogStore for WatchedStore {
 
     async fn destroy(&self, group: GroupId) -> Result<(), LogStoreError> {
         let stuck = *self.stuck.lock().unwrap();
-        if stuck == Some(Stuck::Before) {
-            pending::<()>().await;
+        if stuck != Some(Stuck::Before) {
+            self.inner.destroy(group).await?;
         }
-        self.inner.destroy(group).await?;
-        if stuck == Some(Stuck::After) {
-            pending::<()>().await;
+        if stuck.is_some() {
+            let mut ends = self.ends.subscribe();
+            ends.wait_for(|ends| *ends).await.expect("the store lives");
+            return Err(LogStoreError::Io("the process ends".into()));
         }
         Ok(())
     }
