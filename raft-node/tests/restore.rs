@@ -165,6 +165,11 @@ fn refuses_what_cannot_be(cluster: &Cluster, at: &str) {
         odd.code == Some(2) && odd.stderr.contains("2026-11-23T04:00:00Z"),
         "{odd:?}"
     );
+    let nameless = restore(cluster, &["--at-index", at, "--out", "."]);
+    assert!(
+        nameless.code == Some(2) && nameless.stderr.contains("it has no name"),
+        "{nameless:?}"
+    );
     let same = restore(cluster, &["--at-index", at, "--cluster", "test", "--out", "same"]);
     assert!(
         same.code == Some(1) && same.stderr.contains("name of the old one"),
@@ -198,11 +203,11 @@ fn a_cluster_goes_on_from_a_restored_state() {
     );
 
     let seconds = (time / 1_000 + 1).to_string();
+    // As a shell completes it once the directory is there.
     let by_time = out("by-time");
-    let ended_by_time = restore(
-        &cluster,
-        &["--at-time", &seconds, "--out", by_time.to_str().unwrap()],
-    );
+    std::fs::create_dir(&by_time).unwrap();
+    let with_slash = format!("{}/", by_time.display());
+    let ended_by_time = restore(&cluster, &["--at-time", &seconds, "--out", &with_slash]);
     assert_eq!(ended_by_time.code, Some(0), "{ended_by_time:?}");
 
     refuses_what_cannot_be(&cluster, &at);

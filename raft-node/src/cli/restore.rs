@@ -74,7 +74,7 @@ pub(super) struct RestoreArguments {
     show: bool,
 
     /// Where the restored data goes; nothing may be there
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["show", "dry_run"])]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["show", "dry_run"], value_parser = new_directory)]
     out: Option<PathBuf>,
 
     /// The name of the new cluster [default: that of the old one with -restored]
@@ -82,12 +82,19 @@ pub(super) struct RestoreArguments {
     cluster: Option<ClusterName>,
 
     /// The number of the new cluster's first node
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..u64::MAX))]
     id: u64,
 
     /// Say what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+/// Without a slash at its end: another directory is made beside it first.
+fn new_directory(path: &str) -> Result<PathBuf, &'static str> {
+    let name = Path::new(path).file_name();
+    let name = name.ok_or("it has no name; give the path of a directory that is to be made")?;
+    Ok(Path::new(path).with_file_name(name))
 }
 
 /// Why a state is not restored, beside what the past itself does not give.
